@@ -1,0 +1,32 @@
+"""Integrals and derivatives of a field by the operands of its grid."""
+
+import jax
+import jax.numpy as jnp
+
+from pnol_jax.bases import GridOperands
+
+
+def integral(field: jax.Array, grid: GridOperands) -> jax.Array:
+    """The integral over the domain: (batch, *space, channels) -> (batch, channels). Padding does not count."""
+    weights = jnp.asarray(grid.weights())
+    kept = jnp.where(weights[..., None] != 0, field, 0)
+    axes = tuple(range(1, field.ndim - 1))
+    return jnp.sum(kept * weights[..., None], axis=axes)
+
+
+def along(field: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
+    """Contract space axis `axis` of (batch, *space, channels) with a matrix (n, m), or (batch, n, m) per case."""
+    moved = jnp.moveaxis(field, axis + 1, -1)
+    if matrix.ndim == 3:
+        matrix = matrix.reshape(matrix.shape[0], *(1,) * (field.ndim - 3), *matrix.shape[1:])
+    return jnp.moveaxis(moved @ matrix, -1, axis + 1)
+
+
+def derivative(field: jax.Array, grid: GridOperands, axis: int) -> jax.Array:
+    """The partial derivative along `axis` of the field's projection onto the axis' basis, of the field's shape.
+
+    Exact for a field in the span of the basis; per unit of length.
+    """
+    operands = grid.axes[axis]
+    coefficients = along(field, jnp.asarray(operands.analysis), axis)
+    return along(coefficients, jnp.swapaxes(jnp.asarray(operands.derivative), -1, -2), axis)
