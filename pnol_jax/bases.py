@@ -70,7 +70,7 @@ class Basis:
     def _waves(self, length: float) -> tuple[Float64, Float64]:
         """Angular wave numbers (K,) and which columns are sines (K,)."""
         if self.kind == "cosine":
-            return np.pi * np.arange(self.modes) / length, np.zeros(self.modes)
+            return np.asarray(np.pi * np.arange(self.modes) / length), np.zeros(self.modes)
         if self.kind == "fourier":
             k = np.arange(self.modes // 2 + 1)
             return 2 * np.pi * np.concatenate([k, k]) / length, np.repeat([0.0, 1.0], k.size)

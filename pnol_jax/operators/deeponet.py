@@ -1,0 +1,76 @@
+"""DeepONet (Lu et al. 2021) whose branch reads basis coefficients, so that it does not depend on the grid either."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.operators.layers import Linear, gelu
+from pnol_jax.operators.layout import coordinates, enter
+from pnol_jax.operators.transforms import analyse
+
+
+class MLP(nnx.Module):
+    """A stack of linear maps with a GELU after each but the last."""
+
+    def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs) -> None:
+        self.layers = nnx.List(Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes))
+
+    def __call__(self, values: jax.Array) -> jax.Array:
+        """(..., sizes[0]) -> (..., sizes[-1])."""
+        *inner, last = self.layers
+        for layer in inner:
+            values = gelu(layer(values))
+        result: jax.Array = last(values)
+        return result
+
+
+class DeepONet(nnx.Module):
+    """u(x) = sum_p branch_p(coefficients of a) trunk_p(x) + bias, for every output channel.
+
+    The trunk sees the coordinates of a bounded axis and the angle's cosine and sine on a periodic one.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bases: Sequence[Basis],
+        *,
+        width: int = 128,
+        depth: int = 4,
+        features: int = 128,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.bases = tuple(bases)
+        read = math.prod(basis.functions for basis in bases) * inputs
+        seen = sum(2 if basis.kind == "fourier" else 1 for basis in bases)
+        hidden = [width] * (depth - 1)
+        self.branch = MLP([read, *hidden, features * outputs], rngs=rngs)
+        self.trunk = MLP([seen, *hidden, features], rngs=rngs)
+        self.bias = nnx.Param(jnp.zeros(outputs), axes=("out",))
+        self.features = features
+
+    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
+        """(batch, *space, in) -> (batch, *space, out)."""
+        coefficients = jnp.moveaxis(analyse(enter(inputs, grid), grid), -2, 0)
+        branch = self.branch(coefficients.reshape(inputs.shape[0], -1)).reshape(inputs.shape[0], self.features, -1)
+        trunk = self.trunk(self._seen(grid, inputs.dtype))
+        pattern = "b...p,bpc->b...c" if grid.batched else "...p,bpc->b...c"
+        scaled = jnp.einsum(pattern, trunk, branch) / self.features**0.5
+        shifted: jax.Array = scaled + self.bias[...].astype(inputs.dtype)
+        return shifted
+
+    def _seen(self, grid: GridOperands, dtype: Any) -> jax.Array:
+        points = coordinates(grid).astype(dtype)
+        columns = []
+        for position, basis in enumerate(self.bases):
+            x = points[..., position]
+            angle = 2 * jnp.pi * x
+            columns.extend([jnp.cos(angle), jnp.sin(angle)] if basis.kind == "fourier" else [2 * x - 1])
+        return jnp.stack(columns, axis=-1)

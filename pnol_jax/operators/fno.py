@@ -1,0 +1,113 @@
+"""The Fourier neural operator in one to three dimensions (Li et al. 2021), with today's blocks."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind, gelu
+from pnol_jax.operators.layout import coordinates, enter, leave
+from pnol_jax.operators.spectral import SpectralConv
+
+
+class Lifting(nnx.Module):
+    """From input channels, and coordinates if asked for, to the operator's width, at each point.
+
+    The coordinates' share is computed once for the grid, not for every case.
+    """
+
+    def __init__(self, inputs: int, hidden: int, width: int, axes: int, *, rngs: nnx.Rngs) -> None:
+        bound = (inputs + axes) ** -0.5
+        draw = jax.random.uniform(rngs.params(), (inputs + axes, hidden), minval=-bound, maxval=bound)
+        self.kernel = nnx.Param(draw, axes=("in", "out"))
+        draw = jax.random.uniform(rngs.params(), (hidden,), minval=-bound, maxval=bound)
+        self.bias = nnx.Param(draw, axes=("out",))
+        self.second = Linear(hidden, width, rngs=rngs)
+        self.inputs = inputs
+        self.axes = axes
+
+    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
+        """(*space, batch, in) -> (*space, batch, width), in the inner layout."""
+        kernel = self.kernel[...].astype(field.dtype)
+        hidden = jnp.matmul(field.reshape(-1, self.inputs), kernel[: self.inputs])
+        hidden = hidden.reshape(*field.shape[:-1], -1) + self.bias[...].astype(field.dtype)
+        if self.axes:
+            points = coordinates(grid).astype(field.dtype)
+            here = jnp.matmul(points, kernel[self.inputs :])
+            hidden = hidden + (here if grid.batched else here[..., None, :])
+        return self.second(gelu(hidden))
+
+
+class FNOBlock(nnx.Module):
+    """Spectral convolution and skip, GELU, channel MLP and skip, GELU; none after the last block.
+
+    u = gelu(norm(K v + b) + skip v);  v' = gelu(norm(mlp u) + mlp_skip v), as in neuraloperator 2.0's block.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        bases: Sequence[Basis],
+        expansion: float,
+        skip: SkipKind,
+        mlp_skip: SkipKind,
+        norm: NormKind,
+        *,
+        last: bool,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.spectral = SpectralConv(width, width, bases, rngs=rngs)
+        self.bias = nnx.Param(jax.random.normal(rngs.params(), (width,)) * width**-0.5, axes=("width",))
+        self.skip = Skip(skip, width, rngs=rngs)
+        self.mlp = ChannelMLP(width, round(width * expansion), width, rngs=rngs)
+        self.mlp_skip = Skip(mlp_skip, width, rngs=rngs)
+        self.norms = nnx.List([Norm(norm, width), Norm(norm, width)])
+        self.last = last
+
+    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
+        """(*space, batch, width) -> the same, in the inner layout."""
+        transformed = self.norms[0](self.spectral(field, grid) + self.bias[...].astype(field.dtype), grid)
+        inner = transformed + self.skip(field)
+        if not self.last:
+            inner = gelu(inner)
+        outer = self.norms[1](self.mlp(inner), grid) + self.mlp_skip(field)
+        return outer if self.last else gelu(outer)
+
+
+class FNO(nnx.Module):
+    """Lifting, a stack of blocks, projection."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bases: Sequence[Basis],
+        *,
+        width: int = 32,
+        depth: int = 4,
+        expansion: float = 0.5,
+        lifting_ratio: float = 2.0,
+        projection_ratio: float = 2.0,
+        skip: SkipKind = "linear",
+        mlp_skip: SkipKind = "soft_gating",
+        norm: NormKind = "none",
+        coordinates: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.bases = tuple(bases)
+        axes = len(self.bases) if coordinates else 0
+        self.lifting = Lifting(inputs, round(lifting_ratio * width), width, axes, rngs=rngs)
+        self.blocks = nnx.List(
+            FNOBlock(width, bases, expansion, skip, mlp_skip, norm, last=i == depth - 1, rngs=rngs)
+            for i in range(depth)
+        )
+        self.projection = ChannelMLP(width, round(projection_ratio * width), outputs, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
+        """(batch, *space, in) -> (batch, *space, out)."""
+        field = self.lifting(enter(inputs, grid), grid)
+        for block in self.blocks:
+            field = block(field, grid)
+        return leave(self.projection(field), grid)

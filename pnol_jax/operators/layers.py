@@ -1,0 +1,108 @@
+"""Layers that act at each point by itself, and normalisation over the domain. Fields are in the inner layout."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from pnol_jax.bases import GridOperands
+from pnol_jax.operators.layout import over_cases
+
+SkipKind = Literal["linear", "soft_gating", "identity", "none"]
+NormKind = Literal["none", "instance", "group"]
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x times the standard normal distribution function, by erf: jax.nn.gelu takes the costlier erfc."""
+    return 0.5 * x * (1 + lax.erf(x * 0.7071067811865476))
+
+
+class Linear(nnx.Module):
+    """A linear map of the channels at each point.
+
+    Acts on flattened rows, so that the weight's gradient is one plain product. Initialised as PyTorch's linear and
+    1x1 convolution: uniform in +- 1/sqrt(in).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, rngs: nnx.Rngs) -> None:
+        bound = inputs**-0.5
+        draw = jax.random.uniform(rngs.params(), (inputs, outputs), minval=-bound, maxval=bound)
+        self.kernel = nnx.Param(draw, axes=("in", "out"))
+        self.bias: nnx.Param[jax.Array] | None = nnx.data(None)
+        if bias:
+            draw = jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
+            self.bias = nnx.Param(draw, axes=("out",))
+
+    def __call__(self, field: jax.Array) -> jax.Array:
+        """(..., in) -> (..., out)."""
+        kernel = self.kernel[...].astype(field.dtype)
+        out = jnp.matmul(field.reshape(-1, field.shape[-1]), kernel).reshape(*field.shape[:-1], kernel.shape[1])
+        return out if self.bias is None else out + self.bias[...].astype(field.dtype)
+
+
+class ChannelMLP(nnx.Module):
+    """Two linear maps of the channels with a GELU between them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+        self.first = Linear(inputs, hidden, rngs=rngs)
+        self.second = Linear(hidden, outputs, rngs=rngs)
+
+    def __call__(self, field: jax.Array) -> jax.Array:
+        """(..., in) -> (..., out)."""
+        return self.second(gelu(self.first(field)))
+
+
+class Skip(nnx.Module):
+    """A path around a layer: a linear map, a gate per channel ("soft_gating"), the identity, or nothing."""
+
+    def __init__(self, kind: SkipKind, width: int, *, rngs: nnx.Rngs) -> None:
+        self.kind = kind
+        if kind == "linear":
+            self.linear = Linear(width, width, bias=False, rngs=rngs)
+        if kind == "soft_gating":
+            self.gate = nnx.Param(jnp.ones(width), axes=("width",))
+
+    def __call__(self, field: jax.Array) -> jax.Array | float:
+        """(..., width) -> (..., width)."""
+        match self.kind:
+            case "linear":
+                return self.linear(field)
+            case "soft_gating":
+                return field * self.gate[...].astype(field.dtype)
+            case "identity":
+                return field
+        return 0.0
+
+
+class Norm(nnx.Module):
+    """Normalisation of each case over the domain: per channel ("instance"), or over all channels ("group").
+
+    Means are integrals by the grid's quadrature weights, so they depend neither on the resolution nor on padding.
+    "group" has a learned scale and shift per channel.
+    """
+
+    def __init__(self, kind: NormKind, width: int) -> None:
+        self.kind = kind
+        if kind == "group":
+            self.scale = nnx.Param(jnp.ones(width), axes=("width",))
+            self.shift = nnx.Param(jnp.zeros(width), axes=("width",))
+
+    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
+        """(..., width) -> (..., width), the field in the inner layout."""
+        if self.kind == "none":
+            return field
+        weights = jnp.asarray(grid.weights(), field.dtype)
+        space = tuple(range(grid.batched, grid.batched + len(grid.axes)))
+        share = over_cases(weights / jnp.sum(weights, axis=space, keepdims=True), grid)
+
+        def mean(values: jax.Array) -> jax.Array:
+            over_space = jnp.sum(share * values, axis=space, keepdims=True)
+            return over_space if self.kind == "instance" else jnp.mean(over_space, axis=-1, keepdims=True)
+
+        centred = field - mean(field)
+        normal = centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5)
+        if self.kind == "instance":
+            return normal
+        return normal * self.scale[...].astype(field.dtype) + self.shift[...].astype(field.dtype)

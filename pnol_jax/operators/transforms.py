@@ -1,0 +1,61 @@
+"""Samples to modes and back: an axis at a time, as matrix products in the inner layout.
+
+Every product is written as `matmul` of a small matrix with a field reshaped to (modes so far, points, rest), so that
+its derivative is a product of the same form and no transpose of a field is ever made.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from pnol_jax.bases import GridOperands
+
+
+def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool) -> jax.Array:
+    """Replace axis `position` (points) of the field by the rows of `matrix` (rows, points), or (batch, rows, points)."""
+    shape = field.shape
+    lead = shape[: position + batched]
+    rows, points = matrix.shape[-2:]
+    rest = shape[position + batched + 1 :]
+    if batched:
+        before = math.prod(lead[1:])
+        matrix = jnp.broadcast_to(matrix[:, None], (shape[0], before, rows, points))
+        product = jnp.matmul(matrix, field.reshape(shape[0], before, points, -1))
+    elif position == 0:
+        product = jnp.matmul(matrix, field.reshape(points, -1))
+    else:
+        before = math.prod(lead)
+        matrix = jnp.broadcast_to(matrix, (before, rows, points))
+        product = jnp.matmul(matrix, field.reshape(before, points, -1))
+    return product.reshape(*lead, rows, *rest)
+
+
+def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Array:
+    """Replace the points of one axis by the coefficients of its basis."""
+    matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis, field.dtype), -1, -2)
+    return _contract(matrix, field, position, grid.batched)
+
+
+def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) -> jax.Array:
+    """Replace the coefficients of one axis by samples at its points."""
+    matrix = jnp.asarray(grid.axes[position].synthesis, coefficients.dtype)
+    return _contract(matrix, coefficients, position, grid.batched)
+
+
+def analyse(field: jax.Array, grid: GridOperands) -> jax.Array:
+    """Samples to coefficients of the product basis: (*space, batch, C) -> (*functions, batch, C), in either layout.
+
+    The result always has the batch next to the channels.
+    """
+    for position in range(len(grid.axes)):
+        field = analyse_axis(field, grid, position)
+    return jnp.moveaxis(field, 0, -2) if grid.batched else field
+
+
+def synthesise(coefficients: jax.Array, grid: GridOperands) -> jax.Array:
+    """Coefficients to samples, the inverse of `analyse` on the span of the basis; the last axis goes first."""
+    field = jnp.moveaxis(coefficients, -2, 0) if grid.batched else coefficients
+    for position in reversed(range(len(grid.axes))):
+        field = synthesise_axis(field, grid, position)
+    return field
