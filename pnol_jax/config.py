@@ -1,0 +1,147 @@
+"""The experiment schema: one tree of structs with every default. `pnol_jax.toml` reads it from a file."""
+
+from typing import Literal
+
+import msgspec
+
+from pnol_jax.grids import Kind, Placement
+
+Skip = Literal["linear", "soft_gating", "identity", "none"]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A part of the config; unknown keys are errors."""
+
+
+class AxisConfig(Section, frozen=True):
+    """One space axis of the data, for files that do not hold coordinates."""
+
+    kind: Kind = "periodic"
+    length: float = 1.0
+    placement: Placement = "left"
+    name: str = ""
+    unit: str = ""
+
+
+class DataConfig(Section, frozen=True):
+    """Which solved cases to learn from. Paths are relative to the current folder."""
+
+    train: list[str]
+    inputs: list[str]
+    outputs: list[str]
+    axes: list[AxisConfig]
+    test: list[str] = []
+    input_units: list[str] = []
+    output_units: list[str] = []
+    select: list[str] = []  # points kept on each axis, as a slice such as "1:"; all if empty
+    calibration: int = 0  # training cases held out for calibration
+    symmetries: list[str] = []  # of the problem, used as augmentation
+    buckets: list[list[int]] = []  # padded sizes; each grid's own size if empty
+    time_step: float | None = None  # of trajectories: learn the map from one step to the next
+
+
+class SpectralConfig(Section, frozen=True):
+    """What every operator on basis coefficients is told."""
+
+    modes: list[int]
+    basis: list[Literal["auto", "fourier", "cosine", "padded"]] = []  # auto: fourier if periodic, else padded
+    padding: float = 1.25  # period of a padded basis, in lengths of the axis
+
+
+class FNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="fno"):
+    """Fourier neural operator."""
+
+    width: int = 32
+    depth: int = 4
+    expansion: float = 0.5
+    lifting_ratio: float = 2.0
+    projection_ratio: float = 2.0
+    skip: Skip = "linear"
+    mlp_skip: Skip = "soft_gating"
+    norm: Literal["none", "instance", "group"] = "none"
+    coordinates: bool = True
+
+
+class FFNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="ffno"):
+    """Factorised Fourier neural operator."""
+
+    width: int = 64
+    depth: int = 4
+    expansion: float = 2.0
+    coordinates: bool = True
+
+
+class DeepONetConfig(SpectralConfig, frozen=True, tag_field="name", tag="deeponet"):
+    """DeepONet on basis coefficients."""
+
+    width: int = 128
+    depth: int = 4
+    features: int = 128
+
+
+class DeterministicConfig(Section, frozen=True, tag_field="name", tag="deterministic"):
+    """One operator; with `heteroscedastic`, a second head for the logarithm of the noise variance."""
+
+    heteroscedastic: bool = True
+
+
+class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
+    """Members trained side by side as one program, each from a start of its own."""
+
+    members: int = 4
+    heteroscedastic: bool = True
+
+
+class CalibrationConfig(Section, frozen=True):
+    """What is done with the calibration cases."""
+
+    kind: Literal["none", "pointwise", "simultaneous"] = "simultaneous"
+    level: float = 0.9
+
+
+class OptimizerConfig(Section, frozen=True):
+    """AdamW with linear warm-up and cosine decay."""
+
+    learning_rate: float = 1e-3
+    final_ratio: float = 1e-2  # learning rate at the end, as a share of the highest
+    warmup_steps: int = 100
+    weight_decay: float = 1e-4
+    clip_norm: float | None = 1.0
+
+
+class TrainingConfig(Section, frozen=True):
+    """How the operator is trained."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    loss: Literal["relative_l2", "h1", "nll"] = "relative_l2"
+    seed: int = 0
+    ema: float = 0.0  # decay of the parameters' moving average; 0 for none
+    unroll: int = 1  # steps of a step model in one loss
+    pushforward: bool = False  # no gradient through the unrolled steps but the last
+    input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
+    log_every: int = 50
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    tensorboard: bool = False
+
+
+class ExportConfig(Section, frozen=True):
+    """The servable."""
+
+    name: str = "model"
+    buckets: list[list[int]] = []  # grids of up to these sizes can be asked; the data's own if empty
+    num_samples: int = 16
+
+
+class ExperimentConfig(Section, frozen=True):
+    """An experiment, from data to servable."""
+
+    name: str
+    data: DataConfig
+    operator: FNOConfig | FFNOConfig | DeepONetConfig
+    posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    export: ExportConfig = ExportConfig()

@@ -1,0 +1,109 @@
+"""Reading TOML into structs: dotted overrides, and errors that name the path and the nearest known key."""
+
+import difflib
+import re
+import tomllib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from pnol_jax.errors import InputError
+
+T = TypeVar("T")
+
+
+def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
+    """Read a TOML file, apply `section.key=value` overrides, check it against a schema of structs.
+
+    Raises:
+        InputError: no such file, no TOML, an unknown key (with the nearest known one), a value of the wrong type.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"config: no file {str(path)!r}")
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"config {path}: not TOML: {error}") from None
+    for override in overrides:
+        _set(tree, override)
+    return parse(tree, schema, str(path))
+
+
+def parse(tree: Any, schema: type[T], where: str) -> T:
+    """Check a tree of plain values against a schema of structs."""
+    try:
+        return msgspec.convert(tree, schema)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{where}: {_explain(str(error), tree, schema)}") from None
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise InputError(f"override {override!r}: expected section.key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"override {override!r}: {section!r} is a value, not a section")
+    tree[last] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """A TOML value; a bare word is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(message: str, tree: Any, schema: Any) -> str:
+    """msgspec's message with the path as a person writes it and, for an unknown key, the nearest known ones."""
+    what, _, path = message.partition(" - at `$")
+    path = path.rstrip("`").lstrip(".")
+    place = path or "top level"
+    unknown = re.search(r"unknown field `(.*)`", what)
+    if unknown is None:
+        names = _tags(schema, tree, path.removesuffix(".name")) if path.endswith(".name") else []
+        return f"{place}: {what}" + (f", expected one of {names}" if names else "")
+    known = [field.name for field in msgspec.structs.fields(_struct_at(schema, tree, path))]
+    near = difflib.get_close_matches(unknown[1], known, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys: {', '.join(known)}"
+    return f"{place}: unknown key {unknown[1]!r}; {hint}"
+
+
+def _options(kind: Any) -> list[Any]:
+    """The structs that a field's type admits."""
+    if typing.get_origin(kind) is list:
+        return _options(typing.get_args(kind)[0])
+    return [kind] if not typing.get_args(kind) else list(typing.get_args(kind))
+
+
+def _resolve(schema: Any, tree: Any, path: str) -> tuple[list[Any], Any]:
+    """The structs that may stand at a path such as `data.axes[1]`, and what stands there."""
+    options = [schema]
+    for key in re.findall(r"[^.\[\]]+", path):
+        if key.isdigit():
+            tree = tree[int(key)]
+            continue
+        struct = _chosen(options, tree)
+        options = next(_options(field.type) for field in msgspec.structs.fields(struct) if field.name == key)
+        tree = tree[key]
+    return options, tree
+
+
+def _chosen(options: list[Any], tree: Any) -> Any:
+    tagged = [option for option in options if option.__struct_config__.tag == tree.get("name")]
+    return tagged[0] if len(options) > 1 and tagged else options[0]
+
+
+def _struct_at(schema: Any, tree: Any, path: str) -> Any:
+    return _chosen(*_resolve(schema, tree, path))
+
+
+def _tags(schema: Any, tree: Any, path: str) -> list[str]:
+    return [option.__struct_config__.tag for option in _resolve(schema, tree, path)[0]]
