@@ -56,9 +56,7 @@ class Axis:
             raise InputError(f"axis coordinates: got {x.size} points, expected at least 2, finite and increasing")
         slack = 1e-9 * self.length
         if x[0] < -slack or x[-1] > self.length + slack:
-            raise InputError(
-                f"axis coordinates: got [{x[0]:g}, {x[-1]:g}], expected them inside [0, {self.length:g}]"
-            )
+            raise InputError(f"axis coordinates: got [{x[0]:g}, {x[-1]:g}], expected them inside [0, {self.length:g}]")
         if self.kind == "periodic" and x[-1] - x[0] > self.length - slack:
             raise InputError(
                 f"periodic axis: the first and the last point are a period ({self.length:g}) apart, "
@@ -66,9 +64,7 @@ class Axis:
             )
 
     @classmethod
-    def uniform(
-        cls, n: int, kind: Kind = "periodic", length: float = 1.0, placement: Placement = "left"
-    ) -> "Axis":
+    def uniform(cls, n: int, kind: Kind = "periodic", length: float = 1.0, placement: Placement = "left") -> "Axis":
         """An axis of n equally spaced points.
 
         `placement` says which end points are included: "left" i/n, "both" i/(n-1), "neither" (i+1)/(n+1), or

@@ -25,9 +25,7 @@ def half_axis(bases: Sequence[Basis]) -> int | None:
 def kept(bases: Sequence[Basis]) -> tuple[int, ...]:
     """The number of modes that a spectral layer mixes on each axis."""
     half = half_axis(bases)
-    return tuple(
-        basis.modes // 2 + 1 if position == half else basis.modes for position, basis in enumerate(bases)
-    )
+    return tuple(basis.modes // 2 + 1 if position == half else basis.modes for position, basis in enumerate(bases))
 
 
 def _halves(array: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:

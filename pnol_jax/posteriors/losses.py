@@ -1,0 +1,50 @@
+"""What training minimises, as integrals over the domain: no loss depends on the resolution or on padding."""
+
+import jax
+import jax.numpy as jnp
+
+from pnol_jax.bases import GridOperands
+from pnol_jax.calculus import derivative
+
+
+def domain_mean(field: jax.Array, grid: GridOperands) -> jax.Array:
+    """The mean over the domain by quadrature: (batch, *space, channels) -> (batch, channels)."""
+    weights = jnp.asarray(grid.weights(), field.dtype)
+    space = tuple(range(-len(grid.axes), 0))
+    share = (weights / jnp.sum(weights, axis=space, keepdims=True))[..., None]
+    return jnp.sum(jnp.where(share > 0, share * field, 0), axis=tuple(range(1, field.ndim - 1)))
+
+
+def _ratio(error: jax.Array, truth: jax.Array) -> jax.Array:
+    """Mean over cases and channels of the root of error over truth, both squared norms (batch, channels)."""
+    return jnp.mean(jnp.sqrt(error / jnp.maximum(truth, 1e-30) + 1e-12))
+
+
+def relative_l2(prediction: jax.Array, truth: jax.Array, grid: GridOperands) -> jax.Array:
+    """||prediction - truth|| / ||truth|| in L2 over the domain, averaged over cases and channels."""
+    error = domain_mean(jnp.square(prediction - truth), grid)
+    return _ratio(error, domain_mean(jnp.square(truth), grid))
+
+
+def relative_h1(prediction: jax.Array, truth: jax.Array, grid: GridOperands) -> jax.Array:
+    """As `relative_l2` in H1: values and first derivatives, of the projection onto the operator's bases.
+
+    Coordinates are measured in lengths of the axes, so that neither part depends on the units.
+    """
+    error, norm = _h1_squared(prediction - truth, grid), _h1_squared(truth, grid)
+    return _ratio(error, norm)
+
+
+def _h1_squared(field: jax.Array, grid: GridOperands) -> jax.Array:
+    total = domain_mean(jnp.square(field), grid)
+    for position, axis in enumerate(grid.axes):
+        length = jnp.sum(axis.weights, axis=-1)
+        slope = domain_mean(jnp.square(derivative(field, grid, position)), grid)
+        total = total + slope * (length[..., None] if grid.batched else length) ** 2
+    return total
+
+
+def gaussian_nll(mean: jax.Array, variance: jax.Array, truth: jax.Array, grid: GridOperands) -> jax.Array:
+    """Negative logarithm of the normal density at each point, averaged over domain, cases and channels."""
+    pointwise = 0.5 * (jnp.log(2 * jnp.pi * variance) + jnp.square(truth - mean) / variance)
+    return jnp.mean(domain_mean(pointwise, grid))

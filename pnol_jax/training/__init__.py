@@ -1,0 +1,1 @@
+"""Training: one readable loop around one compiled step."""
