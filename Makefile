@@ -1,0 +1,77 @@
+# Everything runs in .venv, which make builds from requirements.lock. Needed beforehand: make, and Python 3.11 to 3.13.
+#
+# The lock is a compiled list of versions with hashes, not a uv.lock: it holds no address of a package index, so that it
+# installs from whichever index a machine is set up for, with uv or with pip, and is still bound to the same files.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+# Test processes: auto is one a core, four at most.
+WORKERS ?= auto
+# CUDA=12 adds JAX's GPU libraries.
+CUDA ?=
+
+BIN := .venv/bin
+READY := .venv/.ready$(CUDA)
+BENCHMARKS := $(shell grep -ls __main__ benchmarks/*.py)
+COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+
+.PHONY: help install quickstart test test-fast check format bench lock upgrade clean
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+install: $(READY) ## Build the environment in .venv (the others do it by themselves); CUDA=12 adds the GPU
+
+quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on it, serve it and ask it
+	@$(BIN)/python -m experiments.quickstart
+
+test: $(READY) ## All tests
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+
+test-fast: $(READY) ## The tests that take less than 20 seconds each
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m 'not slow'
+
+check: $(READY) ## Format, lint, types, import directions
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format, and repair what lint can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## Every benchmark, one after the other; figures go to runs/bench/*.json
+	@mkdir -p runs/bench; failed=; for script in $(BENCHMARKS:benchmarks/%.py=%); do \
+		echo "== benchmarks.$$script"; \
+		$(BIN)/python -m benchmarks.$$script --json runs/bench/$$script.json || failed="$$failed $$script"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+lock: | $(BIN)/uv ## Solve pyproject.toml again, moving no version that need not move
+	$(COMPILE)
+
+upgrade: | $(BIN)/uv ## Solve it again with the newest versions that the ranges admit
+	$(COMPILE) --upgrade
+
+clean: ## Remove the environment and all caches; runs, models and data stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv knows nothing of pip's settings, so the index that pip is set up for is handed on, where uv has none of its own.
+$(READY): export UV_DEFAULT_INDEX ?= $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
+$(READY): pyproject.toml requirements.lock | $(BIN)/uv
+	@echo "Installing the locked packages into .venv"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-build-isolation \
+		$(if $(CUDA),--editable '.[cuda$(CUDA)]',--no-deps --editable .)
+	@touch $@
+
+$(BIN)/uv:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found: install one, or name it: make PYTHON=..."; exit 1; }
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "$(PYTHON) -m venv failed: install the venv module (Debian: python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check 'uv>=0.13,<1'
