@@ -3,9 +3,12 @@
 A basis is K functions s_1 ... s_K on an axis. On points x_1 ... x_n with quadrature weights w it gives two matrices:
 
 - synthesis S[i, j] = s_j(x_i): coefficients -> samples, f = S c;
-- analysis A = W S (S^T W S + ridge)^-1, W = diag(w / sum w): samples -> coefficients, c = A^T f, the weighted
-  least-squares projection. On uniform points, where the functions are orthogonal, it is the discrete Fourier or
-  cosine transform.
+- analysis A, samples -> coefficients, c = A^T f. With W = diag(w / sum w) and the Gram matrix G = S^T W S it is
+  A = W S G^-1, the weighted least-squares projection; on uniform points, where the functions are orthogonal, that is
+  the discrete Fourier or cosine transform. For the nearly dependent functions of a padded basis it is A = W S, the
+  inner products alone: dividing by G would blow up what a learned layer then has to scale down again.
+
+A third one gives derivatives of a field's projection, f' = D A^T f.
 
 Matrices are made in NumPy at float64 and rounded once. Padding an axis to a bucket adds zero rows to every matrix, so
 that a padded field has the coefficients of the unpadded one.
@@ -36,13 +39,14 @@ class Basis:
       the literature: -modes/2 ... (modes-1)/2 on every axis but the last, 0 ... modes/2 on the last.
     - "cosine": 1, sqrt(2) cos(pi k x / L), k < modes.
     - "padded": 1, sqrt(2) cos(2 pi k x / P), sqrt(2) sin(2 pi k x / P), `modes` of them, of period P = padding L:
-      a Fourier basis for functions that are not periodic. They are nearly dependent on [0, L], hence the ridge.
+      a Fourier basis for functions that are not periodic. They are nearly dependent on [0, L], a frame rather than
+      a basis; `ridge` steadies the projection by which derivatives are taken.
     """
 
     kind: BasisKind
     modes: int
     padding: float = 1.25
-    ridge: float = 1e-4
+    ridge: float = 1e-6
 
     def __post_init__(self) -> None:
         if self.kind not in ("fourier", "cosine", "padded"):
@@ -87,20 +91,31 @@ class Basis:
         angle = points[:, None] * waves
         return self._scale(waves) * np.where(sine, np.sin(angle), np.cos(angle))
 
-    def derivative(self, points: Float64, length: float) -> Float64:
+    def slopes(self, points: Float64, length: float) -> Float64:
         """The functions' derivatives at the points, (n, K), per unit of length."""
         waves, sine = self._waves(length)
         angle = points[:, None] * waves
         return self._scale(waves) * waves * np.where(sine, np.cos(angle), -np.sin(angle))
 
     def analysis(self, axis: Axis) -> Float64:
-        """The projection onto the functions from samples on the axis, (n, K)."""
-        synthesis = self.synthesis(axis.points, axis.length)
-        weighted = axis.weights()[:, None] / axis.length * synthesis
-        gram = synthesis.T @ weighted
+        """The matrix A from samples on the axis to coefficients, (n, K)."""
+        weighted = self._weighted(axis)
+        return weighted if self.kind == "padded" else np.asarray(weighted @ self._inverse_gram(axis))
+
+    def derivative(self, axis: Axis) -> Float64:
+        """The matrix D from coefficients to the derivative of the projection on the axis, (n, K)."""
+        slopes = self.slopes(axis.points, axis.length)
+        return np.asarray(slopes @ self._inverse_gram(axis)) if self.kind == "padded" else slopes
+
+    def _weighted(self, axis: Axis) -> Float64:
+        share = axis.weights()[:, None] / axis.length
+        return np.asarray(share * self.synthesis(axis.points, axis.length))
+
+    def _inverse_gram(self, axis: Axis) -> Float64:
+        gram = self.synthesis(axis.points, axis.length).T @ self._weighted(axis)
         if self.kind == "padded":
-            return np.asarray(np.linalg.solve(gram + self.ridge * np.eye(self.modes), weighted.T).T)
-        return np.asarray(weighted @ np.linalg.pinv(gram, rcond=1e-10, hermitian=True))
+            return np.asarray(np.linalg.inv(gram + self.ridge * np.eye(self.modes)), np.float64)
+        return np.asarray(np.linalg.pinv(gram, rcond=1e-10, hermitian=True))
 
 
 @jax.tree_util.register_dataclass
@@ -181,7 +196,7 @@ def _axis_operands(axis: Axis, basis: Basis, size: int, dtype: Any) -> AxisOpera
         mask=padded(np.ones(axis.n)),
         analysis=padded(basis.analysis(axis)),
         synthesis=padded(basis.synthesis(axis.points, axis.length)),
-        derivative=padded(basis.derivative(axis.points, axis.length)),
+        derivative=padded(basis.derivative(axis)),
     )
 
 
