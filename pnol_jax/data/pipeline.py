@@ -1,0 +1,98 @@
+"""The training data as an endless iterator of batches, prefetched by Grain, with a position that can be saved."""
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import grain
+
+from pnol_jax.bases import Basis
+from pnol_jax.data.batches import Gatherer, HostBatch
+from pnol_jax.data.bits import random_bits
+from pnol_jax.data.buckets import make_buckets
+from pnol_jax.data.cases import CaseSet
+from pnol_jax.data.order import Order
+from pnol_jax.errors import InputError
+
+
+class Pipeline(Iterator[HostBatch]):
+    """Shuffled, augmented batches without end, each from one bucket.
+
+    The stream of global batches depends on `seed` alone; each of `process_count` processes gets its rows of every
+    batch. A background thread makes `prefetch` batches ahead.
+
+    Raises:
+        InputError: a batch that the processes cannot share equally, a window longer than the trajectories, a grid
+            that a symmetry does not map onto itself or that no bucket holds.
+    """
+
+    def __init__(
+        self,
+        cases: CaseSet,
+        batch_size: int,
+        bases: tuple[Basis, ...],
+        buckets: Sequence[Sequence[int]] | None = None,
+        *,
+        seed: int = 0,
+        symmetries: Sequence[str] = (),
+        unroll: int = 1,
+        process_index: int = 0,
+        process_count: int = 1,
+        prefetch: int = 2,
+    ) -> None:
+        if seed < 0:
+            raise InputError(f"training.seed: got {seed}, expected 0 or more")
+        if batch_size < 1 or batch_size % process_count:
+            raise InputError(
+                f"training.batch_size: got {batch_size}, expected a multiple of the {process_count} processes"
+            )
+        self._gather = [
+            Gatherer(cases, bucket, unroll, 1, symmetries) for bucket in make_buckets(cases, bases, buckets)
+        ]
+        self._order = Order(tuple(map(len, self._gather)), batch_size, seed)
+        share = batch_size // process_count
+        self._rows = slice(process_index * share, (process_index + 1) * share)
+        what = (cases.digest, batch_size, [gather.bucket.shape for gather in self._gather], seed, symmetries, unroll)
+        self._stream = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+        options = grain.ReadOptions(num_threads=min(1, prefetch), prefetch_buffer_size=prefetch)
+        self._batches: Any = iter(grain.MapDataset.range(sys.maxsize).map(self._batch).to_iter_dataset(options))
+
+    def _batch(self, number: int) -> HostBatch:
+        bucket, samples, places = self._order.batch(int(number))
+        bits = random_bits(self._order.seed, bucket, places[self._rows])
+        return self._gather[bucket](samples[self._rows], bits)
+
+    def __next__(self) -> HostBatch:
+        batch: HostBatch = next(self._batches)
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """The position as plain data: what comes next is the batch of this number of this stream."""
+        return {"batch": int(self._batches.get_state()["next_index"]), "stream": self._stream}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to a saved position.
+
+        Raises:
+            InputError: the position is of another stream (other data, seed, batch size, symmetries, ...).
+        """
+        if state.get("stream") != self._stream:
+            raise InputError(
+                f"saved position: got stream {state.get('stream')!r}, expected {self._stream!r}: the data, the seed, "
+                "the batch size, the buckets, the symmetries or the unrolling have changed"
+            )
+        self._batches.set_state({"next_index": int(state["batch"])})
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._batches.close()
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

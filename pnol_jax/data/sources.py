@@ -1,0 +1,38 @@
+"""Reading solved cases from files: which reader is for which kind of file, and several files as one set."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pnol_jax.data import npz, pdebench
+from pnol_jax.data.cases import CaseSet
+from pnol_jax.data.spec import SourceSpec
+from pnol_jax.errors import InputError
+
+READERS: dict[str, Callable[[Path, SourceSpec], CaseSet]] = {
+    ".npz": npz.read,
+    ".h5": pdebench.read,
+    ".hdf5": pdebench.read,
+}
+
+
+def read_cases(paths: Sequence[str | Path], spec: SourceSpec) -> CaseSet:
+    """One set of cases from several files, each of which may have a grid of its own.
+
+    Raises:
+        InputError: no such file, a kind of file that is not known, or what the reader of its kind refuses.
+    """
+    if not paths:
+        raise InputError("data: got no files, expected at least one")
+    parts = [_read(Path(path), spec) for path in paths]
+    groups = tuple(group for part in parts for group in part.groups)
+    files = [entry for part in parts for entry in part.provenance["files"]]
+    return CaseSet(groups, spec.time_step, {"files": files})
+
+
+def _read(path: Path, spec: SourceSpec) -> CaseSet:
+    if not path.exists():
+        raise InputError(f"data: no file or folder {str(path)!r}")
+    kind = "a folder" if path.is_dir() else path.suffix.lower()
+    if kind not in READERS:
+        raise InputError(f"{path}: got a file of kind {kind!r}, expected one of {', '.join(READERS)}")
+    return READERS[kind](path, spec)
