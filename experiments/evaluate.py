@@ -1,0 +1,68 @@
+"""Evaluate a trained run on its test cases: `python -m experiments.evaluate RUN` writes metrics.json and report.html."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments import runs
+from experiments.command import run
+from experiments.experiment import open_experiment
+from experiments.model import load_model
+from experiments.report import write_report
+from experiments.results import TestResults, test_results
+from pnol_jax.errors import InputError
+from pnol_jax.files import write_atomically
+from pnol_jax.memory import keep_arena
+
+SHOWN = ("relative_l2", "crps", "nll", "coverage", "band_simultaneous_coverage", "spread_skill")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate the run that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.evaluate", description=__doc__)
+    parser.add_argument("run", help="the run's folder")
+    asked = parser.parse_args(arguments)
+    keep_arena()
+    print(evaluate(Path(asked.run)))
+    return 0
+
+
+def evaluate(folder: Path) -> Path:
+    """Score a run's model on its test sets; write `metrics.json` and the report, whose path is returned.
+
+    Raises:
+        InputError: the folder holds no trained run, or its config names no test cases.
+    """
+    experiment = open_experiment(runs.read_config(folder))
+    if not experiment.test:
+        raise InputError(f"{folder}: data.test names no files, expected at least one to evaluate on")
+    model = load_model(folder, experiment)
+    named = zip(experiment.config.data.test, experiment.test, strict=True)
+    results = [entry for path, cases in named for entry in test_results(experiment, model, Path(path).stem, cases)]
+    write_atomically(folder / "metrics.json", json.dumps(_metrics(results, model.guarantee), indent=2) + "\n")
+    Console(stderr=True).print(_table(results))
+    return write_report(folder, experiment, model, results)
+
+
+def _metrics(results: Sequence[TestResults], guarantee: dict[str, object] | None) -> dict[str, object]:
+    tests = {f"{entry.name}@{'x'.join(map(str, entry.grid.shape))}": entry.summary() for entry in results}
+    return {"tests": tests, "calibration": guarantee}
+
+
+def _table(results: Sequence[TestResults]) -> Table:
+    table = Table("test set", "points", "cases", *(name.replace("_", " ") for name in SHOWN))
+    for entry in results:
+        summary = entry.summary()
+        figures = [f"{summary[name]:.4g}" if name in summary else "-" for name in SHOWN]
+        points = "x".join(map(str, entry.grid.shape))
+        table.add_row(entry.name, points, str(len(entry.fields["truth"])), *figures)
+    return table
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""From a config to what every command works on: cases, bases, posterior, the constants of the model."""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import msgspec
+from flax import nnx
+
+from pnol_jax.bases import Basis
+from pnol_jax.config import AxisConfig, DataConfig, ExperimentConfig, SpectralConfig
+from pnol_jax.data import AxisSpec, CaseSet, Pipeline, SourceSpec, evaluation_batches, fit_normaliser, read_cases
+from pnol_jax.errors import InputError
+from pnol_jax.operators import Functional, build_operator, functional
+from pnol_jax.posteriors import Batch, FitBatch, Params, Posterior, build_posterior
+from pnol_jax.posteriors.protocol import NORMALISER
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config made real. `test` has one set per file, so that errors can be told apart by grid."""
+
+    config: ExperimentConfig
+    train: CaseSet
+    calibration: CaseSet | None
+    test: tuple[CaseSet, ...]
+    bases: tuple[Basis, ...]
+    posterior: Posterior
+
+    @property
+    def digest(self) -> str:
+        """What a checkpoint belongs to: the config and the training cases."""
+        about = msgspec.json.encode(self.config) + self.train.digest.encode()
+        return hashlib.sha256(about).hexdigest()
+
+    @property
+    def buckets(self) -> list[tuple[int, ...]] | None:
+        """The padded sizes of training, if any are given."""
+        return [tuple(bucket) for bucket in self.config.data.buckets] or None
+
+    def constants(self) -> Params:
+        """The normaliser, fitted on the training cases only."""
+        fitted = fit_normaliser(self.train)
+        return {NORMALISER + name: jnp.asarray(value) for name, value in fitted.items()}
+
+    def batches(self) -> Pipeline:
+        """Endless training batches."""
+        training = self.config.training
+        return Pipeline(
+            self.train,
+            training.batch_size,
+            self.bases,
+            buckets=self.buckets,
+            seed=training.seed,
+            symmetries=self.config.data.symmetries,
+            unroll=training.unroll,
+        )
+
+    def one_pass(self, cases: CaseSet) -> Iterator[FitBatch]:
+        """The cases once, in order."""
+        for batch in evaluation_batches(cases, self.config.training.batch_size, self.bases, self.buckets):
+            yield FitBatch(Batch(batch.inputs, batch.outputs), batch.grid, batch.mask)
+
+
+def open_experiment(config: ExperimentConfig) -> Experiment:
+    """Read the cases and build the posterior.
+
+    Raises:
+        InputError: a file is missing or wrong, or the operator does not fit the data.
+    """
+    data = config.data
+    everything = _read(data, data.train)
+    train, calibration = everything, None
+    if data.calibration:
+        train, calibration = everything.split(data.calibration, config.training.seed)
+    bases = make_bases(config.operator, data.axes)
+    build = functools.partial(_build, config.operator, train.input_channels, bases)
+    return Experiment(
+        config=config,
+        train=train,
+        calibration=calibration,
+        test=tuple(_read(data, [path]) for path in data.test),
+        bases=bases,
+        posterior=build_posterior(config.posterior, config.training, build, train.output_channels),
+    )
+
+
+def _read(data: DataConfig, paths: Iterable[str]) -> CaseSet:
+    spec = SourceSpec(
+        inputs=tuple(data.inputs),
+        outputs=tuple(data.outputs),
+        axes=tuple(AxisSpec(axis.kind, axis.length, axis.placement) for axis in data.axes),
+        time_step=data.time_step,
+        select=tuple(data.select),
+    )
+    return read_cases([Path(path) for path in paths], spec)
+
+
+def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Basis, ...]:
+    """One basis per axis, as the config says; "auto" is Fourier on a periodic axis, padded Fourier on a bounded one."""
+    if len(operator.modes) != len(axes):
+        raise InputError(f"operator.modes: got {len(operator.modes)} numbers, the data has {len(axes)} axes")
+    kinds = operator.basis or ["auto"] * len(axes)
+    if len(kinds) != len(axes):
+        raise InputError(f"operator.basis: got {len(kinds)} names, the data has {len(axes)} axes")
+    bases = []
+    for modes, kind, axis in zip(operator.modes, kinds, axes, strict=True):
+        natural = "fourier" if axis.kind == "periodic" else "padded"
+        bases.append(Basis(natural if kind == "auto" else kind, modes, operator.padding))
+    return tuple(bases)
+
+
+def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int) -> Functional:
+    config = msgspec.structs.asdict(operator)
+    options = {name: value for name, value in config.items() if name not in SpectralConfig.__struct_fields__}
+    name = str(type(operator).__struct_config__.tag)
+    return functional(build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed)))

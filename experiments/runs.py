@@ -1,0 +1,113 @@
+"""The folder of a run: its config, where everything came from, and the trained model.
+
+`config.toml` the resolved config; `provenance.json` data digest, commit, versions; `log.jsonl` figures by step;
+`checkpoints/`; `model.safetensors` the parameters after training; `calibration.json` the band's guarantee;
+`metrics.json` and `report.html` from evaluate.
+"""
+
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from experiments.experiment import Experiment
+from pnol_jax.config import ExperimentConfig
+from pnol_jax.errors import InputError
+from pnol_jax.files import write_atomically
+from pnol_jax.posteriors import Params
+from pnol_jax.toml import load
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+CONFIG, MODEL = "config.toml", "model.safetensors"
+
+
+def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder of a run, or find it again.
+
+    Raises:
+        InputError: it holds a run already and neither `resume` nor `overwrite` was asked for.
+    """
+    if overwrite and (folder / CONFIG).exists():
+        shutil.rmtree(folder)
+    if (folder / CONFIG).exists() and not resume:
+        raise InputError(f"{folder} holds a run already; expected --resume, --overwrite, or another --run FOLDER")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_about(folder: Path, experiment: Experiment) -> None:
+    """Write the resolved config and the provenance."""
+    plain = _without_none(msgspec.to_builtins(experiment.config))
+    write_atomically(folder / CONFIG, msgspec.toml.encode(plain))
+    write_atomically(folder / "provenance.json", json.dumps(provenance(experiment), indent=2) + "\n")
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return tree
+
+
+def provenance(experiment: Experiment) -> dict[str, Any]:
+    """Where a model comes from."""
+    return {
+        "config": msgspec.to_builtins(experiment.config),
+        "data": {"digest": experiment.train.digest, "cases": len(experiment.train), **experiment.train.provenance},
+        "commit": commit(),
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def commit() -> str | None:
+    """The git commit of the code, with "-changed" where the work tree differs; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-changed" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def read_config(folder: Path) -> ExperimentConfig:
+    """The config of a run."""
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} holds no run: no {CONFIG} in it")
+    return load(folder / CONFIG, ExperimentConfig)
+
+
+def save_model(folder: Path, params: Params) -> None:
+    """Write the parameters after training."""
+    write_atomically(folder / MODEL, save_arrays({name: np.asarray(value) for name, value in params.items()}))
+
+
+def load_model(folder: Path) -> Params:
+    """The parameters after training.
+
+    Raises:
+        InputError: training has not finished, or the file is damaged.
+    """
+    path = folder / MODEL
+    if not path.is_file():
+        raise InputError(f"{folder}: no {MODEL}: training has not finished; python -m experiments.train ... --resume")
+    try:
+        arrays = load_arrays(path.read_bytes())
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged: {error}") from None
+    return {name: jnp.asarray(value) for name, value in arrays.items()}

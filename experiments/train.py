@@ -1,0 +1,88 @@
+"""Train a probabilistic operator: `python -m experiments.train CONFIG [section.key=value ...]`.
+
+The run's folder then holds the model, its calibration, `metrics.json` and `report.html`. SIGTERM saves and exits 75:
+run the same command again with --resume.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments import runs
+from experiments.calibrate import calibrate
+from experiments.command import run
+from experiments.evaluate import evaluate
+from experiments.experiment import Experiment, open_experiment
+from experiments.model import save_model
+from pnol_jax.config import ExperimentConfig
+from pnol_jax.memory import keep_arena
+from pnol_jax.posteriors import Params
+from pnol_jax.toml import load
+from pnol_jax.training.interrupt import RESUME_ME
+from pnol_jax.training.loop import Stopped, train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the config, train, calibrate, evaluate."""
+    asked = _parser().parse_intermixed_args(arguments)
+    keep_arena()
+    path, overrides = _config_and_overrides(asked.config, asked.words)
+    config = load(path, ExperimentConfig, overrides)
+    folder = Path(asked.run or f"runs/{config.name}")
+    runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+    experiment = open_experiment(config)
+    runs.write_about(folder, experiment)
+    show = Console(stderr=True, soft_wrap=True)
+    show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
+    try:
+        params = train_model(experiment, folder, resume=asked.resume)
+    except Stopped as stopped:
+        show.print(f"{stopped}; go on with --resume", highlight=False)
+        return RESUME_ME
+    save_model(folder, params, calibrate(experiment, params))
+    if experiment.test and not asked.no_report:
+        evaluate(folder)
+        show.print(f"report: {folder / 'report.html'}", highlight=False)
+    show.print(f"model: {folder}; python -m experiments.export {folder} makes a servable of it", highlight=False)
+    return 0
+
+
+def train_model(experiment: Experiment, folder: Path, *, resume: bool = False) -> Params:
+    """Train and fit the posterior of an experiment; its parameters, the moving average where one is kept."""
+    constants = experiment.constants()
+    batches = experiment.batches()
+    state = train(experiment.config, experiment.digest, experiment.posterior, constants, batches, folder, resume=resume)
+    params = (state.average or state.params) | constants
+    return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.train", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument("--config", metavar="FILE", help="the config file, if not the first word")
+    parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
+    parser.add_argument("--no-report", action="store_true", help="leave evaluation and report out")
+    return parser
+
+
+def _config_and_overrides(config: str | None, words: list[str]) -> tuple[str, list[str]]:
+    if config is not None:
+        return config, words
+    if not words or "=" in words[0]:
+        _parser().error("expected a config file: python -m experiments.train CONFIG [section.key=value ...]")
+    return words[0], words[1:]
+
+
+def _summary(experiment: Experiment) -> str:
+    held = f", {len(experiment.calibration)} for calibration" if experiment.calibration else ""
+    grids = ", ".join("x".join(map(str, group.grid.shape)) for group in experiment.train.groups)
+    return f"{len(experiment.train)} training cases ({grids} points){held}"
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))
