@@ -6,7 +6,8 @@ import numpy as np
 
 from experiments.experiment import Experiment
 from pnol_jax.bases import GridOperands
-from pnol_jax.calibration import SplitConformal, conformity_scores
+from pnol_jax.calibration import SplitConformal, conformity_scores, least_cases
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Params
 from pnol_jax.posteriors.protocol import NORMALISER
@@ -15,20 +16,25 @@ from pnol_jax.posteriors.protocol import NORMALISER
 FLOOR = 1e-3
 
 
-def calibrate(experiment: Experiment, params: Params) -> SplitConformal | None:
-    """The calibrator of the config's kind and level, None if it asks for none.
+def check_calibration(config: ExperimentConfig) -> None:
+    """Refuse, before anything is trained, a calibration that its cases cannot give.
 
     Raises:
         InputError: there are too few calibration cases for the level; the message names how many it needs.
     """
-    settings = experiment.config.calibration
-    if settings.kind == "none":
-        return None
-    if experiment.calibration is None:
+    settings, cases = config.calibration, config.data.calibration
+    if settings.kind != "none" and cases < least_cases(settings.level):
         raise InputError(
-            f"data.calibration: got 0 cases, expected some for calibration.kind = {settings.kind!r}; "
-            "hold training cases out, or set calibration.kind = 'none'"
+            f"data.calibration: got {cases} cases, expected at least {least_cases(settings.level)}, which a band of "
+            f"level {settings.level:g} needs; or set calibration.kind = 'none'"
         )
+
+
+def calibrate(experiment: Experiment, params: Params) -> SplitConformal | None:
+    """The calibrator of the config's kind and level, None if it asks for none."""
+    settings = experiment.config.calibration
+    if settings.kind == "none" or experiment.calibration is None:
+        return None
     kind = settings.kind
     floor = FLOOR * params[NORMALISER + "outputs.std"]
     key = jax.random.key(experiment.config.training.seed)

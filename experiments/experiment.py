@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import msgspec
 from flax import nnx
 
-from pnol_jax.bases import Basis
-from pnol_jax.config import AxisConfig, DataConfig, ExperimentConfig, SpectralConfig
+from pnol_jax.bases import Basis, BasisKind
+from pnol_jax.config import AutoBasis, AxisConfig, DataConfig, ExperimentConfig, SpectralConfig
 from pnol_jax.data import AxisSpec, CaseSet, Pipeline, SourceSpec, evaluation_batches, fit_normaliser, read_cases
 from pnol_jax.errors import InputError
 from pnol_jax.operators import Functional, build_operator, functional
@@ -62,7 +62,8 @@ class Experiment:
     def one_pass(self, cases: CaseSet) -> Iterator[FitBatch]:
         """The cases once, in order."""
         for batch in evaluation_batches(cases, self.config.training.batch_size, self.bases, self.buckets):
-            yield FitBatch(Batch(batch.inputs, batch.outputs), batch.grid, batch.mask)
+            fields = Batch(jnp.asarray(batch.inputs), jnp.asarray(batch.outputs))
+            yield FitBatch(fields, batch.grid, jnp.asarray(batch.mask))
 
 
 def open_experiment(config: ExperimentConfig) -> Experiment:
@@ -103,12 +104,13 @@ def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Ba
     """One basis per axis, as the config says; "auto" is Fourier on a periodic axis, padded Fourier on a bounded one."""
     if len(operator.modes) != len(axes):
         raise InputError(f"operator.modes: got {len(operator.modes)} numbers, the data has {len(axes)} axes")
-    kinds = operator.basis or ["auto"] * len(axes)
+    auto: list[AutoBasis] = ["auto"] * len(axes)
+    kinds = operator.basis or auto
     if len(kinds) != len(axes):
         raise InputError(f"operator.basis: got {len(kinds)} names, the data has {len(axes)} axes")
     bases = []
     for modes, kind, axis in zip(operator.modes, kinds, axes, strict=True):
-        natural = "fourier" if axis.kind == "periodic" else "padded"
+        natural: BasisKind = "fourier" if axis.kind == "periodic" else "padded"
         bases.append(Basis(natural if kind == "auto" else kind, modes, operator.padding))
     return tuple(bases)
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import runs
-from experiments.calibrate import calibrate
+from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
-from experiments.evaluate import evaluate
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import save_model
 from pnol_jax.config import ExperimentConfig
@@ -31,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_arena()
     path, overrides = _config_and_overrides(asked.config, asked.words)
     config = load(path, ExperimentConfig, overrides)
+    check_calibration(config)
     folder = Path(asked.run or f"runs/{config.name}")
     runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
     experiment = open_experiment(config)
@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RESUME_ME
     save_model(folder, params, calibrate(experiment, params))
     if experiment.test and not asked.no_report:
+        from experiments.evaluate import evaluate  # here: matplotlib takes a second to import
+
         evaluate(folder)
         show.print(f"report: {folder / 'report.html'}", highlight=False)
     show.print(f"model: {folder}; python -m experiments.export {folder} makes a servable of it", highlight=False)

@@ -6,6 +6,7 @@ import msgspec
 
 from pnol_jax.grids import Kind, Placement
 
+AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
 
 
@@ -44,7 +45,7 @@ class SpectralConfig(Section, frozen=True):
     """What every operator on basis coefficients is told."""
 
     modes: list[int]
-    basis: list[Literal["auto", "fourier", "cosine", "padded"]] = []  # auto: fourier if periodic, else padded
+    basis: list[AutoBasis] = []  # auto: fourier if periodic, else padded
     padding: float = 1.25  # period of a padded basis, in lengths of the axis
 
 

@@ -1,0 +1,123 @@
+"""Write the servable of a trained run: `python -m experiments.export RUN` makes models/NAME/VERSION."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from experiments import runs
+from experiments.command import run
+from experiments.experiment import Experiment, open_experiment
+from experiments.model import load_model
+from pnol_jax.data import AxisSpec, CaseGroup
+from pnol_jax.data.spec import PLACEMENTS, uniform_points
+from pnol_jax.grids import Axis, Grid, Placement
+from pnol_jax.memory import keep_arena
+from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Export the run that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.export", description=__doc__)
+    parser.add_argument("run", help="the run's folder")
+    parser.add_argument("--to", default="models", help="folder of servables (models)")
+    parser.add_argument("--name", help="the servable's name (export.name of the config)")
+    parser.add_argument("--version", help="its version (the number after the last one there)")
+    asked = parser.parse_args(arguments)
+    keep_arena()
+    path = export(Path(asked.run), Path(asked.to), asked.name, asked.version)
+    Console(stderr=True, soft_wrap=True).print(f"servable: {path}", highlight=False)
+    return 0
+
+
+def export(folder: Path, to: Path, name: str | None = None, version: str | None = None) -> Path:
+    """Write the servable of a run and return its path.
+
+    Raises:
+        InputError: the run is not finished, the version exists, or a bucket is too small for the modes.
+    """
+    experiment = open_experiment(runs.read_config(folder))
+    model = load_model(folder, experiment)
+    settings = experiment.config.export
+    name = name or settings.name
+    return write_servable(
+        to,
+        name,
+        version or next_version(to / name),
+        predict=model.predict,
+        weights=model.params,
+        signature=signature(experiment),
+        buckets=settings.buckets or sorted({group.grid.shape for group in experiment.train.groups}),
+        num_samples=settings.num_samples,
+        tests=_tests(experiment),
+        calibration=model.guarantee,
+        provenance=runs.provenance(experiment) | {"run": folder.name},
+    )
+
+
+def next_version(folder: Path) -> str:
+    """One more than the largest version number in the folder."""
+    taken = [int(path.name) for path in folder.glob("*") if path.name.isdigit()] if folder.is_dir() else []
+    return str(max(taken, default=0) + 1)
+
+
+def signature(experiment: Experiment) -> Signature:
+    """What the servable's function maps to what."""
+    config, cases = experiment.config, experiment.train
+    state = list(_channels(config.data.outputs, config.data.output_units, cases.output_channels))
+    static = cases.input_channels - (cases.output_channels if cases.trajectories else 0)
+    given = list(_channels(config.data.inputs, config.data.input_units, static))
+    placed = zip(config.data.axes, experiment.bases, cases.groups[0].grid.axes, strict=True)
+    return Signature(
+        inputs=tuple(state + given if cases.trajectories else given),
+        outputs=tuple(state),
+        axes=tuple(
+            AxisSignature(
+                name=axis.name or "xyz"[position],
+                unit=axis.unit,
+                kind=axis.kind,
+                length=axis.length,
+                basis=BasisSignature(basis.kind, basis.modes, basis.padding, basis.ridge),
+                placement=served_placement(trained_on),
+            )
+            for position, (axis, basis, trained_on) in enumerate(placed)
+        ),
+        method=str(type(config.posterior).__struct_config__.tag),
+        answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
+        time_step=config.data.time_step,
+    )
+
+
+def served_placement(axis: Axis) -> Placement:
+    """Where points sit if a request does not say: as on the training grid, where that is uniform."""
+    for placement in PLACEMENTS:
+        uniform = uniform_points(AxisSpec(axis.kind, axis.length, placement), axis.n)
+        if np.allclose(axis.points, uniform, atol=1e-9 * axis.length):
+            return placement
+    return "left"
+
+
+def _channels(names: Sequence[str], units: Sequence[str], count: int) -> Iterable[Channel]:
+    """The channels of the named arrays; an array with several gets a number on each."""
+    labels = list(names) if len(names) == count else [f"{'+'.join(names)}.{i}" for i in range(count)]
+    padded = list(units) + [""] * (count - len(units))
+    return (Channel(label, unit) for label, unit in zip(labels, padded, strict=False))
+
+
+def _tests(experiment: Experiment) -> list[tuple[Any, Grid]]:
+    """The first training case of each of at most three grids."""
+    return [(_first_inputs(group), group.grid) for group in experiment.train.groups[:3]]
+
+
+def _first_inputs(group: CaseGroup) -> Any:
+    if group.times is None:
+        return group.inputs[0]
+    return np.concatenate([group.outputs[0][0], group.inputs[0]], axis=-1)
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""The train command as a process: it resumes bit for bit, stops when told, and refuses what it cannot work with."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import train
+from pnol_jax.errors import InputError
+
+STEPS = 60
+CONFIG = """
+name = "smoothing"
+[data]
+train = ["{folder}/train.npz"]
+inputs = ["a"]
+outputs = ["u"]
+axes = [{{ kind = "periodic" }}]
+symmetries = ["shift", "sign"]
+calibration = 20
+[operator]
+name = "fno"
+modes = [8]
+width = 8
+depth = 2
+[training]
+steps = {steps}
+batch_size = 8
+ema = 0.9
+log_every = 10
+checkpoint_every = 7
+"""
+
+
+def _cases(folder: Path, cases: int = 60, n: int = 24, spoiled: bool = False) -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(n) / n
+    k = np.arange(1, 4)
+    modes = np.stack([np.cos(2 * np.pi * k[:, None] * x), np.sin(2 * np.pi * k[:, None] * x)])
+    c = rng.standard_normal((cases, 2, 3))
+    a = np.einsum("csk,skx->cx", c, modes)
+    u = np.einsum("csk,skx->cx", c / (1 + k**2), modes)
+    if spoiled:
+        u[7, 3] = np.nan
+    np.savez(folder / "train.npz", a=a, u=u)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    _cases(tmp_path)
+    path = tmp_path / "smoothing.toml"
+    path.write_text(CONFIG.format(folder=tmp_path, steps=STEPS))
+    return path
+
+
+def _command(config: Path, run: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.train", str(config), "--run", str(run), "--no-report", *words]
+
+
+def _train(config: Path, run: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(_command(config, run, *words), capture_output=True, text=True, timeout=300, check=False)
+
+
+def _steps(run: Path) -> int:
+    return max((int(path.name) for path in (run / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+
+def _begin_and_wait(config: Path, run: Path, step: int) -> subprocess.Popen[bytes]:
+    """Start training, slowed down so that it can be caught, and wait for a checkpoint at or after `step`."""
+    process = subprocess.Popen(_command(config, run, "training.steps=1000000"), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while _steps(run) < step and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    return process
+
+
+def _train_killed(config: Path, run: Path) -> None:
+    """Kill a run of the right config with SIGKILL at a random moment after its first checkpoint."""
+    process = subprocess.Popen(_command(config, run), stderr=subprocess.DEVNULL)
+    while not _steps(run) and process.poll() is None:
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.1))
+    process.kill()
+    process.wait()
+
+
+def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_for_bit(config, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert _train(config, whole).returncode == 0
+    _train_killed(config, broken)
+    assert 0 < _steps(broken) <= STEPS
+    resumed = _train(config, broken, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_sigterm_saves_and_asks_to_be_resumed(config, tmp_path):
+    process = _begin_and_wait(config, tmp_path / "run", 7)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert _steps(tmp_path / "run") % 7  # saved where it stopped, not at the last regular checkpoint
+
+
+def test_the_log_has_one_json_line_per_logged_step(config, tmp_path):
+    assert _train(config, tmp_path / "run").returncode == 0
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(10, STEPS + 1, 10))
+    assert {"loss", "learning_rate", "cases_per_second", "relative_l2"} <= lines[0].keys()
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_tensor_and_last_good_checkpoint(config, tmp_path):
+    done = _train(config, tmp_path / "run", "optimizer.learning_rate=1e30", "optimizer.warmup_steps=20")
+    assert done.returncode == 2
+    assert "is not finite; the last good checkpoint is of step" in done.stderr or "no checkpoint yet" in done.stderr
+    assert "operator." in done.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["training.step=3"], "training: unknown key 'step'; did you mean 'steps'"),
+        (["operator.modes=[40]"], "modes[0]: 40 modes (fourier) need at least 41 points on axis 0, the grid has 24"),
+        (['data.inputs=["b"]'], "no array 'b'"),
+        (['data.train=["nowhere.npz"]'], "nowhere.npz"),
+        (['data.symmetries=["spin"]'], "spin"),
+        (["data.calibration=5"], "data.calibration: got 5 cases, expected at least 9"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(config, tmp_path, words, message):
+    with pytest.raises(InputError) as refused:
+        train.main([str(config), "--run", str(tmp_path / "run"), "training.steps=1", *words])
+    assert message in str(refused.value)
+
+
+def test_a_nan_in_the_data_is_named(config, tmp_path):
+    _cases(tmp_path, spoiled=True)
+    with pytest.raises(InputError, match="'u', case 7"):
+        train.main([str(config), "--run", str(tmp_path / "run")])
+
+
+def test_the_command_prints_one_line_and_exits_with_2(config, tmp_path):
+    done = _train(config, tmp_path / "run", "training.step=3")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(config, tmp_path):
+    assert _train(config, tmp_path / "run").returncode == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    again = _train(config, tmp_path / "run", "training.seed=1")
+    assert again.returncode == 2
+    assert "holds a run already" in again.stderr
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_with_another_config_is_refused(config, tmp_path):
+    assert _train(config, tmp_path / "run").returncode == 0
+    other = _train(config, tmp_path / "run", "--resume", "operator.width=16")
+    assert other.returncode == 2
+    assert "another config" in other.stderr
