@@ -1,0 +1,67 @@
+"""Means over the domain by quadrature weights, in which padding has no part."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from pnol_jax.errors import InputError
+from pnol_jax.predictive import Predictive
+
+
+def shares(field: jax.Array, weights: ArrayLike) -> jax.Array:
+    """Each point's share of the domain, (batch or 1, *space, 1): zero on padding, and they sum to one.
+
+    Args:
+        field: (batch, *space, channels), for its shape.
+        weights: (*space) or (batch, *space), at least zero.
+
+    Raises:
+        InputError: weights of another shape.
+    """
+    measure = jnp.asarray(weights, field.dtype)
+    per_case, space = field.shape[:-1], field.shape[1:-1]
+    if measure.shape not in (per_case, space):
+        raise InputError(f"weights: got shape {measure.shape}, expected {space} or, per case, {per_case}")
+    measure = measure.reshape(-1, *space, 1)
+    return measure / jnp.sum(measure, axis=tuple(range(1, field.ndim)), keepdims=True)
+
+
+def domain_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:
+    """The mean over the domain, (batch, *space, channels) -> (batch, channels); not a number where no weight is."""
+    share = shares(field, weights)
+    return jnp.sum(jnp.where(share == 0, 0, share * field), axis=tuple(range(1, field.ndim - 1)))
+
+
+def field_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:
+    """The mean over the domain and the channels, (batch, *space, channels) -> (batch,)."""
+    return jnp.mean(domain_mean(field, weights), axis=-1)
+
+
+def residual(predictive: Predictive, truth: jax.Array) -> jax.Array:
+    """Truth minus mean, (batch, *space, channels).
+
+    Raises:
+        InputError: the truth is not of the mean's shape.
+    """
+    check_shape("truth", truth, predictive.mean)
+    return truth - predictive.mean
+
+
+def check_shape(what: str, got: jax.Array, expected: jax.Array) -> None:
+    """Refuse two fields that broadcasting would silently bring together."""
+    if got.shape != expected.shape:
+        raise InputError(f"{what}: got shape {got.shape}, expected {expected.shape}, (batch, *space, channels)")
+
+
+def drawn(predictive: Predictive, truth: jax.Array, least: int) -> jax.Array:
+    """The samples, (num_samples, batch, *space, channels).
+
+    Raises:
+        InputError: there are fewer than `least`, or the truth is not of their shape.
+    """
+    samples = predictive.samples
+    if samples is None or samples.shape[0] < least:
+        number = 0 if samples is None else samples.shape[0]
+        raise InputError(f"predictive.samples: got {number}, expected at least {least}")
+    check_shape("truth", truth, samples[0])
+    return samples
