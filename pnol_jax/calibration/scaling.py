@@ -1,0 +1,71 @@
+"""Variance scaling: one factor, by maximum likelihood."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases
+from pnol_jax.errors import InputError
+from pnol_jax.predictive import Predictive
+from pnol_jax.scores.measure import field_mean, residual
+
+
+def squared_scores(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
+    """(truth - mean)^2 / variance, (batch,): the mean over the domain and the channels."""
+    return field_mean(jnp.square(residual(predictive, truth)) / predictive.variance, weights)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class VarianceScaling:
+    """Variances times one factor, and samples moved away from the mean by its root.
+
+    It is the mean of (truth - mean)^2 / variance, which maximises the Gaussian likelihood of the calibration cases.
+    """
+
+    factor: jax.Array  # ()
+    cases: int = field(metadata={"static": True})
+
+    @classmethod
+    def from_scores(cls, scores: ArrayLike) -> "VarianceScaling":
+        """From the `squared_scores` of calibration cases, (cases,), of grids as they come.
+
+        Raises:
+            InputError: no scores, or scores whose mean is not a positive number.
+        """
+        rows = np.asarray(scores)
+        if rows.ndim != 1 or not rows.size:
+            raise InputError(f"squared scores: got shape {rows.shape}, expected (cases,) with at least one case")
+        factor = float(np.mean(rows))
+        if not (math.isfinite(factor) and factor > 0):
+            raise InputError(f"squared scores: got a mean of {factor}, expected it positive, as variances must be")
+        return cls(jnp.asarray(factor, float), rows.size)
+
+    def __call__(self, predictive: Predictive) -> Predictive:
+        """The same mean, with scaled variances and samples; a band stays as it is."""
+        mean, samples = predictive.mean, predictive.samples
+        if samples is not None:
+            samples = mean + jnp.sqrt(self.factor) * (samples - mean)
+        aleatoric, epistemic = self.factor * predictive.aleatoric, self.factor * predictive.epistemic
+        return replace(predictive, aleatoric=aleatoric, epistemic=epistemic, samples=samples)
+
+    @property
+    def guarantee(self) -> Metadata:
+        """What is promised, as plain data."""
+        statement = "the likeliest single factor on the variances; no promise for a finite number of cases"
+        return {"method": "variance_scaling", "level": None, "kind": None, "cases": self.cases, "statement": statement}
+
+    def to_dict(self) -> tuple[Arrays, Metadata]:
+        """Arrays by dotted name, and the guarantee."""
+        return {"variance_scaling.factor": self.factor}, self.guarantee
+
+    @classmethod
+    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "VarianceScaling":
+        """The inverse of `to_dict`; other arrays may stand beside."""
+        return cls(read_array(arrays, "variance_scaling.factor"), read_cases(metadata))
