@@ -60,7 +60,7 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         key = jax.random.fold_in(state.key, state.step)
         (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, constants, batch, grid, key)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         good = jnp.isfinite(value) & jnp.isfinite(norm)
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

@@ -1,0 +1,72 @@
+import pytest
+
+from pnol_jax.config import ExperimentConfig
+from pnol_jax.errors import InputError
+from pnol_jax.toml import load
+
+CONFIG = """
+name = "darcy"
+[data]
+train = ["a.npz"]
+inputs = ["a"]
+outputs = ["u"]
+axes = [{ kind = "bounded" }, {}]
+[operator]
+name = "fno"
+modes = [12, 12]
+[training]
+steps = 3
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_overrides_have_the_types_of_toml(config):
+    words = ["training.steps=20", "training.ema=0.5", 'operator.basis=["padded", "cosine"]', "name=other"]
+    read = load(config, ExperimentConfig, words)
+    assert (read.training.steps, read.training.ema, read.name) == (20, 0.5, "other")
+    assert read.operator.basis == ["padded", "cosine"]
+
+
+def test_an_override_can_change_the_kind_of_a_section(config):
+    read = load(config, ExperimentConfig, ["posterior.name=ensemble", "posterior.members=3"])
+    assert read.posterior.members == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("training.step=3", "training: unknown key 'step'; did you mean 'steps'"),
+        ("data.axes=[{knd='x'}]", "data.axes[0]: unknown key 'knd'; did you mean 'kind'"),
+        ("operator.wdth=3", "operator: unknown key 'wdth'; did you mean 'width'"),
+        ("foo.bar=1", "top level: unknown key 'foo'; known keys: name, data"),
+        ("operator.name=fnoo", "operator.name: Invalid value 'fnoo', expected one of ['fno', 'ffno', 'deeponet']"),
+        ("training.steps=many", "training.steps: Expected `int`, got `str`"),
+        ("training=3", "training: Expected `object`, got `int`"),
+        ("training.steps.x=3", "'steps' is a value, not a section"),
+        ("steps", "expected section.key=value"),
+        ("data.axes=[{kind='round'}]", "data.axes[0].kind: Invalid enum value 'round'"),
+    ],
+)
+def test_a_wrong_word_is_explained(config, word, message):
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, [word])
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[data]\n[data]\n"])
+def test_what_is_no_toml_is_refused(tmp_path, content):
+    path = tmp_path / "broken.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not TOML"):
+        load(path, ExperimentConfig)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        load(tmp_path / "nowhere.toml", ExperimentConfig)
