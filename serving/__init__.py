@@ -1,1 +1,1 @@
-"""The HTTP service: loads servables and answers for them. It reads a few rooms of `pnol_jax` and none of training."""
+"""The HTTP service: it loads servables and answers requests for predictions with their uncertainty."""

@@ -1,0 +1,36 @@
+"""The artifact that training writes and serving reads: programs, weights, test vectors and a manifest, no Python."""
+
+from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
+from pnol_jax.servable.manifest import (
+    Answers,
+    AxisSignature,
+    BasisSignature,
+    Channel,
+    Manifest,
+    Signature,
+    check_name,
+)
+from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands
+from pnol_jax.servable.vectors import crop, pad
+from pnol_jax.servable.write import write_servable
+
+__all__ = [
+    "Answers",
+    "Arrays",
+    "AxisSignature",
+    "BasisSignature",
+    "Bucket",
+    "Channel",
+    "Manifest",
+    "Predict",
+    "Program",
+    "Servable",
+    "Signature",
+    "case_keys",
+    "check_name",
+    "crop",
+    "flatten_operands",
+    "load_servable",
+    "pad",
+    "write_servable",
+]

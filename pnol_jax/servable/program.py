@@ -1,0 +1,182 @@
+"""The programs of a servable: what they are called with, how they are written, and how they are read back.
+
+A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat dicts of arrays at its boundary:
+
+- weights: {name: array};
+- inputs: (batch, *bucket, input channels), float32, zero on padding;
+- operands: {"axes.0.analysis": (batch, n, K), ...}, the grid of each case;
+- keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
+
+"moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
+(batch, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels).
+The batch is symbolic, the bucket is not; one file holds the program for every platform.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from jax import export
+
+from pnol_jax.bases import AxisOperands, GridOperands, make_operands
+from pnol_jax.errors import InputError
+from pnol_jax.predictive import Predictive
+from pnol_jax.servable.manifest import Answers, Signature
+from pnol_jax.servable.stablehlo import check_module, strip_locations
+
+PLATFORMS = ("cpu", "cuda")
+MOMENTS = ("mean", "aleatoric", "epistemic")
+BAND = ("lower", "upper")
+_LEAVES = tuple(field.name for field in dataclasses.fields(AxisOperands))
+
+Arrays = dict[str, Any]
+
+
+class Predict(Protocol):
+    """A posterior's predict with its state as a flat dict: pure and jittable, physical units in and out."""
+
+    def __call__(
+        self, weights: Arrays, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, num_samples: int = ...
+    ) -> Predictive:
+        """Inputs (batch, *space, channels) on grids with operands per case."""
+        ...
+
+
+def flatten_operands(operands: GridOperands) -> Arrays:
+    """The operands as a flat dict, "axes.0.analysis" and so on."""
+    return {f"axes.{i}.{leaf}": getattr(axis, leaf) for i, axis in enumerate(operands.axes) for leaf in _LEAVES}
+
+
+def unflatten_operands(flat: Mapping[str, Any]) -> GridOperands:
+    """The inverse of `flatten_operands`."""
+    axes = range(len(flat) // len(_LEAVES))
+    return GridOperands(tuple(AxisOperands(**{leaf: flat[f"axes.{i}.{leaf}"] for leaf in _LEAVES}) for i in axes))
+
+
+def case_keys(seed: int, cases: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """The threefry keys of a request's cases, (cases, 2): the seed and the case's position in the request."""
+    keys = np.empty((cases, 2), np.uint32)
+    keys[:, 0], keys[:, 1] = seed, np.arange(cases)
+    return keys
+
+
+def moments(predict: Predict) -> Callable[..., Arrays]:
+    """The program for mean, variances and, where the predictive has one, the band. It always uses the same key."""
+
+    def program(weights: Arrays, inputs: jax.Array, operands: Arrays) -> Arrays:
+        key = jax.random.key(0, impl="threefry2x32")
+        predictive = predict(weights, inputs, unflatten_operands(operands), key)
+        names = MOMENTS if predictive.lower is None else MOMENTS + BAND
+        return {name: getattr(predictive, name).astype(np.float32) for name in names}
+
+    return program
+
+
+def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
+    """The program for draws; each case is drawn with its own key."""
+
+    def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> jax.Array:
+        grid = unflatten_operands({name: leaf[None] for name, leaf in operands.items()})
+        typed = jax.random.wrap_key_data(key, impl="threefry2x32")
+        drawn = predict(weights, inputs[None], grid, typed, num_samples=num_samples).samples
+        if drawn is None:
+            raise InputError("predict: got no samples, expected them since the signature's answers name 'samples'")
+        return drawn[:, 0].astype(np.float32)
+
+    def program(weights: Arrays, inputs: jax.Array, operands: Arrays, keys: jax.Array) -> Arrays:
+        return {"samples": jax.vmap(one, in_axes=(None, 0, 0, 0))(weights, inputs, operands, keys)}
+
+    return program
+
+
+def argument_shapes(
+    signature: Signature, weights: Mapping[str, Any], bucket: tuple[int, ...], answer: Answers, batch: Any
+) -> tuple[Any, ...]:
+    """Shapes and dtypes of a program's arguments; `batch` is a number or a symbolic dimension."""
+
+    def shape(leaf: Any, *lead: Any) -> jax.ShapeDtypeStruct:
+        return _shape((*lead, *leaf.shape), leaf.dtype)
+
+    operands = flatten_operands(make_operands(signature.uniform_grid(bucket), signature.bases()))
+    arguments = (
+        {name: shape(array) for name, array in weights.items()},
+        _shape((batch, *bucket, len(signature.inputs)), np.float32),
+        {name: shape(leaf, batch) for name, leaf in operands.items()},
+    )
+    keys = _shape((batch, 2), np.uint32)
+    return (*arguments, keys) if answer == "samples" else arguments
+
+
+def _shape(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+
+def export_program(
+    program: Callable[..., Arrays],
+    signature: Signature,
+    weights: Mapping[str, Any],
+    bucket: tuple[int, ...],
+    answer: Answers,
+) -> bytes:
+    """Lower a program for every platform, with a symbolic batch, and serialise it (StableHLO, portable)."""
+    (batch,) = export.symbolic_shape("batch")
+    arguments = argument_shapes(signature, weights, bucket, answer, batch)
+    exported = export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
+    stripped = dataclasses.replace(exported, mlir_module_serialized=strip_locations(exported.mlir_module_serialized))
+    return bytes(stripped.serialize())
+
+
+def read_program(
+    data: bytes,
+    where: str,
+    signature: Signature,
+    weights: Mapping[str, Any],
+    bucket: tuple[int, ...],
+    answer: Answers,
+) -> export.Exported:
+    """Read a serialised program and check it: operations, platforms, arguments, answers.
+
+    Raises:
+        InputError: the bytes are no program, it does what a servable may not, or it is not of this signature.
+    """
+    try:
+        exported = export.deserialize(bytearray(data))
+    except Exception as error:  # a parser of foreign bytes fails in any way it likes
+        raise InputError(f"{where}: not an exported program: {type(error).__name__}: {str(error)[:200]}") from None
+    check_module(exported.mlir_module_serialized, where)
+    backend = jax.default_backend().replace("gpu", "cuda")
+    if backend not in exported.platforms:
+        raise InputError(f"{where}: lowered for {exported.platforms}, this machine runs {backend!r}")
+    _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1))
+    _check_results(exported, where, (*bucket, len(signature.outputs)), answer)
+    return exported
+
+
+def _check_arguments(exported: export.Exported, where: str, expected: tuple[Any, ...]) -> None:
+    if exported.nr_devices != 1 or exported.in_tree != _structure((expected, {})):
+        raise InputError(f"{where}: its arguments are not those of the manifest: {str(exported.in_tree)[:200]}")
+    for got, leaf in zip(exported.in_avals, jax.tree.leaves(expected), strict=True):
+        if got.dtype != leaf.dtype or not _fits(got.shape, leaf.shape):
+            raise InputError(f"{where}: an argument is {got}, expected {leaf.dtype}{leaf.shape}, -1 for the batch")
+
+
+def _structure(tree: Any) -> Any:
+    return jax.tree.structure(tree)
+
+
+def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
+    """Whether shapes are the same, where -1 stands for a symbolic dimension."""
+    pairs = zip(got, expected, strict=False)
+    return len(got) == len(expected) and all(m == n or (n == -1 and not isinstance(m, int)) for m, n in pairs)
+
+
+def _check_results(exported: export.Exported, where: str, tail: tuple[int, ...], answer: Answers) -> None:
+    expected = [{"samples"}] if answer == "samples" else [set(MOMENTS), {*MOMENTS, *BAND}]
+    results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
+    if not isinstance(results, dict) or set(results) not in expected:
+        raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")
+    for name, got in results.items():
+        if got.shape[-len(tail) :] != tail or got.dtype != np.float32:
+            raise InputError(f"{where}: {name} is {got}, expected float32 ending in {tail}")

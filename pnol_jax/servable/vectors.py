@@ -1,0 +1,121 @@
+"""Test vectors: a few inputs and the answers that the model gave where it was trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from pnol_jax.bases import GridOperands, make_operands, stack_operands
+from pnol_jax.errors import InputError
+from pnol_jax.grids import Grid
+from pnol_jax.servable.manifest import Signature
+from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands, moments, samples
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One case: inputs (*space, input channels) on a grid, and arrays (*space, output channels) by name.
+
+    Draws, (num_samples, *space, output channels), are those of the smallest bucket: a draw depends on the padded shape.
+    """
+
+    inputs: NDArray[np.float32]
+    grid: Grid
+    expected: dict[str, NDArray[np.float32]]
+
+
+def pad(inputs: NDArray[np.float32], bucket: Sequence[int]) -> NDArray[np.float32]:
+    """One case, (*space, channels), with zeros up to the bucket."""
+    padded = np.zeros((*bucket, inputs.shape[-1]), np.float32)
+    padded[tuple(slice(n) for n in inputs.shape[:-1])] = inputs
+    return padded
+
+
+def smallest_bucket(buckets: Sequence[tuple[int, ...]], shape: Sequence[int]) -> tuple[int, ...]:
+    """The bucket of the fewest points that a grid of this shape fits into.
+
+    Raises:
+        InputError: there is none.
+    """
+    fitting = [bucket for bucket in buckets if all(n <= size for n, size in zip(shape, bucket, strict=True))]
+    if not fitting:
+        sizes = ", ".join("x".join(map(str, bucket)) for bucket in buckets)
+        raise InputError(f"grid: got {'x'.join(map(str, shape))} points, expected at most one of the buckets {sizes}")
+    return min(fitting, key=lambda bucket: (int(np.prod(bucket)), bucket))
+
+
+def record(
+    predict: Predict,
+    weights: Arrays,
+    signature: Signature,
+    buckets: Sequence[tuple[int, ...]],
+    num_samples: int,
+    case: tuple[NDArray[Any], Grid],
+) -> Vector:
+    """Ask the model itself, on the case's own grid without padding, as training did."""
+    inputs, grid = np.asarray(case[0], np.float32), case[1]
+    if not signature.accepts(grid) or inputs.shape != (*grid.shape, len(signature.inputs)):
+        raise InputError(
+            f"tests: got inputs {inputs.shape} on a grid of {grid.shape} points, expected "
+            f"(*space, {len(signature.inputs)}) on the axes of the signature"
+        )
+    bucket = smallest_bucket(buckets, grid.shape)
+    bases = signature.bases()
+    expected = jax.jit(moments(predict))(weights, inputs[None], _operands(make_operands(grid, bases)))
+    named = {name: np.asarray(array)[0] for name, array in expected.items()}
+    if "samples" in signature.answers:
+        padded = _operands(make_operands(grid, bases, bucket))
+        drawn = jax.jit(samples(predict, num_samples))(weights, pad(inputs, bucket)[None], padded, case_keys(SEED, 1))
+        named["samples"] = crop(np.asarray(drawn["samples"])[0], grid.shape)
+    return Vector(inputs, grid, named)
+
+
+def crop(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """The points of a grid of this shape from a padded case, (..., *bucket, channels)."""
+    index: tuple[Any, ...] = (..., *(slice(n) for n in shape), slice(None))
+    points: NDArray[Any] = array[index]
+    return points
+
+
+def encode_vector(vector: Vector) -> bytes:
+    """The bytes of a vector's file (safetensors)."""
+    arrays: dict[str, NDArray[Any]] = {"inputs": vector.inputs}
+    arrays |= {f"coordinates.{i}": axis.points for i, axis in enumerate(vector.grid.axes)}
+    arrays |= {f"expected.{name}": array for name, array in vector.expected.items()}
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def decode_vector(data: bytes, where: str, signature: Signature) -> Vector:
+    """The vector in the bytes of a file.
+
+    Raises:
+        InputError: no safetensors, or arrays missing.
+    """
+    try:
+        arrays = load(data)
+        grid = signature.grid([arrays[f"coordinates.{i}"] for i in range(len(signature.axes))])
+        inputs = arrays["inputs"]
+    except (SafetensorError, KeyError, InputError) as error:
+        raise InputError(f"{where}: not a test vector: {error}") from None
+    expected = {name.removeprefix("expected."): a for name, a in arrays.items() if name.startswith("expected.")}
+    return Vector(inputs, grid, expected)
+
+
+def deviation(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """The largest difference, relative to the largest expected value; infinite where shapes differ or a NaN stands."""
+    if got.shape != expected.shape:
+        return float("inf")
+    scale = max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
+    worst = float(np.max(np.abs(got - expected))) / scale
+    return worst if np.isfinite(worst) else float("inf")
+
+
+def _operands(operands: GridOperands) -> Arrays:
+    return flatten_operands(stack_operands([operands]))

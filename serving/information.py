@@ -1,0 +1,146 @@
+"""The endpoints that tell: health, figures, models, and the Open Inference Protocol's metadata."""
+
+from typing import Any
+
+from litestar import MediaType, Response, get
+
+import pnol_jax
+from serving.metrics import Metrics
+from serving.readiness import Readiness
+from serving.repository import Entry
+from serving.service import Service
+from serving.settings import Settings
+from serving.utilisation import Scaling, recommended_replicas
+from serving.wire import v2
+from serving.wire.json import encode
+
+
+@get("/health")
+async def health(readiness: Readiness) -> Response[bytes]:
+    """Live (the engine runs) and ready (a model answers)."""
+    return _json(readiness.report(), 200 if readiness.ready else 503)
+
+
+@get(["/health/live", "/v2/health/live"])
+async def live(readiness: Readiness) -> Response[bytes]:
+    """200 while the process need not be restarted."""
+    return _json({"live": readiness.live}, 200 if readiness.live else 503)
+
+
+@get(["/health/ready", "/v2/health/ready"])
+async def ready(readiness: Readiness) -> Response[bytes]:
+    """200 while requests should be sent here."""
+    return _json({"ready": readiness.ready}, 200 if readiness.ready else 503)
+
+
+@get("/stats")
+async def stats(metrics: Metrics, readiness: Readiness) -> Response[bytes]:
+    """Figures since the start."""
+    return _json({"uptime_seconds": readiness.uptime(), **metrics.summary()})
+
+
+@get("/monitoring/metrics")
+async def prometheus(metrics: Metrics) -> Response[bytes]:
+    """Figures for Prometheus."""
+    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@get("/monitoring/scaling")
+async def scaling(service: Service, settings: Settings) -> Response[bytes]:
+    """Figures for an autoscaler."""
+    engine = service.engine
+    utilisation, backlog = engine.busy.share(), engine.backlog_seconds()
+    window, target = settings.utilisation_window, settings.utilisation_target
+    figures = Scaling(
+        queued_cases=engine.statistics.waiting,
+        queue_limit=settings.queue_cases,
+        backlog_seconds=backlog,
+        utilisation=utilisation,
+        window_seconds=window,
+        utilisation_target=target,
+        recommended_replicas=recommended_replicas(utilisation, backlog, window, target),
+    )
+    return _json(figures)
+
+
+@get("/models")
+async def models(service: Service) -> Response[bytes]:
+    """Every version in the folder: its state, signature and calibration, or why it does not answer."""
+    return _json({"models": [_describe(entry) for entry in service.repository.entries()]})
+
+
+@get("/v2")
+async def server() -> Response[bytes]:
+    """The server's metadata."""
+    return _json({"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": ["binary_tensor_data"]})
+
+
+@get("/v2/models/{name:str}")
+async def model(name: str, service: Service) -> Response[bytes]:
+    """A model's metadata."""
+    return _metadata(service, name, None)
+
+
+@get("/v2/models/{name:str}/versions/{number:str}")
+async def model_version(name: str, number: str, service: Service) -> Response[bytes]:
+    """A version's metadata."""
+    return _metadata(service, name, number)
+
+
+@get("/v2/models/{name:str}/ready")
+async def model_ready(name: str, service: Service) -> Response[bytes]:
+    """200 if the model answers, 404 if not."""
+    return _ready(service, name, None)
+
+
+@get("/v2/models/{name:str}/versions/{number:str}/ready")
+async def version_ready(name: str, number: str, service: Service) -> Response[bytes]:
+    """200 if the version answers, 404 if not."""
+    return _ready(service, name, number)
+
+
+def _json(value: Any, status: int = 200) -> Response[bytes]:
+    return Response(encode(value), status_code=status, media_type=MediaType.JSON)
+
+
+def _metadata(service: Service, name: str, version: str | None) -> Response[bytes]:
+    manifest = service.repository.find(name, version).servable.manifest
+    entries = service.repository.entries()
+    return _json(v2.metadata(manifest, [entry.version for entry in entries if entry.name == name and entry.ladder]))
+
+
+def _ready(service: Service, name: str, version: str | None) -> Response[bytes]:
+    manifest = service.repository.find(name, version).servable.manifest
+    return _json({"name": name, "version": manifest.version, "ready": True})
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    about: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
+    if entry.ladder is None:
+        return about | {"error": entry.error}
+    servable = entry.ladder.servable
+    manifest = servable.manifest
+    return about | {
+        "digest": servable.digest,
+        "signature": manifest.signature,
+        "buckets": manifest.buckets,
+        "num_samples": manifest.num_samples if "samples" in manifest.signature.answers else 0,
+        "calibration": manifest.calibration,
+        "provenance": manifest.provenance,
+    }
+
+
+INFORMATION = [
+    health,
+    live,
+    ready,
+    stats,
+    prometheus,
+    scaling,
+    models,
+    server,
+    model,
+    model_version,
+    model_ready,
+    version_ready,
+]

@@ -1,0 +1,151 @@
+"""What a caller asks, in any wire format, and what it comes to for a model: shapes, grid and options checked."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.bases import make_operands
+from pnol_jax.grids import Grid
+from pnol_jax.servable import Servable, Signature
+from serving.refusals import Refusal, TooLarge
+
+OUTPUTS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")
+DEFAULT_OUTPUTS = ("mean", "std")
+DEFAULT_LEVEL = 0.9
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a request may say beside its arrays. `outputs`: of OUTPUTS, or "interval" for lower and upper."""
+
+    model: str | None = None
+    version: str | None = None
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    level: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None  # of the interval; that of its guarantee if none
+    num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; all that the model has if none
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """A request as it came.
+
+    inputs: (*space, channels) or (cases, *space, channels), without the channel axis if there is one channel and the
+    caller prefers; or flat, if `shape` gives the points per axis. coordinates: (n,) per axis.
+    """
+
+    options: Options
+    inputs: NDArray[Any]
+    shape: tuple[int, ...] | None = None
+    coordinates: tuple[NDArray[Any], ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A query that fits a model. inputs: (cases, *space, channels), float32; `single`: it came without a cases axis."""
+
+    inputs: NDArray[np.float32]
+    grid: Grid
+    single: bool
+    outputs: tuple[str, ...]
+    num_samples: int
+
+
+def check(query: Query, servable: Servable, max_cases: int) -> Question:
+    """Fit a query to a model.
+
+    Raises:
+        Refusal: shapes, dtype, values, grid or options do not fit; the message says what was got and expected.
+    """
+    manifest = servable.manifest
+    signature = manifest.signature
+    inputs, single = _cases(query, signature)
+    if len(inputs) > max_cases:
+        raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
+    servable.bucket(inputs.shape[1:-1])  # before a grid of that size is made
+    if query.coordinates is not None:
+        grid = _grid(query.coordinates, signature, inputs.shape[1:-1])
+    else:
+        grid = signature.uniform_grid(inputs.shape[1:-1])
+    make_operands(grid, signature.bases(), servable.bucket(grid.shape))  # refuses here, not among others in a batch
+    outputs = _outputs(query.options.outputs, signature)
+    asked = query.options.num_samples or manifest.num_samples
+    if "samples" in outputs and asked > manifest.num_samples:
+        raise Refusal(f"num_samples: got {asked}, expected at most {manifest.num_samples}")
+    return Question(_finite(inputs), grid, single, outputs, asked)
+
+
+def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
+    """The inputs with cases and channel axes, and whether the cases axis was added."""
+    inputs, axes, channels = query.inputs, len(signature.axes), len(signature.inputs)
+    if inputs.dtype not in DTYPES:
+        raise Refusal(f"inputs: got dtype {inputs.dtype}, expected float32 or float64")
+    if query.shape is not None:
+        inputs = _shaped(inputs, query.shape, signature)
+    if channels == 1 and inputs.ndim >= axes and (inputs.ndim == axes or inputs.shape[-1] != 1):
+        inputs = inputs[..., None]
+    single = inputs.ndim == axes + 1
+    if single:
+        inputs = inputs[None]
+    if inputs.ndim != axes + 2 or inputs.shape[-1] != channels or 0 in inputs.shape[:-1]:
+        space = ", ".join(axis.name or f"axis {i}" for i, axis in enumerate(signature.axes))
+        raise Refusal(
+            f"inputs: got shape {list(query.inputs.shape)}, expected ({space}, {channels}) "
+            f"or (cases, {space}, {channels}), the last being the channels"
+        )
+    return inputs, single
+
+
+def _shaped(inputs: NDArray[Any], shape: tuple[int, ...], signature: Signature) -> NDArray[Any]:
+    channels = len(signature.inputs)
+    points = math.prod(shape) * channels
+    if len(shape) != len(signature.axes) or points <= 0:
+        raise Refusal(f"shape: got {list(shape)}, expected {len(signature.axes)} numbers of points, one per axis")
+    if inputs.ndim == 1 and inputs.size and inputs.size % points == 0:
+        cases = inputs.size // points
+        return inputs.reshape(*((cases,) if cases > 1 else ()), *shape, channels)
+    if shape not in (inputs.shape[: len(shape)], inputs.shape[1 : 1 + len(shape)]):
+        raise Refusal(f"shape: got {list(shape)}, expected that of the inputs, which are {list(inputs.shape)}")
+    return inputs
+
+
+def _grid(coordinates: Sequence[NDArray[Any]], signature: Signature, shape: tuple[int, ...]) -> Grid:
+    sizes = tuple(np.size(x) for x in coordinates)
+    if any(np.ndim(x) != 1 for x in coordinates) or sizes != shape:
+        got = [list(np.shape(x)) for x in coordinates]
+        raise Refusal(f"coordinates: got shapes {got}, expected one list per axis of {list(shape)} numbers")
+    return signature.grid(coordinates)
+
+
+def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(inputs, np.float32)
+    wrong = ~np.isfinite(single)
+    if wrong.any():
+        first = [int(i) for i in np.argwhere(wrong)[0]]
+        raise Refusal(f"inputs: got {int(wrong.sum())} values that are not finite in float32, the first at {first}")
+    return single
+
+
+def _outputs(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
+    """Each output once, in the order asked; "interval" stands for lower and upper."""
+    spread = [part for name in names for part in (("lower", "upper") if name == "interval" else (name,))]
+    available = OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]
+    unknown = [name for name in spread if name not in available]
+    if unknown or not spread:
+        raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")
+    return tuple(dict.fromkeys(spread))
+
+
+def convert_options(values: Any, where: str, *, strict: bool = True) -> Options:
+    """Options from plain values; from texts if not strict."""
+    try:
+        return msgspec.convert(values, Options, strict=strict)
+    except msgspec.ValidationError as error:
+        raise Refusal(f"{where}: {error}") from None

@@ -1,0 +1,51 @@
+"""The ways in which the service says no, each with its HTTP status. Their messages are for the caller."""
+
+from typing import ClassVar
+
+from pnol_jax.errors import InputError
+
+
+class Refusal(InputError):
+    """The request is at fault."""
+
+    status: ClassVar[int] = 400
+
+
+class NotFound(Refusal):
+    """No such model or version."""
+
+    status = 404
+
+
+class BodyTimeout(Refusal):
+    """The body did not come in time."""
+
+    status = 408
+
+
+class TooLarge(Refusal):
+    """More bytes or cases than the service takes."""
+
+    status = 413
+
+
+class Unsupported(Refusal):
+    """A media type that the service does not read."""
+
+    status = 415
+
+
+class Unavailable(Exception):
+    """The service cannot answer now; the same request may succeed after `retry_after` seconds."""
+
+    status: ClassVar[int] = 503
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Expired(Unavailable):
+    """The deadline passed before the answer was computed."""
+
+    status = 504

@@ -1,0 +1,148 @@
+"""From a query to an answer: model, check, cache, engine, and the outputs that were asked for."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.servable import Answers, Bucket, Channel, Manifest
+from serving.cache import Cache, request_key
+from serving.engine import Engine, Job
+from serving.ladder import Ladder
+from serving.query import DEFAULT_LEVEL, Query, Question, check
+from serving.refusals import Expired
+from serving.repository import Repository
+
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """What an answer's lower and upper are.
+
+    The band of the calibration, with its guarantee; or a Gaussian's quantiles at each point, which promise nothing.
+    """
+
+    level: float
+    kind: Literal["conformal", "gaussian"]
+    guarantee: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The outputs that were asked for, in physical units.
+
+    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels); without the cases axis where the
+    query had none. `cached`: nothing had to be computed.
+    """
+
+    arrays: dict[str, NDArray[np.float32]]
+    manifest: Manifest
+    bucket: Bucket
+    interval: Interval | None
+    cached: bool
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels of every array."""
+        return self.manifest.signature.outputs
+
+
+class Service:
+    """Answers queries from any wire. Used from one event loop."""
+
+    def __init__(
+        self, repository: Repository, engine: Engine, cache: Cache, max_cases: int, deadline_seconds: float
+    ) -> None:
+        self.repository = repository
+        self.engine = engine
+        self.cache = cache
+        self._max_cases = max_cases
+        self._deadline = deadline_seconds
+
+    async def answer(self, query: Query) -> Answer:
+        """Answer a query.
+
+        Raises:
+            Refusal, InputError: the query does not fit.
+            Unavailable: the queue is full, or the deadline passed.
+        """
+        seconds = min(query.options.timeout or self._deadline, self._deadline)
+        ladder = self.repository.find(query.options.model, query.options.version)
+        question = check(query, ladder.servable, self._max_cases)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._answer(query, question, ladder)
+        except TimeoutError:
+            raise Expired(f"no answer within the deadline of {seconds:g} s") from None
+
+    async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
+        manifest = ladder.servable.manifest
+        bucket = ladder.servable.bucket(question.grid.shape)
+        arrays: dict[str, NDArray[Any]] = {}
+        cached = True
+        for answer in _kinds(question.outputs):
+            found, held = await self._ask(question, ladder, bucket, answer, query.options.seed)
+            arrays |= found
+            cached = cached and held
+        interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
+        outputs = {name: _output(name, arrays, interval, question.num_samples) for name in question.outputs}
+        if question.single:
+            outputs = {name: array[0] for name, array in outputs.items()}
+        return Answer(outputs, manifest, bucket, interval, cached)
+
+    async def _ask(
+        self, question: Question, ladder: Ladder, bucket: Bucket, answer: Answers, seed: int
+    ) -> tuple[Arrays, bool]:
+        manifest, grid = ladder.servable.manifest, question.grid
+        seed = seed if answer == "samples" else 0  # moments do not depend on it
+        job = Job(ladder, bucket, answer, question.inputs, grid, seed)
+        digest = ladder.servable.digest
+        key = request_key(manifest.name, manifest.version, digest, bucket, grid.digest, answer, seed, question.inputs)
+
+        async def compute() -> Arrays:
+            return await self.engine.submit(job)
+
+        return await self.cache.fetch(key, compute)
+
+
+def _kinds(outputs: tuple[str, ...]) -> list[Answers]:
+    kinds: list[Answers] = []
+    if set(outputs) != {"samples"}:
+        kinds.append("moments")
+    if "samples" in outputs:
+        kinds.append("samples")
+    return kinds
+
+
+def _interval(level: float | None, ladder: Ladder) -> Interval:
+    """The calibrated band where there is one of that level, else a Gaussian interval."""
+    calibration = ladder.servable.manifest.calibration
+    if ladder.servable.has_band and calibration is not None:
+        calibrated = float(calibration["level"])
+        if level is None or math.isclose(level, calibrated, rel_tol=0, abs_tol=1e-9):
+            return Interval(calibrated, "conformal", calibration)
+    return Interval(DEFAULT_LEVEL if level is None else level, "gaussian")
+
+
+def _output(name: str, arrays: Arrays, interval: Interval | None, num_samples: int) -> NDArray[np.float32]:
+    if name == "samples":
+        draws: NDArray[np.float32] = arrays["samples"][:, :num_samples]
+        return draws
+    if name in ("lower", "upper") and interval is not None:
+        if interval.kind == "conformal":
+            return arrays[name]
+        quantile = NormalDist().inv_cdf((1 + interval.level) / 2)
+        side = np.float32(-quantile if name == "lower" else quantile)
+        return arrays["mean"] + side * _std(arrays)
+    return _std(arrays) if name == "std" else arrays[name]
+
+
+def _std(arrays: Arrays) -> NDArray[np.float32]:
+    std: NDArray[np.float32] = np.sqrt(arrays["aleatoric"] + arrays["epistemic"])
+    return std

@@ -1,0 +1,71 @@
+"""JSON: `{"inputs": [...], "outputs": ["mean", "interval"], ...}` in, arrays as nested lists out."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from serving.query import Options, Query
+from serving.refusals import Refusal
+from serving.service import Answer
+from serving.wire.numbers import read_numbers
+
+MEDIA_TYPE = "application/json"
+
+
+class Body(Options, frozen=True, kw_only=True):
+    """The body of `POST /predict`: the options, the inputs, and their grid."""
+
+    inputs: msgspec.Raw
+    shape: tuple[Annotated[int, msgspec.Meta(ge=2)], ...] | None = None
+    coordinates: tuple[msgspec.Raw, ...] | None = None
+
+
+_decoder = msgspec.json.Decoder(Body)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_query(body: bytes) -> Query:
+    """The query in a JSON body.
+
+    Raises:
+        Refusal: no JSON, unknown or ill-typed fields, arrays that are none.
+    """
+    try:
+        parsed = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(f"body: {error}") from None
+    inputs = read_numbers(parsed.inputs, "inputs")
+    coordinates = None
+    if parsed.coordinates is not None:
+        coordinates = tuple(read_numbers(raw, f"coordinates[{i}]") for i, raw in enumerate(parsed.coordinates))
+    return Query(parsed, inputs, parsed.shape, coordinates)
+
+
+def describe(answer: Answer) -> dict[str, Any]:
+    """What every format says of an answer beside its arrays."""
+    manifest = answer.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "bucket": answer.bucket,
+        "method": manifest.signature.method,
+        "cached": answer.cached,
+        "channels": answer.channels,
+        "interval": answer.interval,
+    }
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """The JSON text of an answer; numbers are written so that they read back as the same float32."""
+    outputs = {name: msgspec.Raw(_encoder.encode(array.tolist())) for name, array in answer.arrays.items()}
+    return _encoder.encode({**describe(answer), "outputs": outputs})
+
+
+def encode_error(message: str) -> bytes:
+    """The one shape of every error."""
+    return _encoder.encode({"error": message})
+
+
+def encode(value: Any) -> bytes:
+    """The JSON text of plain values and structs."""
+    return _encoder.encode(value)

@@ -1,0 +1,191 @@
+"""The Open Inference Protocol, version 2, in JSON and with its binary tensor extension.
+
+Tensors in: `inputs` (cases, *space, channels) and, if they are not equally spaced, `coordinates.0` ... (n,), one per
+axis; FP32 or FP64. Tensors out: those of `serving.query.OUTPUTS`. The options are the request's `parameters`; `timeout`
+is in microseconds there, as other servers have it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.servable import Manifest
+from serving.query import DEFAULT_OUTPUTS, OUTPUTS, Query, convert_options
+from serving.refusals import Refusal
+from serving.service import Answer
+from serving.wire.json import describe, encode
+from serving.wire.numbers import read_numbers
+
+HEADER_LENGTH = "inference-header-content-length"
+BINARY_MEDIA_TYPE = "application/octet-stream"
+DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
+
+Parameters = dict[str, bool | int | float | str]
+
+
+class InputTensor(msgspec.Struct, frozen=True):
+    """A tensor of a request; its data is here or, with `binary_data_size`, behind the header."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    parameters: Parameters = {}
+    data: msgspec.Raw = msgspec.Raw()
+
+
+class RequestedOutput(msgspec.Struct, frozen=True):
+    """An output that is asked for."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(msgspec.Struct, frozen=True):
+    """The JSON part of a request."""
+
+    inputs: tuple[InputTensor, ...]
+    id: str | None = None
+    parameters: Parameters = {}
+    outputs: tuple[RequestedOutput, ...] = ()
+
+    def is_binary(self, output: str) -> bool:
+        """Whether an output is wanted as bytes."""
+        named = {requested.name: requested.parameters for requested in self.outputs}.get(output, {})
+        return bool(named.get("binary_data", self.parameters.get("binary_data_output", False)))
+
+
+_decoder = msgspec.json.Decoder(InferRequest)
+
+
+def decode_query(body: bytes, header_length: str | None, model: str, version: str | None) -> tuple[Query, InferRequest]:
+    """The query in a request's body, whose first `header_length` bytes are JSON (all of it if None).
+
+    Raises:
+        Refusal: a malformed header length, JSON, tensor or parameter.
+    """
+    length = _header_length(header_length, len(body))
+    view = memoryview(body)
+    try:
+        request = _decoder.decode(view[:length])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(f"body: {error}") from None
+    tensors = _read_tensors(request.inputs, view[length:])
+    if "inputs" not in tensors:
+        raise Refusal(f"inputs: got tensors {sorted(tensors)}, expected 'inputs'")
+    named = sorted(name for name in tensors if name != "inputs")
+    if named != [f"coordinates.{i}" for i in range(len(named))]:
+        raise Refusal(f"inputs: got tensors {sorted(tensors)}, expected 'inputs', 'coordinates.0', 'coordinates.1' ...")
+    options: dict[str, Any] = dict(request.parameters) | {"model": model, "version": version}
+    options.pop("binary_data_output", None)
+    if isinstance(options.get("timeout"), int):
+        options["timeout"] /= 1e6
+    options["outputs"] = [output.name for output in request.outputs] or DEFAULT_OUTPUTS
+    coordinates = tuple(tensors[name] for name in named) or None
+    return Query(convert_options(options, "parameters"), tensors["inputs"], None, coordinates), request
+
+
+def _header_length(text: str | None, total: int) -> int:
+    if text is None:
+        return total
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= total):
+        raise Refusal(f"{HEADER_LENGTH}: got {text[:40]!r}, expected a number of bytes of at most {total}")
+    return int(text)
+
+
+def _read_tensors(tensors: Sequence[InputTensor], rest: memoryview) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    offset = 0
+    for tensor in tensors:
+        if tensor.name in arrays:
+            raise Refusal(f"inputs: got {tensor.name!r} twice")
+        if tensor.datatype not in DTYPES:
+            raise Refusal(f"{tensor.name}: got datatype {tensor.datatype!r}, expected one of {sorted(DTYPES)}")
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            arrays[tensor.name] = _from_json(tensor)
+        else:
+            arrays[tensor.name] = _from_bytes(tensor, size, rest[offset:])
+            offset += arrays[tensor.name].nbytes
+    if offset != len(rest):
+        raise Refusal(f"body: got {len(rest)} bytes behind the JSON header, expected {offset}")
+    return arrays
+
+
+def _from_json(tensor: InputTensor) -> NDArray[Any]:
+    if not bytes(tensor.data):
+        raise Refusal(f"{tensor.name}: got no data, expected `data` or the parameter binary_data_size")
+    array = read_numbers(tensor.data, f"{tensor.name}.data")
+    _check_size(tensor, array.size)
+    return array.reshape(tensor.shape)
+
+
+def _from_bytes(tensor: InputTensor, size: Any, rest: memoryview) -> NDArray[Any]:
+    dtype = DTYPES[tensor.datatype]
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) or size % dtype.itemsize:
+        raise Refusal(
+            f"{tensor.name}: got binary_data_size {size}, expected a multiple of {dtype.itemsize} of at most "
+            f"{len(rest)}, the bytes that are left"
+        )
+    _check_size(tensor, size // dtype.itemsize)
+    flat: NDArray[Any] = np.frombuffer(rest, dtype, size // dtype.itemsize)
+    return flat.reshape(tensor.shape)
+
+
+def _check_size(tensor: InputTensor, size: int) -> None:
+    expected = 1
+    for n in tensor.shape:
+        expected *= n
+    if min(tensor.shape, default=0) < 0 or size != expected:
+        raise Refusal(f"{tensor.name}: got {size} numbers, expected those of shape {list(tensor.shape)}")
+
+
+def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
+    """The response's body, JSON and then the bytes of the outputs that were wanted as such; and its headers."""
+    outputs, blobs = [], []
+    for name, array in answer.arrays.items():
+        entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": "FP32"}
+        if request.is_binary(name) or (name in ("lower", "upper") and request.is_binary("interval")):
+            blobs.append(np.ascontiguousarray(array).tobytes())
+            entry["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            entry["data"] = array.ravel().tolist()
+        outputs.append(entry)
+    about = describe(answer)
+    header: dict[str, Any] = {
+        "model_name": about["model"],
+        "model_version": about["version"],
+        "parameters": {"bucket": "x".join(map(str, answer.bucket)), "method": about["method"]},
+        "outputs": outputs,
+    }
+    if request.id is not None:
+        header["id"] = request.id
+    text = encode(header)
+    if not blobs:
+        return text, {}
+    return b"".join([text, *blobs]), {HEADER_LENGTH: str(len(text))}
+
+
+def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
+    """A model's metadata; -1 stands for any number of cases or points."""
+    signature = manifest.signature
+    space = [-1] * len(signature.axes)
+    inputs: list[dict[str, Any]] = [
+        {"name": "inputs", "datatype": "FP32", "shape": [-1, *space, len(signature.inputs)]}
+    ]
+    inputs += [
+        {"name": f"coordinates.{i}", "datatype": "FP64", "shape": [-1], "optional": True} for i in range(len(space))
+    ]
+    fields = {"datatype": "FP32", "shape": [-1, *space, len(signature.outputs)]}
+    outputs: list[dict[str, Any]] = [{"name": name, **fields} for name in OUTPUTS[:-1]]
+    if "samples" in signature.answers:
+        outputs.append({"name": "samples", "datatype": "FP32", "shape": [-1, -1, *space, len(signature.outputs)]})
+    return {
+        "name": manifest.name,
+        "versions": list(versions),
+        "platform": "jax_export",
+        "inputs": inputs,
+        "outputs": outputs,
+    }

@@ -1,0 +1,223 @@
+"""Every format carries the same query; no bytes whatever make a reader fail otherwise than by a refusal."""
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pnol_jax.errors import InputError
+from serving.query import Query
+from serving.refusals import Refusal
+from serving.wire import json as wire_json
+from serving.wire import npy, v2
+
+FIELD = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
+POINTS = (np.linspace(0, 1, 3), np.linspace(0, 2, 4))
+
+
+def as_npy(*arrays: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    for array in arrays:
+        np.save(file, array)
+    return file.getvalue()
+
+
+def as_v2(binary: bool) -> tuple[bytes, str | None]:
+    tensors = [("inputs", "FP32", FIELD), *[(f"coordinates.{i}", "FP64", x) for i, x in enumerate(POINTS)]]
+    entries: list[dict[str, Any]] = []
+    for name, datatype, array in tensors:
+        entry = {"name": name, "datatype": datatype, "shape": list(array.shape)}
+        if binary:
+            entry["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            entry["data"] = array.tolist() if name == "inputs" else array.ravel().tolist()  # nested or flat
+        entries.append(entry)
+    parameters = {"level": 0.5, "seed": 3, "timeout": 2_000_000}
+    outputs = [{"name": name, "parameters": {"binary_data": binary}} for name in ("mean", "upper")]
+    header = json.dumps({"id": "7", "parameters": parameters, "inputs": entries, "outputs": outputs}).encode()
+    if not binary:
+        return header, None
+    return header + b"".join(array.tobytes() for _, _, array in tensors), str(len(header))
+
+
+def json_query() -> Query:
+    body = {
+        "model": "heat",
+        "version": "2",
+        "inputs": FIELD.tolist(),
+        "coordinates": [x.tolist() for x in POINTS],
+        "outputs": ["mean", "upper"],
+        "level": 0.5,
+        "seed": 3,
+        "timeout": 2.0,
+    }
+    return wire_json.decode_query(json.dumps(body).encode())
+
+
+def npy_query() -> Query:
+    parameters = {"model": "heat", "version": "2", "outputs": "mean,upper", "level": "0.5", "seed": "3", "timeout": "2"}
+    return npy.decode_query(as_npy(FIELD, *POINTS), parameters)
+
+
+def v2_query(binary: bool) -> Query:
+    return v2.decode_query(*as_v2(binary), "heat", "2")[0]
+
+
+@pytest.mark.parametrize("read", [json_query, npy_query, lambda: v2_query(False), lambda: v2_query(True)])
+def test_every_format_carries_the_same_query(read: Callable[[], Query]) -> None:
+    query, options = read(), json_query().options
+    np.testing.assert_array_equal(query.inputs.astype(np.float32), FIELD)
+    assert query.coordinates is not None
+    for got, expected in zip(query.coordinates, POINTS, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    names = ("model", "version", "outputs", "level", "seed", "timeout", "num_samples")
+    assert [getattr(query.options, name) for name in names] == [getattr(options, name) for name in names]
+
+
+def test_npy_arrays_of_either_order_and_version_are_read() -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asfortranarray(FIELD), version=(2, 0))
+    np.testing.assert_array_equal(npy.read_arrays(file.getvalue())[0], FIELD)
+
+
+def header(text: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
+
+
+BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "npy array 0"),
+    "no npy": (b"PK\x03\x04 and more than ten bytes", "expected the beginning of an npy array"),
+    "cut short": (as_npy(FIELD)[:-1], r"got 47 bytes, expected 48 for shape \[3, 4, 1\]"),
+    "objects": (as_npy(np.array([{}, {}], dtype=object)), "got dtype '\\|O'"),
+    "integers": (as_npy(np.arange(3)), "got dtype '<i8'"),
+    "another byte order": (as_npy(FIELD.astype(">f4")), "got dtype '>f4', expected <f4 or <f8"),
+    "code in the header": (header("__import__('os').abort()\n"), "npy array 0"),
+    "a deep header": (header("(" * 2000 + "\n"), "npy array 0"),
+    "a long header": (header("{" + " " * 9000 + "}\n"), "npy array 0"),
+    "a negative shape": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2)}\n"), "got the header"),
+    "a huge shape": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (2**62, 8)}\n"), "npy array 0"),
+    "a huge literal shape": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 30 + ",)}\n"),
+        "got the shape",
+    ),
+    "a long shape": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 18 + ", 4)}"),
+        "expected 1599",
+    ),
+    "a shape without commas": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1 2)}"), "got the shape"),
+    "a shape of 31 digits": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1" * 31 + ")}"),
+        "got the shape",
+    ),
+    "much space": (header("{" + " " * 4000 + "'descr': '<f4'" + " " * 50), "got the header"),
+    "an entry twice": (header("{'descr': '<f4', 'descr': '<f4', 'shape': (2,)}"), "got the header"),
+    "five arrays": (as_npy(*[FIELD] * 5), "at most 4 npy arrays"),
+    "bytes behind": (as_npy(FIELD) + b"\x00", "npy array 1"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_npy_bodies_that_are_none_are_refused(case: str) -> None:
+    body, message = BODIES[case]
+    with pytest.raises(Refusal, match=message):
+        npy.read_arrays(body)
+
+
+JSON_BODIES: dict[str, tuple[str, str]] = {
+    "nothing": ("", "truncated"),
+    "no object": ("[1]", "Expected `object`"),
+    "no inputs": ("{}", "missing required field `inputs`"),
+    "an unknown field": ('{"inputs": [1.0], "input": 1}', "unknown field `input`"),
+    "a ragged list": ('{"inputs": [[1.0, 2.0], [3.0]]}', "lists of different lengths"),
+    "depths that differ": ('{"inputs": [[1.0], 2.0]}', "Expected `array`, got `float`"),
+    "a text": ('{"inputs": ["1.0"]}', "Expected `float`, got `str`"),
+    "null": ('{"inputs": [null]}', "Expected `float`, got `null`"),
+    "true": ('{"inputs": [true]}', "Expected `float`, got `bool`"),
+    "a number": ('{"inputs": 1.0}', "got 0 nested lists"),
+    "too deep": ('{"inputs": ' + "[" * 50_000 + "]" * 50_000 + "}", "recursion|nested lists"),
+    "a level of 1": ('{"inputs": [1.0], "level": 1}', r"Expected `float` < 1.0 - at `\$.level`"),
+    "a negative seed": ('{"inputs": [1.0], "seed": -1}', r"Expected `int` >= 0 - at `\$.seed`"),
+    "a seed of 33 bits": ('{"inputs": [1.0], "seed": 4294967296}', r"at `\$.seed`"),
+    "no UTF-8": ('{"inputs": [1.0], "model": "\udcff"}', "body"),
+}
+
+
+@pytest.mark.parametrize("case", JSON_BODIES)
+def test_json_bodies_that_are_none_are_refused(case: str) -> None:
+    text, message = JSON_BODIES[case]
+    with pytest.raises(Refusal, match=message):
+        wire_json.decode_query(text.encode(errors="surrogateescape"))
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]} | changes]}
+
+
+V2_BODIES: dict[str, tuple[dict[str, Any], bytes, str]] = {
+    "no tensors": ({"inputs": []}, b"", "got tensors \\[\\], expected 'inputs'"),
+    "another name": (tensor(name="x"), b"", "expected 'inputs'"),
+    "twice": ({"inputs": tensor()["inputs"] * 2}, b"", "got 'inputs' twice"),
+    "a coordinate left out": (
+        {"inputs": tensor()["inputs"] + tensor(name="coordinates.1")["inputs"]},
+        b"",
+        "'coordinates.0'",
+    ),
+    "another datatype": (tensor(datatype="BYTES"), b"", "got datatype 'BYTES', expected one of"),
+    "another shape": (tensor(shape=[3]), b"", r"got 2 numbers, expected those of shape \[3\]"),
+    "a negative shape": (tensor(shape=[-1, -2]), b"", r"expected those of shape \[-1, -2\]"),
+    "no data": ({"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32"}]}, b"", "got no data"),
+    "null": (tensor(data=None), b"", "got 0 nested lists"),
+    "bytes that are missing": (
+        tensor(data=None, parameters={"binary_data_size": 8}),
+        b"1234",
+        "got binary_data_size 8",
+    ),
+    "bytes too many": (tensor(), b"1234", "got 4 bytes behind the JSON header, expected 0"),
+    "a size that is a text": (tensor(parameters={"binary_data_size": "8"}), b"12345678", "got binary_data_size 8"),
+    "half a number": (tensor(parameters={"binary_data_size": 3}), b"123", "expected a multiple of 4"),
+    "an unknown parameter": (tensor() | {"parameters": {"temperature": 1}}, b"", "unknown field `temperature`"),
+}
+
+
+@pytest.mark.parametrize("case", V2_BODIES)
+def test_v2_requests_that_are_none_are_refused(case: str) -> None:
+    content, rest, message = V2_BODIES[case]
+    text = json.dumps(content).encode()
+    with pytest.raises(Refusal, match=message):
+        v2.decode_query(text + rest, str(len(text)) if rest else None, "heat", None)
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1e3", "abc", "9" * 30, "99999", "²"])
+def test_a_header_length_that_is_none_is_refused(length: str) -> None:
+    with pytest.raises(Refusal, match="inference-header-content-length: got"):
+        v2.decode_query(as_v2(True)[0], length, "heat", None)
+
+
+def damaged(content: bytes, generator: np.random.Generator) -> bytes:
+    body = bytearray(content)
+    for place in generator.integers(0, len(body), 3):
+        body[place] = generator.integers(256)
+    return bytes(body[: generator.integers(len(body))] if generator.random() < 0.3 else body)
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [
+        (wire_json.decode_query, json.dumps({"inputs": FIELD.tolist(), "outputs": ["mean"], "seed": 3}).encode()),
+        (lambda body: npy.decode_query(body, {}), as_npy(FIELD, *POINTS)),
+        (lambda body: v2.decode_query(body, None, "heat", None), as_v2(False)[0]),
+        (lambda body: v2.decode_query(body, as_v2(True)[1], "heat", None), as_v2(True)[0]),
+    ],
+)
+def test_damaged_bodies_are_read_or_refused(read: Callable[[bytes], Any], content: bytes) -> None:
+    generator, refused = np.random.default_rng(0), 0
+    for _ in range(1500):
+        try:
+            read(damaged(content, generator))
+        except InputError:
+            refused += 1
+    assert refused > 100
