@@ -30,7 +30,7 @@ class FFNOBlock(nnx.Module):
 
 
 class FFNO(nnx.Module):
-    """Lifting, a stack of factorised blocks, projection. Parameters grow with the sum of the modes, not their product."""
+    """Lifting, a stack of factorised blocks, projection. Parameters grow with the sum of the modes."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from pnol_jax.bases import GridOperands
 
 
 def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool) -> jax.Array:
-    """Replace axis `position` (points) of the field by the rows of `matrix` (rows, points), or (batch, rows, points)."""
+    """Replace axis `position` (points) of a field by the rows of `matrix` (rows, points), or (batch, rows, points)."""
     shape = field.shape
     lead = shape[: position + batched]
     rows, points = matrix.shape[-2:]

@@ -23,11 +23,17 @@ class Pipeline(Protocol):
 
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
-    def get_state(self) -> dict[str, Any]: ...
-    def set_state(self, state: dict[str, Any]) -> None: ...
+
+    def get_state(self) -> dict[str, Any]:
+        """The position, before the next batch is drawn."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go to a position."""
+        ...
 
 
-class Stopped(Exception):  # noqa: N818  a wish, not an error
+class Stopped(Exception):
     """A signal asked training to stop; the state is saved."""
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from pnol_jax.bases import GridOperands
-from pnol_jax.posteriors import Batch, Params, Posterior, constant, trained
+from pnol_jax.posteriors import Batch, Params, Posterior, trained
 
 
 @jax.tree_util.register_dataclass
