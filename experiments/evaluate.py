@@ -1,4 +1,4 @@
-"""Evaluate a trained run on its test cases: `python -m experiments.evaluate RUN` writes metrics.json and report.html."""
+"""Score a trained run on its test cases: `python -m experiments.evaluate RUN` writes metrics.json and report.html."""
 
 import argparse
 import json
@@ -55,12 +55,13 @@ def _metrics(results: Sequence[TestResults], guarantee: dict[str, object] | None
 
 
 def _table(results: Sequence[TestResults]) -> Table:
-    table = Table("test set", "points", "cases", *(name.replace("_", " ") for name in SHOWN))
-    for entry in results:
-        summary = entry.summary()
-        figures = [f"{summary[name]:.4g}" if name in summary else "-" for name in SHOWN]
-        points = "x".join(map(str, entry.grid.shape))
-        table.add_row(entry.name, points, str(len(entry.fields["truth"])), *figures)
+    summaries = [entry.summary() for entry in results]
+    heads = (f"{entry.name}\n{'x'.join(map(str, entry.grid.shape))} points, {len(entry)} cases" for entry in results)
+    table = Table("", *heads)
+    for name in SHOWN:
+        if any(name in summary for summary in summaries):
+            figures = (f"{summary[name]:.4g}" if name in summary else "-" for summary in summaries)
+            table.add_row(name.replace("_", " "), *figures)
     return table
 
 

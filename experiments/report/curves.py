@@ -1,0 +1,218 @@
+"""Drawings of all cases of every test set together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from experiments.report.drawing import ERROR, MEAN, SOFT, TRUTH, Draw, colour, marker, plain
+from experiments.report.words import Names, title
+from experiments.results import LEVELS, PIT_EDGES, TestResults
+
+Array = NDArray[Any]
+Results = Sequence[TestResults]
+
+
+def _axes(figure: FigureBase, x: str, y: str) -> Axes:
+    axes = figure.add_subplot()
+    axes.grid(True)
+    axes.set_xlabel(plain(x))
+    axes.set_ylabel(plain(y))
+    return axes
+
+
+def errors(results: Results) -> Draw:
+    """A histogram of the cases' errors, with every set's median."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "relative L2 error of a case", "share of the cases")
+        every = np.concatenate([_finite(entry.figures["relative_l2"]) for entry in results])
+        edges = np.histogram_bin_edges(every, bins=int(np.clip(len(every) / (3 * len(results)), 8, 30)))
+        for position, entry in enumerate(results):
+            values = _finite(entry.figures["relative_l2"])
+            weights = np.full(len(values), 1 / max(len(entry), 1))
+            shade: dict[str, Any] = {"color": colour(position), "weights": weights, "bins": edges}
+            axes.hist(values, histtype="stepfilled", alpha=0.22, **shade)
+            axes.hist(values, histtype="step", linewidth=1.3, label=plain(title(entry)), **shade)
+            axes.axvline(float(np.median(values)), color=colour(position), linestyle="--", linewidth=1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.legend()
+
+    return draw
+
+
+def resolution(results: Results, trained: Sequence[float]) -> Draw:
+    """Error against points a side: every case, and median and middle half of every set; training grids are marked."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "points a side (geometric mean)", "relative L2 error")
+        for n in trained:
+            axes.axvline(
+                n, color=SOFT, linewidth=1, linestyle=":", label="grid of training" if n == trained[0] else None
+            )
+        for position, entry in enumerate(results):
+            values, n = _finite(entry.figures["relative_l2"]), side(entry)
+            jitter = 2 ** np.random.default_rng(0).uniform(-0.04, 0.04, len(values))
+            axes.plot(n * jitter, values, ".", color=colour(position), alpha=0.25, markersize=3, markeredgewidth=0)
+            low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+            spread = [[middle - low], [high - middle]]
+            style: dict[str, Any] = {
+                "color": colour(position),
+                "marker": marker(position),
+                "capsize": 4,
+                "markersize": 6,
+            }
+            axes.errorbar(n, middle, spread, linestyle="", label=plain(title(entry)), **style)
+        axes.set_xscale("log", base=2)
+        sides = sorted({*(side(entry) for entry in results), *trained})
+        axes.set_xticks(sides, [f"{n:.3g}" for n in sides])
+        axes.minorticks_off()
+        axes.set_xlim(sides[0] / 1.4, sides[-1] * 1.4)
+        axes.set_ylim(0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.legend()
+
+    return draw
+
+
+def side(entry: TestResults) -> float:
+    """The points a side of a grid: the geometric mean over its axes."""
+    return float(np.prod(entry.grid.shape) ** (1 / entry.grid.ndim))
+
+
+def reliability(results: Results) -> Draw:
+    """The share of truths inside central intervals against the share that they are said to hold."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "level of the interval", "share of the domain inside it")
+        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--", label="honest")
+        for position, entry in enumerate(results):
+            style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 3.5}
+            axes.plot(LEVELS, entry.reliability, label=plain(title(entry)), **style)
+        axes.annotate("too cautious", (0.05, 0.62), color=SOFT, fontsize=7.5)
+        axes.annotate("overconfident", (0.66, 0.34), color=SOFT, fontsize=7.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1))
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.legend(loc="upper left")
+
+    return draw
+
+
+def pit(results: Results) -> Draw:
+    """The histogram of the truths' ranks in what was predicted: flat is honest."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "predicted probability of a value below the truth", "density")
+        axes.axhline(1, color=SOFT, linewidth=1, linestyle="--", label="honest")
+        for position, entry in enumerate(results):
+            density = entry.pit / np.diff(PIT_EDGES)
+            axes.stairs(density, PIT_EDGES, color=colour(position), alpha=0.16, fill=True)
+            axes.stairs(density, PIT_EDGES, color=colour(position), linewidth=1.4, label=plain(title(entry)))
+        axes.set(xlim=(0, 1), ylim=(0, None))
+        axes.legend()
+
+    return draw
+
+
+def spread_skill(results: Results, unit: str) -> Draw:
+    """The error that was predicted for each case against the one that it has."""
+
+    def draw(figure: FigureBase) -> None:
+        bracket = f" [{unit}]" if unit else ""
+        axes = _axes(figure, f"predicted error of a case (spread){bracket}", f"its error (RMSE){bracket}")
+        every = []
+        for position, entry in enumerate(results):
+            pair = np.stack([entry.figures["spread"], entry.figures["rmse"]])
+            pair = pair[:, np.all(np.isfinite(pair) & (pair > 0), axis=0)]
+            style: dict[str, Any] = {
+                "color": colour(position),
+                "marker": marker(position),
+                "markersize": 3.5,
+                "alpha": 0.6,
+            }
+            axes.plot(*pair, linestyle="", markeredgewidth=0, label=plain(title(entry)), **style)
+            every.append(pair.ravel())
+        values = np.concatenate(every)
+        low, high = (float(np.min(values)), float(np.max(values))) if values.size else (0.1, 1.0)
+        if high > 10 * low:
+            axes.set(xscale="log", yscale="log")
+        limits = (low / 1.15, high * 1.15)
+        axes.plot(limits, limits, color=SOFT, linewidth=1, linestyle="--", label="honest", zorder=1)
+        axes.set(xlim=limits, ylim=limits)
+        axes.legend()
+
+    return draw
+
+
+def learning(log: Mapping[str, Sequence[float]], name: str, label: str) -> Draw:
+    """One figure of the log by training step."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "step", label)
+        axes.plot(log["step"], log[name], color=MEAN, marker="o" if len(log["step"]) < 30 else "", markersize=3)
+        if np.all(np.asarray(log[name]) > 0) and max(log[name]) > 3 * min(log[name]):
+            axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xlim(0)
+
+    return draw
+
+
+def spectrum(entry: TestResults, channel: int, about: Names, cutoff: float | None) -> Draw:
+    """The power of truth, mean and error by wave number; beyond `cutoff` the operator mixes no modes."""
+
+    def draw(figure: FigureBase) -> None:
+        unit = about.axes[0].unit
+        output = about.outputs[channel]
+        power = f"({output.unit})²" if output.unit else f"square of {output.name}"
+        axes = _axes(figure, f"wave number [cycles per {unit or 'unit of length'}]", f"power in a shell [{power}]")
+        kept = slice(1, entry.spectrum.complete)
+        waves = entry.spectrum.waves[kept]
+        style = {"truth": (TRUTH, "-"), "mean": (MEAN, "--"), "error": (ERROR, "-")}
+        for name, (shade, line) in style.items():
+            values = entry.spectrum.power[name][kept, channel]
+            axes.plot(waves, np.where(values > 0, values, np.nan), color=shade, linestyle=line, label=name)
+        if cutoff is not None and waves.size and waves[0] < cutoff < waves[-1]:
+            axes.axvline(cutoff, color=SOFT, linewidth=1, linestyle=":", label="highest mode kept")
+        axes.set(xscale="log", yscale="log")
+        axes.legend(loc="lower left")
+
+    return draw
+
+
+def rollout(results: Results, time_step: float) -> Draw:
+    """The error by lead time of step models that go on from their own states: median and middle half of the cases."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = _axes(figure, "lead time", "relative L2 error")
+        for position, entry in enumerate(results):
+            assert entry.rollout is not None
+            for name, line in (("model", "-"), ("persistence", ":")):
+                values = np.where(np.isfinite(entry.rollout[name]), entry.rollout[name], np.inf)
+                quartiles = np.quantile(values, (0.25, 0.5, 0.75), axis=0, method="nearest")
+                low, middle, high = (_drawable(row) for row in quartiles)
+                time = time_step * np.arange(1, len(middle) + 1)
+                label = f"{title(entry)}{', first state kept' if name == 'persistence' else ''}"
+                axes.plot(time, middle, color=colour(position), linestyle=line, label=plain(label))
+                if name == "model":
+                    axes.fill_between(time, low, high, color=colour(position), alpha=0.2, linewidth=0)
+        axes.set_yscale("log")
+        axes.legend()
+
+    return draw
+
+
+def _drawable(values: Array) -> Array:
+    drawn: Array = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    return drawn
+
+
+def _finite(values: Array) -> Array:
+    finite: Array = values[np.isfinite(values)]
+    return finite

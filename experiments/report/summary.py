@@ -1,0 +1,92 @@
+"""The figures in words and numbers: the verdict, the tiles below it, the table of every test set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.experiment import Experiment
+from experiments.model import Model
+from experiments.report import markup
+from experiments.report.markup import Html, element, join
+from experiments.report.words import Names, listed, number, percent, title
+from experiments.results import TestResults
+
+Guarantee = Mapping[str, Any] | None
+# What is tabled, what it means, and how it is written.
+SHARES = {
+    "relative_l2": ("relative L2 error", "of the mean, over cases; beside it the median"),
+    "coverage": ("inside the interval", "share of the domain in the central Gaussian interval of the level"),
+    "band_coverage": ("inside the band", "share of the domain in the calibrated band"),
+    "band_simultaneous_coverage": ("wholly inside the band", "share of the cases whose truth never leaves the band"),
+}
+NUMBERS = {
+    "rmse": ("RMSE", "root mean square error of the mean"),
+    "spread": ("spread", "root mean square of the predicted standard deviation"),
+    "spread_skill": ("spread / skill", "spread over RMSE: 1 where uncertainty has the size of the error"),
+    "crps": ("CRPS", "continuous ranked probability score, lower is better"),
+    "energy_score": ("energy score", "of whole fields, from samples, lower is better"),
+    "nll": ("NLL", "negative log-likelihood of a Gaussian, lower is better"),
+    "interval_score": ("interval score", "of the Gaussian interval of the level, lower is better"),
+    "band_width": ("band width", "mean width of the calibrated band"),
+    "rollout_relative_l2": ("rollout, mean", "relative L2 over all lead times, fed with its own states"),
+    "rollout_relative_l2_end": ("rollout, end", "the same at the last lead time"),
+}
+
+
+def verdict(results: Sequence[TestResults], about: Names, guarantee: Guarantee) -> str:
+    """What the run is worth, in two sentences."""
+    errors = [f"{percent(entry.summary()['relative_l2'])} on {title(entry)}" for entry in results]
+    text = f"The mean of {about.predicted} is off by {listed(errors)} (relative L2)."
+    if guarantee is None:
+        return text + " No band was calibrated."
+    key = "band_simultaneous_coverage" if guarantee["kind"] == "simultaneous" else "band_coverage"
+    unit = "of the cases whole" if guarantee["kind"] == "simultaneous" else "of the domain"
+    held = listed([percent(entry.summary()[key]) for entry in results])
+    return f"{text} The {percent(guarantee['level'])} band held {held} {unit}."
+
+
+def tiles(results: Sequence[TestResults], experiment: Experiment, model: Model) -> Html:
+    """The first figures to look at, large."""
+    first = results[0].summary()
+    weights = sum(int(np.size(value)) for value in model.params.values())
+    shown = [
+        ("relative L2 error", percent(first["relative_l2"]), f"{title(results[0])}, mean of {len(results[0])} cases"),
+        ("CRPS", number(first["crps"]), "continuous ranked probability score"),
+        ("spread / skill", number(first["spread_skill"]), "1: uncertainty as large as the error"),
+        ("parameters", f"{weights:,}", f"{len(experiment.train)} training cases"),
+    ]
+    if "band_simultaneous_coverage" in first:
+        level = percent(experiment.config.calibration.level)
+        held = percent(first["band_simultaneous_coverage"])
+        shown.insert(1, (f"cases wholly inside the {level} band", held, f"{title(results[0])}"))
+    return element("div", *(_tile(*words) for words in shown), class_="tiles")
+
+
+def _tile(name: str, value: str, more: str) -> Html:
+    lines = {"name": name, "value": value, "more": more}
+    return element("div", *(element("div", text, class_=kind) for kind, text in lines.items()), class_="tile")
+
+
+def table(results: Sequence[TestResults], guarantee: Guarantee) -> Html:
+    """Every figure of every test set."""
+    summaries = [entry.summary() for entry in results]
+    heading = ["", *(f"{title(entry)}, {len(entry)} cases" for entry in results)]
+    rows = []
+    for name, (label, note) in (SHARES | NUMBERS).items():
+        if all(name not in entry for entry in summaries):
+            continue
+        cells = [_cell(name, entry) for entry in summaries]
+        rows.append((join([label, element("span", note, class_="note")]), cells))
+    caption = "Means over the cases of each test set"
+    statement = f"The calibrated band: {guarantee['statement']}." if guarantee else "No band was calibrated."
+    return join([markup.table(caption, heading, rows), markup.paragraph(statement, class_="note")])
+
+
+def _cell(name: str, entry: Mapping[str, float]) -> str:
+    if name not in entry:
+        return "–"
+    if name == "relative_l2":
+        median = element("span", f" median {percent(entry['relative_l2_median'])}", class_="spread")
+        return join([percent(entry[name]), median])
+    return percent(entry[name]) if name in SHARES else number(entry[name])

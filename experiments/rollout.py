@@ -1,0 +1,52 @@
+"""How the error of a step model grows when it steps on from its own states."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from numpy.typing import NDArray
+
+from experiments.experiment import Experiment
+from experiments.model import Model
+from pnol_jax import scores
+from pnol_jax.bases import GridOperands
+from pnol_jax.data import CaseSet, evaluation_batches
+
+BATCH_BYTES = 2**26
+
+
+def rollout_errors(experiment: Experiment, model: Model, cases: CaseSet) -> Mapping[str, NDArray[Any]]:
+    """Relative L2 at each lead time of whole trajectories, by name: (cases, steps).
+
+    "model": the mean, started from the first state and fed with itself; "persistence": the first state, kept.
+    """
+    key = jax.random.key(experiment.config.training.seed)
+
+    @jax.jit
+    def errors(params: Any, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
+        channels = outputs.shape[-1]
+        first, static, weights = inputs[..., :channels], inputs[..., channels:], grid.weights()
+
+        def step(state: jax.Array, truth: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+            predictive = model.predict(params, jnp.concatenate([state, static], axis=-1), grid, key)
+            return predictive.mean, {
+                "model": scores.relative_l2(predictive, truth, weights),
+                "persistence": scores.relative_l2(replace(predictive, mean=first), truth, weights),
+            }
+
+        by_step = lax.scan(step, first, jnp.moveaxis(outputs, 1, 0))[1]
+        return {name: values.T for name, values in by_step.items()}
+
+    parts = []
+    steps = cases.groups[0].outputs.shape[1] - 1
+    largest = max(1, BATCH_BYTES * len(cases) // cases.groups[0].outputs.nbytes)
+    size = min(experiment.config.training.batch_size, largest, len(cases))
+    for batch in evaluation_batches(cases, size, experiment.bases, experiment.buckets, unroll=steps):
+        part = errors(model.params, jnp.asarray(batch.inputs), jnp.asarray(batch.outputs), batch.grid)
+        kept = batch.mask > 0
+        parts.append({name: np.asarray(values)[kept] for name, values in part.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

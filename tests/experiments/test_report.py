@@ -1,0 +1,172 @@
+"""The report: one file that stands by itself, says what was measured, and shows every kind of case."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import evaluate, train
+from experiments.report import drawing
+from experiments.report.case import Case, Scales
+from experiments.report.panels import height, panels
+from experiments.report.words import Quantity, number, percent
+from experiments.results import typical_cases
+from experiments.spectrum import power, shells
+from pnol_jax.errors import InputError
+from pnol_jax.grids import Axis, Grid
+
+CONFIG = """
+name = "smoothing <i>x</i>"
+[data]
+train = ["{folder}/train.npz"]
+test = ["{folder}/coarse.npz", "{folder}/fine.npz"]
+inputs = ["a"]
+outputs = ["u"]
+output_units = ["<b>$kg$</b>"]
+axes = [{{ kind = "periodic", length = 2.0, name = "x", unit = "m" }}]
+calibration = 20
+[operator]
+name = "fno"
+modes = [8]
+width = 8
+depth = 2
+[posterior]
+name = "ensemble"
+members = 2
+[training]
+steps = 30
+batch_size = 8
+log_every = 10
+checkpoint_every = 30
+"""
+
+
+def write_cases(path: Path, cases: int, n: int, seed: int) -> None:
+    c = np.random.default_rng(seed).standard_normal((cases, 3, 1))
+    k = np.arange(1, 4)[:, None]
+    waves = np.sin(2 * np.pi * k * np.arange(n) / n)
+    np.savez(path, a=(c * waves).sum(1), u=(c / (1 + k**2) * waves).sum(1))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    for name, cases, n in (("train", 60, 24), ("coarse", 12, 24), ("fine", 9, 48)):
+        write_cases(folder / f"{name}.npz", cases, n, n)
+    (folder / "config.toml").write_text(CONFIG.format(folder=folder))
+    assert train.main([str(folder / "config.toml"), "--run", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+class Page(HTMLParser):
+    """What is on a page; every tag must be closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.sources: list[str | None] = []
+        self.anchors: set[str | None] = set()
+        self.words = ""
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.anchors.add(found.get("id"))
+        self.sources += [found[name] for name in ("src", "href") if name in found]
+        if tag == "img":
+            self.images.append(found)
+        elif tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(run: Path) -> None:
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    inside = [source for source in page.sources if source and source.startswith("#")]
+    assert inside
+    assert {link.removeprefix("#") for link in inside} <= page.anchors
+    assert all(s and s.startswith("data:image/svg+xml;base64,") for s in page.sources if s not in inside)
+    assert page.images
+    assert all(image["alt"] for image in page.images)
+
+
+def test_names_of_the_user_are_text(run: Path) -> None:
+    page = Page((run / "report.html").read_text(encoding="utf-8"))
+    assert "smoothing <i>x</i>" in page.words
+    assert "<b>$kg$</b>" in str([image["alt"] for image in page.images])
+    assert not {"b", "i", "script"} & page.tags
+
+
+def test_the_figures_on_the_page_are_those_of_metrics(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    words = Page((run / "report.html").read_text(encoding="utf-8")).words
+    assert set(metrics["tests"]) == {"coarse@24", "fine@48"}
+    for figures in metrics["tests"].values():
+        assert percent(figures["relative_l2"]) in words
+        for name in ("crps", "energy_score", "band_width"):
+            assert number(figures[name]) in words
+    assert metrics["calibration"]["statement"] in words
+    for name in ("coarse (24)", "fine (48)"):
+        assert f"{name}, " in words
+    for which in ("Best", "Median", "Worst"):
+        assert words.count(f"{which} of ") == 2
+
+
+def test_the_same_run_gives_the_same_page(run: Path) -> None:
+    first = (run / "report.html").read_bytes()
+    evaluate.evaluate(run)
+    assert (run / "report.html").read_bytes() == first
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        evaluate.evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 7), (5, 7, 6)])
+def test_every_panel_of_a_case_is_drawn_in_one_two_and_three_dimensions(shape: tuple[int, ...]) -> None:
+    grid = Grid(tuple(Axis.uniform(n, "bounded", 2.0, "both") for n in shape))
+    rng = np.random.default_rng(0)
+    fields = {name: rng.random(shape) for name in ("truth", "mean", "aleatoric", "epistemic", "lower", "upper")}
+    what = Quantity("u_$1$", "m")
+    axes = tuple(Quantity(name, "m") for name in "xyz"[: len(shape)])
+    given = ((Quantity("a", ""), rng.random(shape)),)
+    case = Case(grid=grid, axes=axes, inputs=given, output=what, band="band", scales=Scales(1.0, 1.0, 1.0), **fields)
+    shown = panels(case)
+    assert len(shown) == (5 if len(shape) == 1 else 7)
+    for panel in shown:
+        assert drawing.svg(panel.draw, 2.0, height(grid)).startswith(b"<?xml")
+
+
+def test_typical_cases_are_named_once_and_what_is_not_a_number_is_worst() -> None:
+    assert typical_cases(np.array([3.0, 1.0, np.nan, 2.0])) == {"best": 1, "median": 3, "worst": 2}
+    assert typical_cases(np.array([1.0])) == {"best": 0}
+
+
+@pytest.mark.parametrize("kind", ["periodic", "bounded"])
+def test_the_shells_of_a_field_add_up_to_its_mean_square(kind: str) -> None:
+    placement = "left" if kind == "periodic" else "centre"
+    grid = Grid((Axis.uniform(15, kind, 2.0, placement), Axis.uniform(9, kind, 1.0, placement)))  # type: ignore[arg-type]
+    field = np.random.default_rng(0).standard_normal((2, 15, 9, 1))
+    np.testing.assert_allclose(power(field, grid).sum(axis=1), np.square(field).mean(axis=(1, 2)), rtol=1e-10)
+
+
+def test_a_wave_lies_in_its_shell() -> None:
+    grid = Grid((Axis.uniform(32, "periodic", 2.0),))
+    wave = np.sin(2 * np.pi * 3 * grid.axes[0].points / 2.0)[None, :, None]
+    waves, _ = shells(grid)
+    shell = int(np.argmax(power(wave, grid)[0, :, 0]))
+    assert waves[shell] == pytest.approx(1.5)
+    assert power(wave, grid)[0, shell, 0] == pytest.approx(0.5)
