@@ -88,7 +88,8 @@ def _table(answer: dict[str, Any]) -> Table:
         lower, upper = fields["lower"][15, j], fields["upper"][15, j]
         truth, mean, std = answer["truth"][15, j], fields["mean"][15, j], fields["std"][15, j]
         table.add_row(f"{(j + 1) / 32:.3f}", f"{truth:.4f}", f"{mean:.4f}", f"{std:.4f}", f"[{lower:.4f}, {upper:.4f}]")
-    table.caption = f"band: {answer['interval']}"
+    interval = answer["interval"]
+    table.caption = f"{100 * interval['level']:g}% band: {interval['guarantee']['statement']}"
     return table
 
 
