@@ -1,5 +1,6 @@
 """A side that lives in a process of its own: a peer in its own environment, or ours with its own start-up settings."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -37,10 +38,8 @@ class Child:
     def run(self, operation: str, steps: int) -> float:
         """Let it do `steps` steps of an operation and return the seconds that one took."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there will be no answer either
             self._process.stdin.write(f"run {operation} {steps}\n")
-        except BrokenPipeError:
-            pass  # it has ended: there will be no answer either
         return float(self._answer()["seconds"])
 
     def side(self, name: str, operation: str) -> "ChildSide":

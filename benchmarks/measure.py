@@ -71,6 +71,11 @@ class Timings:
     seconds: Mapping[str, NDArray[np.float64]]
     resting: float
 
+    @property
+    def rounds(self) -> int:
+        """How often each side had its turn."""
+        return len(next(iter(self.seconds.values())))
+
     def median(self, name: str) -> float:
         """The median over rounds of a side's seconds per step."""
         return float(np.median(self.seconds[name]))

@@ -6,7 +6,6 @@ again when the pins or the Python change.
 
 import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -25,14 +24,19 @@ _SCRIPTS = Path(__file__).parent / "peer_scripts"
 # What they import stands among the pins.
 _BARE = {"neuraloperator": ("neuraloperator",)}
 
-# How a PyTorch process is started.
-TORCH_ENVIRONMENT: dict[str, str] = {}
+# What `pnol_jax.memory` tells malloc, as glibc's environment variables.
+KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(256 * 2**20),
+}
 
 
-def neuraloperator_speed(size: str) -> Child:
+def neuraloperator_speed(size: str, keep_memory: bool = False) -> Child:
     """neuraloperator's FNO at one of `peer_scripts.sizes.SIZES`, with the operations `step` and `forward`."""
     script = _SCRIPTS / "neuraloperator_speed.py"
-    return Child([python_of("neuraloperator"), script, size], TORCH_ENVIRONMENT)
+    return Child([python_of("neuraloperator"), script, size], KEEP_MEMORY if keep_memory else {})
 
 
 def neuraloperator_darcy(train: Path, tests: Sequence[Path], epochs: int = 15, seed: int = 0) -> dict[str, Any]:
@@ -44,8 +48,7 @@ def neuraloperator_darcy(train: Path, tests: Sequence[Path], epochs: int = 15, s
     script = _SCRIPTS / "neuraloperator_darcy.py"
     options = ["--epochs", str(epochs), "--seed", str(seed)]
     command = [python_of("neuraloperator"), script, train, *tests, *options]
-    environment = {**os.environ, **TORCH_ENVIRONMENT}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -1,7 +1,7 @@
 """What every benchmark hands over: one table for people, one JSON file for programs, and an exit status.
 
-The file: {"figures": {NAME: {"value", "unit", "goal", "at_least"?, "at_most"?, "interval"?}}, "seconds": {SIDE: {"median",
-"quartiles", "rounds"}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
+The file: {"figures": {NAME: {"value", "unit", "goal", "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE: {"sides":
+{SIDE: {"median", "quartiles", "rounds"}}}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.measure import Ratio, Timings
 from pnol_jax.files import write_atomically
 
-_PACKAGES = ("pnol-jax", "jax", "jaxlib", "numpy", "flax", "optax", "litestar", "granian")
+_PACKAGES = ("pnol-jax", "jax", "jaxlib", "numpy", "flax", "optax", "litestar", "uvicorn")
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,10 @@ def _seconds(timings: Timings) -> dict[str, Any]:
 
 def _seconds_table(title: str, timings: Timings) -> Table:
     table = Table("side", "median ms", "quartiles ms", title=title, title_justify="left")
-    for name, values in timings.seconds.items():
+    for name in timings.seconds:
         low, high = (f"{1e3 * bound:.2f}" for bound in timings.quartiles(name))
         table.add_row(name, f"{1e3 * timings.median(name):.2f}", f"{low} to {high}")
-    table.caption = f"{len(values)} rounds; a resting side took {timings.resting:.1%} of a core"
+    table.caption = f"{timings.rounds} rounds; a resting side took {timings.resting:.1%} of a core"
     return table
 
 

@@ -1,1 +1,1 @@
-"""What runs in a peer's own environment. Nothing here imports the project; only these two modules the project imports."""
+"""What runs in a peer's own environment. It imports nothing of the project, which imports two modules of it."""

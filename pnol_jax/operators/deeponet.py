@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators.layers import Linear, gelu
+from pnol_jax.operators.activations import gelu
+from pnol_jax.operators.layers import Linear
 from pnol_jax.operators.layout import coordinates, enter
 from pnol_jax.operators.transforms import analyse
 

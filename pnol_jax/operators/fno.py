@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind, gelu
+from pnol_jax.operators.activations import gelu
+from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
 from pnol_jax.operators.layout import coordinates, enter, leave
 from pnol_jax.operators.spectral import SpectralConv
 
@@ -43,7 +44,7 @@ class Lifting(nnx.Module):
 class FNOBlock(nnx.Module):
     """Spectral convolution and skip, GELU, channel MLP and skip, GELU; none after the last block.
 
-    u = gelu(norm(K v + b) + skip v);  v' = gelu(norm(mlp u) + mlp_skip v), as in neuraloperator 2.0's block.
+    u = gelu(norm(K v) + skip v);  v' = gelu(norm(mlp u + mlp_skip v)), as in neuraloperator 2.0's block.
     """
 
     def __init__(
@@ -59,7 +60,6 @@ class FNOBlock(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.spectral = SpectralConv(width, width, bases, rngs=rngs)
-        self.bias = nnx.Param(jax.random.normal(rngs.params(), (width,)) * width**-0.5, axes=("width",))
         self.skip = Skip(skip, width, rngs=rngs)
         self.mlp = ChannelMLP(width, round(width * expansion), width, rngs=rngs)
         self.mlp_skip = Skip(mlp_skip, width, rngs=rngs)
@@ -68,11 +68,10 @@ class FNOBlock(nnx.Module):
 
     def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
         """(*space, batch, width) -> the same, in the inner layout."""
-        transformed = self.norms[0](self.spectral(field, grid) + self.bias[...].astype(field.dtype), grid)
-        inner = transformed + self.skip(field)
+        inner = self.norms[0](self.spectral(field, grid), grid) + self.skip(field)
         if not self.last:
             inner = gelu(inner)
-        outer = self.norms[1](self.mlp(inner), grid) + self.mlp_skip(field)
+        outer = self.norms[1](self.mlp(inner) + self.mlp_skip(field), grid)
         return outer if self.last else gelu(outer)
 
 

@@ -8,15 +8,11 @@ from flax import nnx
 from jax import lax
 
 from pnol_jax.bases import GridOperands
+from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import over_cases
 
 SkipKind = Literal["linear", "soft_gating", "identity", "none"]
 NormKind = Literal["none", "instance", "group"]
-
-
-def gelu(x: jax.Array) -> jax.Array:
-    """x times the standard normal distribution function, by erf: jax.nn.gelu takes the costlier erfc."""
-    return 0.5 * x * (1 + lax.erf(x * 0.7071067811865476))
 
 
 class Linear(nnx.Module):

@@ -5,10 +5,32 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.operators import wavenumbers
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
+
+
+@jax.custom_jvp
+def _per_mode(rows: jax.Array, kernel: jax.Array) -> jax.Array:
+    """One product per mode, (*modes, rows, in) by (*modes, in, out)."""
+    return jnp.matmul(rows, kernel)
+
+
+@_per_mode.defjvp
+def _per_mode_jvp(
+    primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """The rule of a product, with the rows transposed beforehand.
+
+    The kernel's gradient is then a product of the form that XLA hands to its fast library; the one that it would make
+    of the transposed operand takes twice as long on a CPU.
+    """
+    (rows, kernel), (rows_tangent, kernel_tangent) = primals, tangents
+    columns = lax.optimization_barrier(jnp.swapaxes(rows, -1, -2))  # type: ignore[no-untyped-call]
+    by_kernel = jnp.matmul(jnp.swapaxes(columns, -1, -2), kernel_tangent)
+    return jnp.matmul(rows, kernel), jnp.matmul(rows_tangent, kernel) + by_kernel
 
 
 def _mix_complex(modes: wavenumbers.Complex, kernel: jax.Array) -> wavenumbers.Complex:
@@ -19,13 +41,20 @@ def _mix_complex(modes: wavenumbers.Complex, kernel: jax.Array) -> wavenumbers.C
     real, imaginary = modes
     batch, out = real.shape[-2], kernel.shape[-1]
     rows = jnp.concatenate([real, imaginary], axis=-2)
-    product = jnp.matmul(rows, kernel.reshape(*kernel.shape[:-2], 2 * out))
+    product = _per_mode(rows, kernel.reshape(*kernel.shape[:-2], 2 * out))
     upper, lower = product[..., :batch, :], product[..., batch:, :]
     return upper[..., :out] - lower[..., out:], upper[..., out:] + lower[..., :out]
 
 
+def _add_constant(coefficients: jax.Array, value: jax.Array) -> jax.Array:
+    """Add a constant function, value (C,), to (*functions, batch, C): the first function of every basis is 1."""
+    space = coefficients.shape[:-2]
+    first = value.reshape(*(1,) * (len(space) + 1), -1)
+    return coefficients + jnp.pad(first, [*((0, n - 1) for n in space), (0, 0), (0, 0)])
+
+
 class SpectralConv(nnx.Module):
-    """Analysis, a linear map of the channels for every kept mode, synthesis; no bias.
+    """Analysis, a linear map of the channels for every kept mode, synthesis; and a bias, added to the constant mode.
 
     On Fourier axes the map is complex and commutes with translations; on other bases it is one real map for every
     product of basis functions. Kernel: (*modes, in, 2, out) complex, (*modes, in, out) real.
@@ -43,15 +72,16 @@ class SpectralConv(nnx.Module):
         else:
             draw = jax.random.normal(rngs.params(), (*shape, inputs, outputs)) * deviation
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
+        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,)) * deviation, axes=("out",))
 
     def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
         """(*space, batch, in) -> (*space, batch, out), in either inner layout."""
         coefficients = analyse(field, grid)
-        kernel = self.kernel[...].astype(field.dtype)
+        kernel, bias = self.kernel[...].astype(field.dtype), self.bias[...].astype(field.dtype)
         if wavenumbers.half_axis(self.bases) is None:
-            return synthesise(jnp.matmul(coefficients, kernel), grid)
-        mixed = _mix_complex(wavenumbers.combine(coefficients, self.bases), kernel)
-        return synthesise(wavenumbers.separate(mixed, self.bases), grid)
+            return synthesise(_add_constant(_per_mode(coefficients, kernel), bias), grid)
+        real, imaginary = _mix_complex(wavenumbers.combine(coefficients, self.bases), kernel)
+        return synthesise(wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases), grid)
 
 
 class SpectralConv1D(nnx.Module):
@@ -79,6 +109,6 @@ class SpectralConv1D(nnx.Module):
 
     def _mix(self, rows: jax.Array, kernel: jax.Array) -> jax.Array:
         if not self.basis.paired:
-            return jnp.matmul(rows, kernel)
+            return _per_mode(rows, kernel)
         complex_rows = wavenumbers.combine(rows, [self.basis])
         return wavenumbers.separate(_mix_complex(complex_rows, kernel), [self.basis])

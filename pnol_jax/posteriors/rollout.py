@@ -26,7 +26,7 @@ def unrolled(
     """The mean of a step model's loss over the steps of a trajectory, each from the model's own last state.
 
     inputs (batch, *space, state + static), outputs (batch, steps, *space, state). Against blow-up the first state may
-    carry Gaussian noise of standard deviation `noise` per channel (Sanchez-Gonzalez et al. 2020), and with `pushforward`
+    carry Gaussian noise of standard deviation `noise` per channel (Sanchez-Gonzalez et al. 2020); with `pushforward`
     no gradient passes from a step to the one before (Brandstetter, Worrall, Welling 2022).
     """
     channels = batch.outputs.shape[-1]
