@@ -1,7 +1,7 @@
 """What every benchmark hands over: one table for people, one JSON file for programs, and an exit status.
 
-The file: {"figures": {NAME: {"value", "unit", "goal", "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE: {"sides":
-{SIDE: {"median", "quartiles", "rounds"}}}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
+The file: {"figures": {NAME: {"value", "unit", "goal", "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE:
+{"sides": {SIDE: {"median", "quartiles", "rounds"}}}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
 """
 
 import argparse
