@@ -56,6 +56,7 @@ class Experiment:
             buckets=self.buckets,
             seed=training.seed,
             symmetries=self.config.data.symmetries,
+            thinning=self.config.data.thinning,
             unroll=training.unroll,
         )
 

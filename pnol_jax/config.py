@@ -37,6 +37,7 @@ class DataConfig(Section, frozen=True):
     select: list[str] = []  # points kept on each axis, as a slice such as "1:"; all if empty
     calibration: int = 0  # training cases held out for calibration
     symmetries: list[str] = []  # of the problem, used as augmentation
+    thinning: float = 0.0  # largest share of an axis' points left out of a batch, at random
     buckets: list[list[int]] = []  # padded sizes; each grid's own size if empty
     time_step: float | None = None  # of trajectories: learn the map from one step to the next
 

@@ -20,6 +20,7 @@ from pnol_jax.data.buckets import Bucket, Shape, make_buckets
 from pnol_jax.data.cases import CaseGroup, CaseSet
 from pnol_jax.data.columns import Float32
 from pnol_jax.data.fields import Indices
+from pnol_jax.data.thinning import Thinning, thin, thin_grid
 from pnol_jax.errors import InputError
 
 
@@ -47,7 +48,15 @@ class Gatherer:
         stride: how many times lie between the starts of a trajectory's windows.
     """
 
-    def __init__(self, cases: CaseSet, bucket: Bucket, unroll: int, stride: int, symmetries: Sequence[str]) -> None:
+    def __init__(
+        self,
+        cases: CaseSet,
+        bucket: Bucket,
+        unroll: int,
+        stride: int,
+        symmetries: Sequence[str],
+        thinning: Thinning | None = None,
+    ) -> None:
         self.bucket, self.unroll, self.stride = bucket, unroll, stride
         self._groups = [cases.groups[number] for number in bucket.groups]
         starts = np.cumsum([0, *(len(group) for group in cases.groups)])
@@ -55,25 +64,40 @@ class Gatherer:
         self._windows = np.array([_windows(group, unroll, stride) for group in self._groups])
         self._first_sample = np.cumsum([0, *(len(g) * w for g, w in zip(self._groups, self._windows, strict=True))])
         self._augment = [Augmentation(symmetries, group.grid) for group in self._groups]
+        self._thinning = thinning
+        if thinning:
+            for group in self._groups:
+                thinning.check(group.grid)
 
     def __len__(self) -> int:
         return int(self._first_sample[-1])
 
-    def __call__(self, samples: Indices, bits: Bits | None = None) -> HostBatch:
-        """The batch of the given samples, moved by the symmetries that their bits draw if there are any."""
+    def __call__(self, samples: Indices, bits: Bits | None = None, thinning: int = 0) -> HostBatch:
+        """The batch of the given samples, moved by the symmetries that their bits draw if there are any.
+
+        `thinning`: the bits that draw which points are left out, the same for the whole batch.
+        """
         groups = np.searchsorted(self._first_sample, samples, side="right") - 1
         rows, windows = np.divmod(samples - self._first_sample[groups], self._windows[groups])
+        grids = [group.grid for group in self._groups]
         parts = []
         for number in np.unique(groups):
             here = np.flatnonzero(groups == number)
             inputs, outputs = self._read(self._groups[number], rows[here], windows[here] * self.stride)
             if bits is not None:
                 inputs, outputs = self._augment[number](inputs, outputs, bits[here])
+            if self._thinning:
+                keep = self._thinning.draw(grids[number], thinning)
+                grids[number] = thin_grid(grids[number], keep)
+                inputs, outputs = thin(inputs, keep), thin(outputs, keep)
             parts.append((here, inputs, outputs))
+        shape = self.bucket.shape
         return HostBatch(
-            _joined([(here, inputs) for here, inputs, _ in parts], len(samples), self.bucket.shape),
-            _joined([(here, outputs) for here, _, outputs in parts], len(samples), self.bucket.shape),
-            self.bucket.operands_for(groups),
+            _joined([(here, inputs) for here, inputs, _ in parts], len(samples), shape),
+            _joined([(here, outputs) for here, _, outputs in parts], len(samples), shape),
+            self._thinning.operands([grids[n] for n in groups], shape)
+            if self._thinning
+            else self.bucket.operands_for(groups),
             (self._first_case[groups] + rows).astype(np.int32),
             np.ones(len(samples), np.float32),
         )

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import grain
+import numpy as np
 
 from pnol_jax.bases import Basis
 from pnol_jax.data.batches import Gatherer, HostBatch
@@ -14,7 +15,10 @@ from pnol_jax.data.bits import random_bits
 from pnol_jax.data.buckets import make_buckets
 from pnol_jax.data.cases import CaseSet
 from pnol_jax.data.order import Order
+from pnol_jax.data.thinning import Thinning
 from pnol_jax.errors import InputError
+
+THINNING = 2**31  # the stream of bits beside those of the buckets
 
 
 class Pipeline(Iterator[HostBatch]):
@@ -25,7 +29,7 @@ class Pipeline(Iterator[HostBatch]):
 
     Raises:
         InputError: a batch that the processes cannot share equally, a window longer than the trajectories, a grid
-            that a symmetry does not map onto itself or that no bucket holds.
+            that a symmetry does not map onto itself, that no bucket holds, or that thinning leaves too few points of.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class Pipeline(Iterator[HostBatch]):
         *,
         seed: int = 0,
         symmetries: Sequence[str] = (),
+        thinning: float = 0.0,
         unroll: int = 1,
         process_index: int = 0,
         process_count: int = 1,
@@ -48,13 +53,15 @@ class Pipeline(Iterator[HostBatch]):
             raise InputError(
                 f"training.batch_size: got {batch_size}, expected a multiple of the {process_count} processes"
             )
+        thin = Thinning(thinning, bases) if thinning else None
         self._gather = [
-            Gatherer(cases, bucket, unroll, 1, symmetries) for bucket in make_buckets(cases, bases, buckets)
+            Gatherer(cases, bucket, unroll, 1, symmetries, thin) for bucket in make_buckets(cases, bases, buckets)
         ]
         self._order = Order(tuple(map(len, self._gather)), batch_size, seed)
         share = batch_size // process_count
         self._rows = slice(process_index * share, (process_index + 1) * share)
-        what = (cases.digest, batch_size, [gather.bucket.shape for gather in self._gather], seed, symmetries, unroll)
+        buckets = [gather.bucket.shape for gather in self._gather]
+        what = (cases.digest, batch_size, buckets, seed, symmetries, thinning, unroll)
         self._stream = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
         options = grain.ReadOptions(num_threads=min(1, prefetch), prefetch_buffer_size=prefetch)
         self._batches: Any = iter(grain.MapDataset.range(sys.maxsize).map(self._batch).to_iter_dataset(options))
@@ -62,7 +69,8 @@ class Pipeline(Iterator[HostBatch]):
     def _batch(self, number: int) -> HostBatch:
         bucket, samples, places = self._order.batch(int(number))
         bits = random_bits(self._order.seed, bucket, places[self._rows])
-        return self._gather[bucket](samples[self._rows], bits)
+        of_batch = int(random_bits(self._order.seed, THINNING, np.array([number]))[0])
+        return self._gather[bucket](samples[self._rows], bits, of_batch)
 
     def __next__(self) -> HostBatch:
         batch: HostBatch = next(self._batches)
@@ -81,7 +89,7 @@ class Pipeline(Iterator[HostBatch]):
         if state.get("stream") != self._stream:
             raise InputError(
                 f"saved position: got stream {state.get('stream')!r}, expected {self._stream!r}: the data, the seed, "
-                "the batch size, the buckets, the symmetries or the unrolling have changed"
+                "the batch size, the buckets, the symmetries, the thinning or the unrolling have changed"
             )
         self._batches.set_state({"next_index": int(state["batch"])})
 
