@@ -28,9 +28,18 @@ def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"config {path}: not TOML: {error}") from None
+    return parse(overridden(tree, overrides), schema, str(path))
+
+
+def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The tree with `section.key=value` overrides set in it.
+
+    Raises:
+        InputError: an override of another form, or one that takes a value for a section.
+    """
     for override in overrides:
         _set(tree, override)
-    return parse(tree, schema, str(path))
+    return tree
 
 
 def parse(tree: Any, schema: type[T], where: str) -> T:

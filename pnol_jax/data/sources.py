@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pnol_jax.data import npz, pdebench
+from pnol_jax.data import arrays, npz, pdebench
 from pnol_jax.data.cases import CaseSet
 from pnol_jax.data.spec import SourceSpec
 from pnol_jax.errors import InputError
 
 READERS: dict[str, Callable[[Path, SourceSpec], CaseSet]] = {
+    "a folder": arrays.read,
     ".npz": npz.read,
     ".h5": pdebench.read,
     ".hdf5": pdebench.read,
