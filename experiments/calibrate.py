@@ -1,13 +1,16 @@
 """After training: a conformal band from the cases that were held out."""
 
+from typing import Any
+
 import jax
-import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.experiment import Experiment
 from pnol_jax.bases import GridOperands
 from pnol_jax.calibration import SplitConformal, conformity_scores, least_cases
 from pnol_jax.config import ExperimentConfig
+from pnol_jax.data import CaseGroup, CaseSet
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Params
 from pnol_jax.posteriors.protocol import NORMALISER
@@ -44,8 +47,23 @@ def calibrate(experiment: Experiment, params: Params) -> SplitConformal | None:
         predictive = experiment.posterior.predict(params, inputs, grid, key)
         return conformity_scores(predictive, outputs, grid.weights(), kind, floor)
 
-    rows = []
-    for batch, grid, mask in experiment.one_pass(experiment.calibration):
-        outputs = batch.outputs if experiment.train.time_step is None else batch.outputs[:, 0]
-        rows.append(np.asarray(score(params, batch.inputs, jnp.asarray(outputs), grid))[np.asarray(mask) > 0])
-    return SplitConformal.from_scores(np.concatenate(rows), settings.level, kind, floor)
+    def scores_of(group: CaseGroup) -> NDArray[Any]:
+        rows = []
+        for batch, grid, mask in experiment.one_pass(CaseSet((group,), experiment.train.time_step)):
+            outputs = batch.outputs if group.times is None else batch.outputs[:, 0]
+            rows.append(np.asarray(score(params, batch.inputs, outputs, grid))[np.asarray(mask) > 0])
+        return one_of_each(np.concatenate(rows), len(group), experiment.config.training.seed)
+
+    rows = np.concatenate([scores_of(group) for group in experiment.calibration.groups])
+    return SplitConformal.from_scores(rows, settings.level, kind, floor)
+
+
+def one_of_each(rows: NDArray[Any], cases: int, seed: int) -> NDArray[Any]:
+    """One row drawn of each case's, (cases * windows, ...) -> (cases, ...).
+
+    The windows of a trajectory are not exchangeable with those of others, which is what the guarantee rests on; one of
+    each is.
+    """
+    windows = rows.reshape(cases, -1, *rows.shape[1:])
+    drawn: NDArray[Any] = windows[np.arange(cases), np.random.default_rng(seed).integers(windows.shape[1], size=cases)]
+    return drawn
