@@ -101,7 +101,7 @@ def test_a_missing_file_is_named() -> None:
 
 def test_a_kind_of_file_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("1,2")
-    with pytest.raises(InputError, match=r"'\.csv', expected one of \.npz, \.h5"):
+    with pytest.raises(InputError, match=r"'\.csv', expected one of a folder, \.npz, \.h5"):
         read_cases([tmp_path / "d.csv"], DARCY)
 
 
