@@ -16,6 +16,7 @@ from pnol_jax.bases import Basis, GridOperands, make_operands
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, functional
 from pnol_jax.operators.fno import FNO
+from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.spectral import SpectralConv
 
 Step = Callable[[], object]
@@ -24,16 +25,16 @@ Step = Callable[[], object]
 class FFTConv(SpectralConv):
     """The same spectral convolution with the same kernel through `jnp.fft`, on uniform periodic grids."""
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, in) -> (*space, batch, out)."""
-        space = tuple(range(len(grid.axes)))
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, in) -> (rows, out)."""
+        field, space = unfold(rows, grid), tuple(range(len(grid.axes)))
         index = np.ix_(*(_positions(basis.modes, n) for basis, n in zip(self.bases[:-1], grid.shape, strict=False)))
-        index = (*(rows[..., None] for rows in index), np.arange(self.bases[-1].modes // 2 + 1))
+        index = (*(kept[..., None] for kept in index), np.arange(self.bases[-1].modes // 2 + 1))
         spectrum = jnp.fft.rfftn(field, axes=space, norm="forward")
         kernel = as_complex(self.kernel[...])
         mixed = jnp.matmul(spectrum[index], kernel)
         whole = jnp.zeros((*spectrum.shape[:-1], mixed.shape[-1]), spectrum.dtype).at[index].set(mixed)
-        return jnp.fft.irfftn(whole, grid.shape, axes=space, norm="forward") + self.bias[...]
+        return fold(jnp.fft.irfftn(whole, grid.shape, axes=space, norm="forward") + self.bias[...])
 
 
 def as_complex(kernel: jax.Array) -> jax.Array:

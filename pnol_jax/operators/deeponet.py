@@ -12,7 +12,7 @@ from flax import nnx
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import Linear
-from pnol_jax.operators.layout import coordinates, enter
+from pnol_jax.operators.layout import coordinates, enter, unfold
 from pnol_jax.operators.transforms import analyse
 
 
@@ -59,7 +59,7 @@ class DeepONet(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        coefficients = jnp.moveaxis(analyse(enter(inputs, grid), grid), -2, 0)
+        coefficients = jnp.moveaxis(analyse(unfold(enter(inputs, grid), grid), grid), -2, 0)
         branch = self.branch(coefficients.reshape(inputs.shape[0], -1)).reshape(inputs.shape[0], self.features, -1)
         trunk = self.trunk(self._seen(grid, inputs.dtype))
         pattern = "b...p,bpc->b...c" if grid.batched else "...p,bpc->b...c"

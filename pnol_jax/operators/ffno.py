@@ -23,10 +23,10 @@ class FFNOBlock(nnx.Module):
         )
         self.mlp = ChannelMLP(width, round(width * expansion), width, rngs=rngs)
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, width) -> the same, in the inner layout."""
-        transformed = [convolution(field, grid) for convolution in self.spectral]
-        return field + self.mlp(functools.reduce(jnp.add, transformed))
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, width) -> the same."""
+        transformed = [convolution(rows, grid) for convolution in self.spectral]
+        return rows + self.mlp(functools.reduce(jnp.add, transformed))
 
 
 class FFNO(nnx.Module):
@@ -52,7 +52,7 @@ class FFNO(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        field = self.lifting(enter(inputs, grid), grid)
+        rows = self.lifting(enter(inputs, grid), grid)
         for block in self.blocks:
-            field = block(field, grid)
-        return leave(self.projection(field), grid)
+            rows = block(rows, grid)
+        return leave(self.projection(rows), grid)

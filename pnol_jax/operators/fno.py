@@ -9,7 +9,7 @@ from flax import nnx
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
-from pnol_jax.operators.layout import coordinates, enter, leave
+from pnol_jax.operators.layout import coordinates, enter, fold, leave, unfold
 from pnol_jax.operators.spectral import SpectralConv
 
 
@@ -29,15 +29,14 @@ class Lifting(nnx.Module):
         self.inputs = inputs
         self.axes = axes
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, in) -> (*space, batch, width), in the inner layout."""
-        kernel = self.kernel[...].astype(field.dtype)
-        hidden = jnp.matmul(field.reshape(-1, self.inputs), kernel[: self.inputs])
-        hidden = hidden.reshape(*field.shape[:-1], -1) + self.bias[...].astype(field.dtype)
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, in) -> (rows, width)."""
+        kernel = self.kernel[...].astype(rows.dtype)
+        hidden = jnp.matmul(rows, kernel[: self.inputs]) + self.bias[...].astype(rows.dtype)
         if self.axes:
-            points = coordinates(grid).astype(field.dtype)
+            points = coordinates(grid).astype(rows.dtype)
             here = jnp.matmul(points, kernel[self.inputs :])
-            hidden = hidden + (here if grid.batched else here[..., None, :])
+            hidden = fold(unfold(hidden, grid) + (here if grid.batched else here[..., None, :]))
         return self.second(gelu(hidden))
 
 
@@ -66,12 +65,12 @@ class FNOBlock(nnx.Module):
         self.norms = nnx.List([Norm(norm, width), Norm(norm, width)])
         self.last = last
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, width) -> the same, in the inner layout."""
-        inner = self.norms[0](self.spectral(field, grid), grid) + self.skip(field)
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, width) -> the same."""
+        inner = self.norms[0](self.spectral(rows, grid), grid) + self.skip(rows)
         if not self.last:
             inner = gelu(inner)
-        outer = self.norms[1](self.mlp(inner) + self.mlp_skip(field), grid)
+        outer = self.norms[1](self.mlp(inner) + self.mlp_skip(rows), grid)
         return outer if self.last else gelu(outer)
 
 
@@ -106,7 +105,7 @@ class FNO(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        field = self.lifting(enter(inputs, grid), grid)
+        rows = self.lifting(enter(inputs, grid), grid)
         for block in self.blocks:
-            field = block(field, grid)
-        return leave(self.projection(field), grid)
+            rows = block(rows, grid)
+        return leave(self.projection(rows), grid)

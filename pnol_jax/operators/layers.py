@@ -1,4 +1,4 @@
-"""Layers that act at each point by itself, and normalisation over the domain. Fields are in the inner layout."""
+"""Layers that act at each point by itself, and normalisation over the domain. Fields are rows (`layout.py`)."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from jax import lax
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.operators.activations import gelu
-from pnol_jax.operators.layout import over_cases
+from pnol_jax.operators.layout import fold, over_cases, unfold
 
 SkipKind = Literal["linear", "soft_gating", "identity", "none"]
 NormKind = Literal["none", "instance", "group"]
@@ -18,8 +18,8 @@ NormKind = Literal["none", "instance", "group"]
 class Linear(nnx.Module):
     """A linear map of the channels at each point.
 
-    Acts on flattened rows, so that the weight's gradient is one plain product. Initialised as PyTorch's linear and
-    1x1 convolution: uniform in +- 1/sqrt(in).
+    On rows the weight's gradient is one plain product. Initialised as PyTorch's linear and 1x1 convolution: uniform in
+    +- 1/sqrt(in).
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True, rngs: nnx.Rngs) -> None:
@@ -31,11 +31,10 @@ class Linear(nnx.Module):
             draw = jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
             self.bias = nnx.Param(draw, axes=("out",))
 
-    def __call__(self, field: jax.Array) -> jax.Array:
+    def __call__(self, rows: jax.Array) -> jax.Array:
         """(..., in) -> (..., out)."""
-        kernel = self.kernel[...].astype(field.dtype)
-        out = jnp.matmul(field.reshape(-1, field.shape[-1]), kernel).reshape(*field.shape[:-1], kernel.shape[1])
-        return out if self.bias is None else out + self.bias[...].astype(field.dtype)
+        out = jnp.matmul(rows, self.kernel[...].astype(rows.dtype))
+        return out if self.bias is None else out + self.bias[...].astype(rows.dtype)
 
 
 class ChannelMLP(nnx.Module):
@@ -45,9 +44,9 @@ class ChannelMLP(nnx.Module):
         self.first = Linear(inputs, hidden, rngs=rngs)
         self.second = Linear(hidden, outputs, rngs=rngs)
 
-    def __call__(self, field: jax.Array) -> jax.Array:
-        """(..., in) -> (..., out)."""
-        return self.second(gelu(self.first(field)))
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """(rows, in) -> (rows, out)."""
+        return self.second(gelu(self.first(rows)))
 
 
 class Skip(nnx.Module):
@@ -60,15 +59,15 @@ class Skip(nnx.Module):
         if kind == "soft_gating":
             self.gate = nnx.Param(jnp.ones(width), axes=("width",))
 
-    def __call__(self, field: jax.Array) -> jax.Array | float:
-        """(..., width) -> (..., width)."""
+    def __call__(self, rows: jax.Array) -> jax.Array | float:
+        """(rows, width) -> (rows, width)."""
         match self.kind:
             case "linear":
-                return self.linear(field)
+                return self.linear(rows)
             case "soft_gating":
-                return field * self.gate[...].astype(field.dtype)
+                return rows * self.gate[...].astype(rows.dtype)
             case "identity":
-                return field
+                return rows
         return 0.0
 
 
@@ -85,10 +84,11 @@ class Norm(nnx.Module):
             self.scale = nnx.Param(jnp.ones(width), axes=("width",))
             self.shift = nnx.Param(jnp.zeros(width), axes=("width",))
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(..., width) -> (..., width), the field in the inner layout."""
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """(rows, width) -> (rows, width)."""
         if self.kind == "none":
-            return field
+            return rows
+        field = unfold(rows, grid)
         weights = jnp.asarray(grid.weights(), field.dtype)
         space = tuple(range(grid.batched, grid.batched + len(grid.axes)))
         share = over_cases(weights / jnp.sum(weights, axis=space, keepdims=True), grid)
@@ -98,7 +98,7 @@ class Norm(nnx.Module):
             return over_space if self.kind == "instance" else jnp.mean(over_space, axis=-1, keepdims=True)
 
         centred = field - mean(field)
-        normal = centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5)
+        normal = fold(centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5))
         if self.kind == "instance":
             return normal
         return normal * self.scale[...].astype(field.dtype) + self.shift[...].astype(field.dtype)

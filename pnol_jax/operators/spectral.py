@@ -9,6 +9,7 @@ from jax import lax
 
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.operators import wavenumbers
+from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
 
 
@@ -74,14 +75,17 @@ class SpectralConv(nnx.Module):
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
         self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,)) * deviation, axes=("out",))
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, in) -> (*space, batch, out), in either inner layout."""
-        coefficients = analyse(field, grid)
-        kernel, bias = self.kernel[...].astype(field.dtype), self.bias[...].astype(field.dtype)
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, in) -> (rows, out)."""
+        return fold(synthesise(self._mix(analyse(unfold(rows, grid), grid)), grid))
+
+    def _mix(self, coefficients: jax.Array) -> jax.Array:
+        dtype = coefficients.dtype
+        kernel, bias = self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
         if wavenumbers.half_axis(self.bases) is None:
-            return synthesise(_add_constant(_per_mode(coefficients, kernel), bias), grid)
+            return _add_constant(_per_mode(coefficients, kernel), bias)
         real, imaginary = _mix_complex(wavenumbers.combine(coefficients, self.bases), kernel)
-        return synthesise(wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases), grid)
+        return wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases)
 
 
 class SpectralConv1D(nnx.Module):
@@ -98,17 +102,17 @@ class SpectralConv1D(nnx.Module):
         names = ("mode", "in", None, "out") if basis.paired else ("mode", "in", "out")
         self.kernel = nnx.Param(draw, axes=names)
 
-    def __call__(self, field: jax.Array, grid: GridOperands) -> jax.Array:
-        """(*space, batch, in) -> (*space, batch, out), in either inner layout."""
+    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Rows (rows, in) -> (rows, out)."""
         axis = self.position + grid.batched
-        coefficients = jnp.moveaxis(analyse_axis(field, grid, self.position), axis, 0)
-        rows = coefficients.reshape(coefficients.shape[0], -1, field.shape[-1])
-        mixed = self._mix(rows, self.kernel[...].astype(field.dtype))
+        coefficients = jnp.moveaxis(analyse_axis(unfold(rows, grid), grid, self.position), axis, 0)
+        mixed = self._mix(coefficients.reshape(coefficients.shape[0], -1, rows.shape[-1]))
         mixed = mixed.reshape(*coefficients.shape[:-1], mixed.shape[-1])
-        return synthesise_axis(jnp.moveaxis(mixed, 0, axis), grid, self.position)
+        return fold(synthesise_axis(jnp.moveaxis(mixed, 0, axis), grid, self.position))
 
-    def _mix(self, rows: jax.Array, kernel: jax.Array) -> jax.Array:
+    def _mix(self, coefficients: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(coefficients.dtype)
         if not self.basis.paired:
-            return _per_mode(rows, kernel)
-        complex_rows = wavenumbers.combine(rows, [self.basis])
-        return wavenumbers.separate(_mix_complex(complex_rows, kernel), [self.basis])
+            return _per_mode(coefficients, kernel)
+        modes = wavenumbers.combine(coefficients, [self.basis])
+        return wavenumbers.separate(_mix_complex(modes, kernel), [self.basis])

@@ -1,4 +1,4 @@
-"""Samples to modes and back: an axis at a time, as matrix products in the inner layout.
+"""Samples to modes and back: an axis at a time, as matrix products of unfolded fields (`layout.py`).
 
 Every product is written as `matmul` of a small matrix with a field reshaped to (modes so far, points, rest), so that
 its derivative is a product of the same form and no transpose of a field is ever made.
@@ -44,7 +44,7 @@ def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) 
 
 
 def analyse(field: jax.Array, grid: GridOperands) -> jax.Array:
-    """Samples to coefficients of the product basis: (*space, batch, C) -> (*functions, batch, C), in either layout.
+    """Samples to coefficients of the product basis: (*space, batch, C) -> (*functions, batch, C), in either order.
 
     The result always has the batch next to the channels.
     """
