@@ -2,7 +2,7 @@
 
 `config.toml` the resolved config; `provenance.json` data digest, commit, versions; `log.jsonl` figures by step;
 `checkpoints/`; `model.safetensors` the parameters after training; `calibration.json` the band's guarantee;
-`metrics.json` and `report.html` from evaluate.
+`metrics.json`, `report.html` and `picture.svg` from evaluate.
 """
 
 import importlib.metadata

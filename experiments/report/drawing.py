@@ -46,14 +46,14 @@ STYLE: dict[str, Any] = {
 }
 
 
-def svg(draw: Draw, width: float, height: float) -> bytes:
-    """A drawing of so many inches (96 pixels of the page each) on no background."""
+def svg(draw: Draw, width: float, height: float, ground: str = "none") -> bytes:
+    """A drawing of so many inches (96 pixels of the page each), by itself on no ground."""
     out = io.BytesIO()
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure((width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure)
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", facecolor=ground, metadata={"Date": None, "Creator": None})
     return out.getvalue()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.experiment import Experiment
 from experiments.model import Model
-from experiments.report import cases, summary, together
+from experiments.report import cases, picture, summary, together
 from experiments.report.markup import Html, details, element, join, paragraph, section
 from experiments.report.words import Names, names
 from experiments.results import TestResults
@@ -28,7 +28,7 @@ PARTS = {
 
 
 def write_report(folder: Path, experiment: Experiment, model: Model, results: Sequence[TestResults]) -> Path:
-    """Write `report.html` into a run's folder: one file that needs no other."""
+    """Write `report.html` into a run's folder, one file that needs no other, and `picture.svg` of a case beside it."""
     about = names(experiment)
     config = (folder / "config.toml").read_text(encoding="utf-8")
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -49,6 +49,8 @@ def write_report(folder: Path, experiment: Experiment, model: Model, results: Se
         element("nav", *(element("a", PARTS[anchor], href=f"#{anchor}") for anchor, part in content.items() if part)),
         *(section(anchor, PARTS[anchor], *part) for anchor, part in content.items() if part),
     ]
+    level = experiment.config.calibration.level
+    write_atomically(folder / "picture.svg", picture.picture(results, about, level))
     path = folder / "report.html"
     write_atomically(path, _page(experiment.config.name, body))
     return path
