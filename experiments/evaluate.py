@@ -1,4 +1,7 @@
-"""Score a trained run on its test cases: `python -m experiments.evaluate RUN` writes metrics.json and report.html."""
+"""Score a trained run on its test cases: `python -m experiments.evaluate RUN`.
+
+Writes metrics.json, report.html and picture.svg into its folder.
+"""
 
 import argparse
 import json

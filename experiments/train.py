@@ -1,7 +1,7 @@
 """Train a probabilistic operator: `python -m experiments.train CONFIG [section.key=value ...]`.
 
-The run's folder then holds the model, its calibration, `metrics.json` and `report.html`. SIGTERM saves and exits 75:
-run the same command again with --resume.
+The run's folder then holds the model, its calibration, `metrics.json`, `report.html` and `picture.svg`. SIGTERM saves
+and exits 75: run the same command again with --resume.
 """
 
 import argparse

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import grimp
-import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,12 +50,10 @@ def test_what_serving_reads_of_the_library_needs_no_training_package() -> None:
     assert _import_without(TRAINING_ONLY, rooms) == ""
 
 
-@pytest.mark.skipif(not _exists("serving"), reason="there is no serving yet")
 def test_serving_needs_no_training_package() -> None:
     assert _import_without(TRAINING_ONLY, ["serving"]) == ""
 
 
-@pytest.mark.skipif(not _exists("serving"), reason="there is no serving yet")
 def test_serving_reads_only_its_rooms_of_the_library() -> None:
     graph = grimp.build_graph("pnol_jax", "serving", cache_dir=None)
     reads = {

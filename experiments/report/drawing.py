@@ -26,6 +26,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.facecolor": "none",
     "axes.formatter.limits": (-3, 4),
     "axes.formatter.use_mathtext": True,
     "grid.color": "#dfe4e9",

@@ -1,4 +1,4 @@
-"""One picture of a run, to be shown by itself: the median case of its last test set, all panels in one row or two."""
+"""One picture of a run, to be shown by itself: the median case of its last test set, its panels in rows of four."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from matplotlib.figure import FigureBase
 
 from experiments.report import drawing
 from experiments.report.case import shown_cases
-from experiments.report.panels import height, panels
+from experiments.report.panels import Panel, height, panels
 from experiments.report.words import Names
 from experiments.results import TestResults
 
@@ -17,15 +17,31 @@ def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes
     """An SVG file on white ground. Cases of one output channel show that one, others their first."""
     entry = results[-1]
     named = {name: channels for name, _, channels in shown_cases(entry, about, level)}
-    drawn = panels(named.get("median", named["best"])[0])
-    rows = [drawn[start : start + COLUMNS] for start in range(0, len(drawn), COLUMNS)]
+    rows = _rows(panels(named.get("median", named["best"])[0]))
 
     def draw(whole: FigureBase) -> None:
         for row, subfigure in zip(rows, whole.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True):
-            widths = [2.4 if panel.wide else 1.0 for panel in row]
-            widths += [COLUMNS - sum(widths)] if sum(widths) < COLUMNS else []
-            for panel, part in zip(row, subfigure.subfigures(1, len(widths), width_ratios=widths), strict=False):
+            widths = [_columns(panel) for panel in row]
+            rest = COLUMNS - sum(widths)
+            parts = subfigure.subfigures(
+                1, len(row) + (rest > 0), width_ratios=widths + [rest] * (rest > 0), squeeze=False
+            )
+            for panel, part in zip(row, parts[0], strict=False):
                 panel.draw(part)
                 part.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=8.5)
 
     return drawing.svg(draw, WIDTH * COLUMNS, height(entry.grid) * len(rows), ground="white")
+
+
+def _columns(panel: Panel) -> int:
+    return 2 if panel.wide else 1
+
+
+def _rows(drawn: Sequence[Panel]) -> list[list[Panel]]:
+    """The panels in their order, a new row where the next one does not fit."""
+    rows: list[list[Panel]] = [[]]
+    for panel in drawn:
+        if sum(map(_columns, rows[-1])) + _columns(panel) > COLUMNS:
+            rows.append([])
+        rows[-1].append(panel)
+    return rows

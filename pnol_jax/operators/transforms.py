@@ -1,7 +1,7 @@
 """Samples to modes and back: an axis at a time, as matrix products of unfolded fields (`layout.py`).
 
 Every product is written as `matmul` of a small matrix with a field reshaped to (modes so far, points, rest), so that
-its derivative is a product of the same form and no transpose of a field is ever made.
+its derivative is a product of the same form, and where cases share a grid no field is ever transposed.
 """
 
 import math

@@ -91,8 +91,11 @@ def _averaged(state: TrainState, params: Params, ema: float, good: jax.Array) ->
 
 
 def not_finite(posterior: Posterior, state: TrainState, constants: Params, batch: Batch, grid: GridOperands) -> str:
-    """The name of the first tensor with a value that is not finite: of the batch, the parameters, the gradient."""
-    key = jax.random.fold_in(state.key, state.step)
+    """The name of the first tensor with a value that is not finite: of the batch, the parameters, the gradient.
+
+    `state` is what the step that failed returned: its parameters are unchanged, its number is the next step's.
+    """
+    key = jax.random.fold_in(state.key, state.step - 1)
     gradient = jax.grad(lambda params: posterior.loss(params | constants, batch, grid, key)[0])(state.params)
     tensors = [("batch.inputs", batch.inputs), ("batch.outputs", batch.outputs)]
     tensors += [(name, value) for name, value in state.params.items()]
