@@ -17,7 +17,7 @@ def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes
     """An SVG file on white ground. Cases of one output channel show that one, others their first."""
     entry = results[-1]
     named = {name: channels for name, _, channels in shown_cases(entry, about, level)}
-    rows = _rows(panels(named.get("median", named["best"])[0]))
+    rows = in_rows(panels(named.get("median", named["best"])[0]))
 
     def draw(whole: FigureBase) -> None:
         for row, subfigure in zip(rows, whole.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True):
@@ -37,7 +37,7 @@ def _columns(panel: Panel) -> int:
     return 2 if panel.wide else 1
 
 
-def _rows(drawn: Sequence[Panel]) -> list[list[Panel]]:
+def in_rows(drawn: Sequence[Panel]) -> list[list[Panel]]:
     """The panels in their order, a new row where the next one does not fit."""
     rows: list[list[Panel]] = [[]]
     for panel in drawn:

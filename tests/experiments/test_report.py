@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from experiments import evaluate, train
 from experiments.report import drawing
 from experiments.report.case import Case, Scales
-from experiments.report.panels import height, panels
+from experiments.report.panels import Panel, height, panels
+from experiments.report.picture import in_rows
 from experiments.report.words import Quantity, number, percent
 from experiments.results import typical_cases
 from experiments.spectrum import power, shells
@@ -100,6 +102,21 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(run: Path) ->
     assert all(s and s.startswith("data:image/svg+xml;base64,") for s in page.sources if s not in inside)
     assert page.images
     assert all(image["alt"] for image in page.images)
+
+
+def test_the_picture_is_one_svg_that_needs_no_other_file(run: Path) -> None:
+    picture = ElementTree.parse(run / "picture.svg").getroot()
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    links = [value for node in picture.iter() for name, value in node.attrib.items() if name.endswith("href")]
+    assert all(link.startswith(("#", "data:")) for link in links)
+
+
+@pytest.mark.parametrize("wide", [(False,) * 6 + (True,), (False, True, False, False, False), (True, True, True)])
+def test_the_picture_keeps_the_panels_order_and_its_width(wide: tuple[bool, ...]) -> None:
+    drawn = [Panel(str(position), "", lambda _: None, is_wide) for position, is_wide in enumerate(wide)]
+    rows = in_rows(drawn)
+    assert [panel for row in rows for panel in row] == drawn
+    assert all(0 < sum(1 + panel.wide for panel in row) <= 4 for row in rows)
 
 
 def test_names_of_the_user_are_text(run: Path) -> None:
