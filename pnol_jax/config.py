@@ -1,12 +1,13 @@
 """The experiment schema: one tree of structs with every default. `pnol_jax.toml` reads it from a file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from pnol_jax.grids import Kind, Placement
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
+Count = Annotated[int, msgspec.Meta(ge=1)]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
 
 
@@ -114,17 +115,17 @@ class OptimizerConfig(Section, frozen=True):
 class TrainingConfig(Section, frozen=True):
     """How the operator is trained."""
 
-    steps: int = 2000
-    batch_size: int = 32
+    steps: Count = 2000
+    batch_size: Count = 32
     loss: Literal["relative_l2", "h1", "nll"] = "relative_l2"
     seed: int = 0
     ema: float = 0.0  # decay of the parameters' moving average; 0 for none
-    unroll: int = 1  # steps of a step model in one loss
+    unroll: Count = 1  # steps of a step model in one loss
     pushforward: bool = False  # no gradient through the unrolled steps but the last
     input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
-    log_every: int = 50
-    checkpoint_every: int = 500
-    keep_checkpoints: int = 2
+    log_every: Count = 50
+    checkpoint_every: Count = 500
+    keep_checkpoints: Count = 2
     tensorboard: bool = False
 
 
@@ -133,7 +134,7 @@ class ExportConfig(Section, frozen=True):
 
     name: str = "model"
     buckets: list[list[int]] = []  # grids of up to these sizes can be asked; the data's own if empty
-    num_samples: int = 16
+    num_samples: Count = 16
 
 
 class ExperimentConfig(Section, frozen=True):

@@ -50,7 +50,7 @@ class Checkpoints:
         if about["config"] != self._config_digest:
             raise InputError(
                 f"resume: checkpoint {step} in {self._folder} is of another config (digest {about['config'][:12]}, "
-                f"this one {self._config_digest[:12]}); only training.steps may stay as it was with all the rest"
+                f"this one {self._config_digest[:12]}); expected the config and cases that it began with"
             )
         plain = jax.eval_shape(lambda: replace(like, key=jax.random.key_data(like.key)))
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(plain)))

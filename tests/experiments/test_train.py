@@ -126,6 +126,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_tensor_and_last_good_checkpoi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["training.steps=-5"], "training.steps: Expected `int` >= 1"),
         (["training.step=3"], "training: unknown key 'step'; did you mean 'steps'"),
         (["operator.modes=[40]"], "modes[0]: 40 modes (fourier) need at least 41 points on axis 0, the grid has 24"),
         (['data.inputs=["b"]'], "no array 'b'"),
