@@ -116,8 +116,12 @@ def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Ba
     return tuple(bases)
 
 
-def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int) -> Functional:
+def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int | None) -> Functional:
     config = msgspec.structs.asdict(operator)
     options = {name: value for name, value in config.items() if name not in SpectralConfig.__struct_fields__}
     name = str(type(operator).__struct_config__.tag)
-    return functional(build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed)))
+
+    def build() -> nnx.Module:
+        return build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed or 0))
+
+    return functional(build() if seed is not None else nnx.eval_shape(build))
