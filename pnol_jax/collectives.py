@@ -59,19 +59,28 @@ def index(axes: Names) -> jax.Array | int:
 def total(value: jax.Array, axes: Names) -> jax.Array:
     """The sum over the parts."""
     present = _present(axes)
-    return lax.psum(varying(value, present), present) if present else value
+    if not present:
+        return value
+    summed: jax.Array = lax.psum(varying(value, present), present)  # type: ignore[no-untyped-call]
+    return summed
 
 
 def mean(value: jax.Array, axes: Names) -> jax.Array:
     """The mean over the parts."""
     present = _present(axes)
-    return lax.pmean(varying(value, present), present) if present else value
+    if not present:
+        return value
+    summed: jax.Array = lax.pmean(varying(value, present), present)  # type: ignore[no-untyped-call]
+    return summed
 
 
 def largest(value: jax.Array, axes: Names) -> jax.Array:
     """The largest over the parts."""
     present = _present(axes)
-    return lax.pmax(varying(value, present), present) if present else value
+    if not present:
+        return value
+    summed: jax.Array = lax.pmax(varying(value, present), present)  # type: ignore[no-untyped-call]
+    return summed
 
 
 def scattered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
@@ -80,7 +89,10 @@ def scattered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
     if not present:
         return value
     dimension %= value.ndim
-    return lax.psum_scatter(varying(value, present), present, scatter_dimension=dimension, tiled=True)
+    part: jax.Array = lax.psum_scatter(  # type: ignore[no-untyped-call]
+        varying(value, present), present, scatter_dimension=dimension, tiled=True
+    )
+    return part
 
 
 def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
@@ -88,15 +100,21 @@ def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
     present = _present(axes)
     if not present:
         return value
-    return lax.all_gather(varying(value, present), present, axis=dimension % value.ndim, tiled=True)
+    whole: jax.Array = lax.all_gather(varying(value, present), present, axis=dimension % value.ndim, tiled=True)
+    return whole
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Standard normal draws for a field, (batch, *space, channels): the same for a case wherever it is computed."""
-    rows = index(CASES) * shape[0] + jnp.arange(shape[0])
-    whole = (*shape[1:-2], shape[-2] * count(SPACE), shape[-1])
-    draws = jax.vmap(lambda row: jax.random.normal(jax.random.fold_in(key, row), whole, dtype))(rows)
-    return mine(draws, SPACE, len(shape) - 2)
+    """Standard normal draws for a field, (batch, *space, channels): the same at a point wherever it is computed."""
+
+    def at(case: jax.Array, point: jax.Array) -> jax.Array:
+        here = jax.random.fold_in(jax.random.fold_in(key, case), point)
+        return jax.random.normal(here, (*shape[1:-2], shape[-1]), dtype)
+
+    cases = index(CASES) * shape[0] + jnp.arange(shape[0])
+    points = index(SPACE) * shape[-2] + jnp.arange(shape[-2])
+    draws: jax.Array = jax.vmap(jax.vmap(at, (None, 0), -2), (0, None))(cases, points)
+    return draws
 
 
 def mine(value: jax.Array, axes: Names, dimension: int) -> jax.Array:

@@ -19,7 +19,7 @@ from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, 
 from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.divide import divided
-from pnol_jax.sharding.partition import Axes
+from pnol_jax.sharding.partition import Axes, spec
 
 LossKind = Literal["relative_l2", "h1", "nll"]
 NOISE = "noise.variance"
@@ -31,9 +31,9 @@ class Deterministic:
     """A mean by the operator; noise by a second head ("heteroscedastic") or one variance per channel.
 
     `apply` is the operator with `outputs` channels, twice as many with the head, `start(seed)` draws its parameters and
-    `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head together; or the mean by
-    "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves over (weighted by
-    `head_weight`). On trajectories the loss is unrolled over the steps that a batch holds.
+    `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head
+    together; or the mean by "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves
+    over (weighted by `head_weight`). On trajectories the loss is unrolled over the steps that a batch holds.
     """
 
     apply: Apply
@@ -112,7 +112,7 @@ class Deterministic:
         """Without the head: the residuals' variance per channel, in normalised units."""
         if self.heteroscedastic:
             return params
-        return params | {NOISE: mean_square(self.squared_residuals, PartitionSpec(), params, data)}
+        return params | {NOISE: mean_square(self.squared_residuals, spec(), params, data)}
 
     def squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
         """The sum over a batch's cases of the squared residual in normalised units, (outputs,), and their number."""
@@ -137,12 +137,12 @@ class Deterministic:
 
 def mean_square(
     squares: Callable[[Params, FitBatch], tuple[jax.Array, jax.Array]],
-    spec: PartitionSpec,
+    division: PartitionSpec,
     params: Params,
     data: Callable[[], Iterable[FitBatch]],
 ) -> jax.Array:
-    """The mean over a pass of what `squares` adds up a batch; `spec` says how a mesh divides it."""
-    compiled = divided(squares, (spec, PartitionSpec()))
+    """The mean over a pass of what `squares` adds up a batch; `division` says how a mesh divides it."""
+    compiled = divided(squares, (division, spec()))
     parts = [compiled(params, batch) for batch in data()]
     summed, count = jax.tree.map(lambda *values: jnp.sum(jnp.stack(values), axis=0), *parts)
     variance: jax.Array = summed / count + LEAST_VARIANCE

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
@@ -14,15 +14,15 @@ from pnol_jax.errors import InputError
 from pnol_jax.posteriors.deterministic import NOISE, Deterministic, mean_square
 from pnol_jax.posteriors.protocol import Batch, FitBatch, Metrics, Params, trained
 from pnol_jax.predictive import Predictive
-from pnol_jax.sharding.partition import Axes
+from pnol_jax.sharding.partition import Axes, spec
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """`members` operators, each from a start of its own; the mixture of their Gaussians is the predictive.
 
-    Every trained array has a leading axis of members, which a mesh may divide. The grid's operands get one too, so that every transform stays
-    a matrix product per member and no field is transposed.
+    Every trained array has a leading axis of members, which a mesh may divide. The operands of the grid get one too, so
+    that every transform stays a matrix product per member and no field is transposed.
     """
 
     base: Deterministic
@@ -66,13 +66,12 @@ class Ensemble:
         """Without the head: each member's own residual variance."""
         if self.base.heteroscedastic:
             return params
-        return params | {NOISE: mean_square(self._squared_residuals, PartitionSpec("member"), params, data)}
+        return params | {NOISE: mean_square(self._squared_residuals, spec("member"), params, data)}
 
     def _squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
         spread = one._replace(grid=self._spread(one.grid))
-        squares, counts = jax.vmap(self.base.squared_residuals, (self._axes(params), FitBatch(None, 0, None)))(
-            params, spread
-        )
+        axes: Any = FitBatch(None, 0, None)  # type: ignore[arg-type]
+        squares, counts = jax.vmap(self.base.squared_residuals, (self._axes(params), axes))(params, spread)
         return squares, counts[0]
 
     def predict(

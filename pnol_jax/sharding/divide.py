@@ -10,6 +10,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pnol_jax.sharding.partition import spec
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -23,7 +25,7 @@ def specs_of(tree: Any) -> Specs:
 
 def _spec(leaf: Any) -> PartitionSpec:
     sharding = getattr(leaf, "sharding", None)
-    return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()
+    return sharding.spec if isinstance(sharding, NamedSharding) else spec()
 
 
 def divide(function: Callable[P, R], takes: tuple[Specs, ...], gives: Specs) -> Callable[P, R]:
@@ -41,7 +43,12 @@ def holder(specs: Specs) -> Callable[[T], T]:
     if mesh is None:
         return lambda tree: tree
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-    return lambda tree: jax.lax.with_sharding_constraint(tree, shardings)
+
+    def hold(tree: T) -> T:
+        held: T = jax.lax.with_sharding_constraint(tree, shardings)  # type: ignore[no-untyped-call]
+        return held
+
+    return hold
 
 
 def current_mesh() -> Mesh | None:
@@ -62,6 +69,7 @@ class Program(Generic[P, R]):
         self._compiled: dict[Any, Any] = {}
 
     def __call__(self, *arguments: P.args, **_: P.kwargs) -> R:
+        """Run it on the arguments' parts."""
         result: R = self._jitted(arguments)(*arguments)
         return result
 

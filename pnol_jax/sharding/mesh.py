@@ -42,6 +42,20 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=kinds, devices=found)
 
 
+def one_device() -> Mesh:
+    """A mesh of the first device of this process."""
+    return make_mesh(MeshConfig(), jax.local_devices()[:1])
+
+
+def fits(config: MeshConfig, batch_size: int) -> bool:
+    """Whether the devices there are can be the mesh of a config and share a batch of this size."""
+    try:
+        check_batch(batch_size, sizes(config, jax.device_count()))
+    except InputError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def use(mesh: Mesh) -> Iterator[None]:
     """While entered, programs are divided over the mesh; of one device it is as if there were none."""
@@ -52,13 +66,13 @@ def use(mesh: Mesh) -> Iterator[None]:
         yield
 
 
-def check_batch(batch_size: int, shape: Mapping[str, int], accumulate: int = 1) -> None:
+def check_batch(batch_size: int, shape: Mapping[str, int]) -> None:
     """Refuse a batch that the mesh cannot share equally."""
-    parts = math.prod(shape[axis] for axis in CASES) * accumulate
+    parts = math.prod(shape[axis] for axis in CASES)
     if batch_size % parts:
         raise InputError(
-            f"training.batch_size: got {batch_size}, expected a multiple of {parts}, which is mesh.data = "
-            f"{shape['data']} times mesh.fsdp = {shape['fsdp']} times training.accumulate = {accumulate}"
+            f"training.batch_size: got {batch_size}, expected a multiple of {parts}: mesh.data = {shape['data']} times "
+            f"mesh.fsdp = {shape['fsdp']} devices share a batch by case"
         )
 
 

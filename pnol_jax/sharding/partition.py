@@ -48,7 +48,12 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
                 f"{name}: dimension {position} ({axes[position]!r}) has {size} entries, which mesh.{axis} = "
                 f"{sizes[axis]} does not divide; expected mesh.{axis} to be one of {_divisors(size)}"
             )
-    return PartitionSpec(*chosen)
+    return spec(*chosen)
+
+
+def spec(*axes: str | tuple[str, ...] | None) -> PartitionSpec:
+    """The mesh axes that divide an array, by dimension."""
+    return PartitionSpec(*axes)  # type: ignore[no-untyped-call]
 
 
 def stored(axes: Axes) -> int | None:

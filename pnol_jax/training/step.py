@@ -61,14 +61,14 @@ def initial_state(
 def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:
     """How a mesh divides a training state (or one of shapes)."""
     specs = parameter_specs(state.params, posterior.axes, mesh)
-    return replace(
-        state,
-        step=WHOLE,
-        params=specs,
-        optimizer=like_parameters(state.optimizer, state.params, specs, posterior.members is not None),
-        average={name: specs[name] for name in state.average},
-        key=WHOLE,
-    )
+    parts: dict[str, Any] = {
+        "step": WHOLE,
+        "params": specs,
+        "optimizer": like_parameters(state.optimizer, state.params, specs, posterior.members is not None),
+        "average": {name: specs[name] for name in state.average},
+        "key": WHOLE,
+    }
+    return TrainState(**parts)
 
 
 def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema: float) -> Step:
@@ -131,9 +131,13 @@ def not_finite(posterior: Posterior, state: TrainState, constants: Params, batch
     `state` is what the step that failed returned: its parameters are unchanged, its number is the next step's.
     """
 
-    def make(params: Specs, *others: Specs) -> Callable[..., Any]:
+    def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> jax.Array:
+        return posterior.loss(params | constants, batch, grid, key)[0]
+
+    def make(params: Specs, *others: Specs) -> Callable[..., Params]:
         def gradient(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> Params:
-            return jax.grad(lambda params: posterior.loss(params | constants, batch, grid, key)[0])(params)
+            slopes: Params = jax.grad(lambda params: loss(params, constants, batch, grid, key))(params)
+            return slopes
 
         return divide(gradient, (params, *others), params)
 
