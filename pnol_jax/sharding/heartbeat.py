@@ -11,8 +11,9 @@ _BYTES = 64  # a beat is written over the one before, so all are equally long
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """How often a process has reported, the last step that it did, and whether it has reported for the last time."""
+    """How often process `pid` has reported, the last step that it did, and whether this was its last report."""
 
+    pid: int
     beats: int
     step: int
     over: bool = False
@@ -28,19 +29,19 @@ class Heartbeat:
         path = heartbeat_file(folder, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-        self._last = Beat(0, 0)
+        self._last = Beat(os.getpid(), 0, 0)
 
     def beat(self, step: int) -> None:
         """Report that `step` is done; takes a few microseconds. Also to be called while something else goes on."""
-        self._write(Beat(self._last.beats + 1, step))
+        self._write(step)
 
     def close(self) -> None:
         """Say that this process will report no more: what it still does is not watched."""
-        self._write(Beat(self._last.beats + 1, self._last.step, over=True))
+        self._write(self._last.step, over=True)
         os.close(self._file)
 
-    def _write(self, beat: Beat) -> None:
-        self._last = beat
+    def _write(self, step: int, over: bool = False) -> None:
+        beat = self._last = Beat(self._last.pid, self._last.beats + 1, step, over)
         with contextlib.suppress(OSError):  # a full disk is for the checkpoint to report
             os.pwrite(self._file, msgspec.json.encode(beat).ljust(_BYTES - 1) + b"\n", 0)
 
@@ -56,9 +57,9 @@ def heartbeat_file(folder: Path, index: int) -> Path:
     return folder / "logs" / f"heartbeat-{index}"
 
 
-def read_beat(folder: Path, index: int) -> Beat | None:
-    """The last report; None before the first."""
+def read_beat(path: Path) -> Beat | None:
+    """The last report in a heartbeat's file; None before the first."""
     try:
-        return msgspec.json.decode(heartbeat_file(folder, index).read_bytes(), type=Beat)
+        return msgspec.json.decode(path.read_bytes(), type=Beat)
     except (OSError, msgspec.DecodeError):
         return None

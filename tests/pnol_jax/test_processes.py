@@ -191,14 +191,15 @@ def test_one_process_agrees_with_itself() -> None:
 
 
 def test_beats_are_read_back_and_the_last_one_says_so(tmp_path: Path) -> None:
-    assert read_beat(tmp_path, 0) is None
+    path = heartbeat_file(tmp_path, 0)
+    assert read_beat(path) is None
     with Heartbeat(tmp_path, 0) as heart:
         for step in (9, 10, 1_000_000_000, 11):
             heart.beat(step)
-        assert read_beat(tmp_path, 0) == Beat(4, 11)
-    assert read_beat(tmp_path, 0) == Beat(5, 11, over=True)
-    heartbeat_file(tmp_path, 0).write_bytes(b"[1,")
-    assert read_beat(tmp_path, 0) is None
+        assert read_beat(path) == Beat(os.getpid(), 4, 11)
+    assert read_beat(path) == Beat(os.getpid(), 5, 11, over=True)
+    path.write_bytes(b"[1,")
+    assert read_beat(path) is None
 
 
 def test_a_wrong_index_is_refused_before_anything_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
