@@ -7,6 +7,7 @@ run the same command again. FOLDER/launch.jsonl says what happened, FOLDER/logs/
 """
 
 import argparse
+import importlib
 import os
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from experiments.command import run
 from experiments.supervision import nodes
 from experiments.supervision.events import FILE
 from experiments.supervision.machine import Policy
-from experiments.supervision.sites import SSH, Allocation, Hosts, Local, Site
+from experiments.supervision.sites import SSH, Allocation, Hosts, Local, Pod, Site
 from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import module
 from pnol_jax.config import ExperimentConfig
@@ -69,13 +70,24 @@ def find_site(asked: argparse.Namespace) -> Site:
     minimum = asked.minimum if asked.elastic else None
     hosts = asked.hosts.split(",") if asked.hosts else None
     if cluster == "kubernetes":
-        return Local(1, inherit=True)
+        pod = find_place(os.environ)
+        return Pod(pod.index, pod.count, pod.coordinator, _each(asked.processes, range(pod.count)))
     if hosts and cluster == "local":
         return Hosts(hosts, _each(asked.processes, hosts), minimum, [*shlex.split(asked.ssh)])
     if cluster == "local":
         return Local(asked.processes or 1, minimum, asked.devices_per_process, asked.pin)
     using = hosts or nodes.find_nodes(cluster)
-    return Allocation(cluster, using, _each(asked.processes, using), minimum)
+    default = int(os.environ.get("SLURM_NTASKS_PER_NODE", 1)) if cluster == "slurm" else 1
+    return Allocation(cluster, _worker_command(cluster), using, _each(asked.processes, using, default), minimum)
+
+
+def _worker_command(cluster: str) -> Callable[[list[str], list[str] | None, int], list[str]]:
+    try:
+        found: Callable[[list[str], list[str] | None, int], list[str]]
+        found = importlib.import_module(f"experiments.clusters.{cluster}").worker_command
+    except ModuleNotFoundError as error:
+        raise InputError(f"cluster {cluster!r}: {error}") from None
+    return found
 
 
 def add_site_options(parser: argparse.ArgumentParser) -> None:
@@ -120,10 +132,10 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:at], train
 
 
-def _each(processes: int | None, hosts: Sequence[str] | None) -> int:
+def _each(processes: int | None, hosts: Sequence[object] | None, default: int = 1) -> int:
     """Processes on each host."""
     if processes is None or hosts is None:
-        return processes or 1
+        return processes or default
     if processes % len(hosts):
         raise InputError(f"--processes: got {processes} on {len(hosts)} hosts, expected a multiple of {len(hosts)}")
     return processes // len(hosts)
@@ -131,8 +143,7 @@ def _each(processes: int | None, hosts: Sequence[str] | None) -> int:
 
 def _events(site: Site) -> str:
     """Pods of one job share the run's folder, and each has its own events."""
-    index = find_place(os.environ).index if isinstance(site, Local) and site.inherit else 0
-    return f"launch-{index}.jsonl" if index else FILE
+    return f"launch-{site.pod}.jsonl" if isinstance(site, Pod) and site.pod else FILE
 
 
 def _count(text: str) -> int:

@@ -17,7 +17,7 @@ DOWN = ("down", "fail", "drain", "unk", "boot", "power", "reboot")
 
 def find_cluster(environment: Environment) -> str:
     """The cluster whose allocation this is in: "slurm", "mpi", "kubernetes" or "local"."""
-    if {"JOB_COMPLETION_INDEX", "PNOL_PROCESSES"} <= environment.keys():
+    if {"JOB_COMPLETION_INDEX", "PNOL_NODES"} <= environment.keys():
         return "kubernetes"
     if "SLURM_JOB_ID" in environment and shutil.which("srun"):
         return "slurm"

@@ -1,14 +1,14 @@
-"""Where the workers of a job are started: on this machine, on hosts by ssh, in an allocation of a cluster.
+"""Where the workers of a job are started: on this machine, on hosts by ssh, in an allocation, in a pod of many.
 
 `start` begins all of them and says which processes they are; each finds in its environment which one it is
 (`pnol_jax.sharding.places`). With `minimum` a site goes on with fewer processes where some are lost for good.
 """
 
 import concurrent.futures
-import importlib
 import os
 import random
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -19,9 +19,7 @@ from typing import Protocol
 
 from experiments.supervision.nodes import alive
 from experiments.supervision.workers import LIFELINE, Client, Worker, with_environment
-from pnol_jax.errors import InputError
 from pnol_jax.sharding.heartbeat import heartbeat_file
-from pnol_jax.sharding.places import find_place
 from pnol_jax.sharding.processes import LOGS
 
 Started = tuple[list[Worker], Sequence[int]]
@@ -57,15 +55,11 @@ class Local:
     minimum: int | None = None
     devices: int = 0
     pin: bool = False
-    inherit: bool = False  # the one process is of a job that something else starts: its environment says which
 
     def start(self, command: Sequence[str], folder: Path, lost: tuple[int, ...]) -> Started:
         """Start all; with a minimum without those that were lost, as many as were left."""
         if self.minimum is not None and lost:
             self.processes = max(self.minimum, self.processes - len(lost))
-        if self.inherit:
-            index = find_place(os.environ).index
-            return [Worker(command, LIFELINE, log_file(folder, index))], [index]
         address = f"127.0.0.1:{_free_port()}"
         every = range(self.processes)
         return [self._worker(command, folder, index, address) for index in every], every
@@ -111,7 +105,7 @@ class Hosts:
     def _worker(self, command: Sequence[str], folder: Path, host: str, environment: dict[str, str]) -> Worker:
         words = shlex.join(with_environment(command, environment))
         remote = f"cd {shlex.quote(str(Path.cwd()))} && exec {words}"
-        return Client([*self.ssh, host, remote], {}, log_file(folder, int(environment["PNOL_PROCESS"])))
+        return Client([*self.ssh, host, remote], log_file(folder, int(environment["PNOL_PROCESS"])))
 
     def _answering(self) -> list[str]:
         with concurrent.futures.ThreadPoolExecutor(min(32, len(self.hosts))) as pool:
@@ -127,10 +121,12 @@ class Hosts:
 class Allocation:
     """`each` processes on each node of an allocation, by one client of the cluster for all of them.
 
-    `nodes` is None where only the client knows them.
+    `command` makes a client's command line of a worker's, the nodes and the processes of each; `nodes` is None where
+    only the client knows them.
     """
 
     cluster: str
+    command: Callable[[list[str], list[str] | None, int], list[str]]
     nodes: Sequence[str] | None
     each: int = 1
     minimum: int | None = None
@@ -147,16 +143,29 @@ class Allocation:
         if using:
             environment["PNOL_COORDINATOR"] = f"{using[0]}:{_some_port()}"
         words = with_environment(command, environment)
-        client = self._worker_command(words, None if using is None else list(using), self.each)
-        return [Client(client, {}, folder / "logs" / f"{self.cluster}.log")], range(len(using or [""]) * self.each)
+        client = self.command(words, None if using is None else list(using), self.each)
+        forwarded = frozenset({signal.SIGUSR2} if self.cluster == "mpi" else ())
+        log = folder / "logs" / f"{self.cluster}.log"
+        return [Client(client, log, forwarded)], range(len(using or [""]) * self.each)
 
-    def _worker_command(self, words: list[str], using: list[str] | None, each: int) -> list[str]:
-        try:
-            cluster = importlib.import_module(f"experiments.clusters.{self.cluster}")
-        except ModuleNotFoundError as error:
-            raise InputError(f"cluster {self.cluster!r}: {error}") from None
-        command: list[str] = cluster.worker_command(words, using, each)
-        return command
+
+@dataclass
+class Pod:
+    """`each` processes in this pod, which is `pod` of `pods` of one job; every pod runs a supervisor of its own."""
+
+    pod: int
+    pods: int
+    coordinator: str
+    each: int = 1
+
+    def start(self, command: Sequence[str], folder: Path, lost: tuple[int, ...]) -> Started:
+        """Start those of this pod; the other pods' lose touch with the lost one and are started by their own."""
+        every = range(self.pod * self.each, (self.pod + 1) * self.each)
+        count = self.pods * self.each
+        return [
+            Worker(command, _environment(index, count, local, self.each, self.coordinator), log_file(folder, index))
+            for local, index in enumerate(every)
+        ], every
 
 
 def log_file(folder: Path, index: int) -> Path:

@@ -68,9 +68,16 @@ class Worker:
 
 
 class Client(Worker):
-    """ssh, srun or mpirun: signals go down the lifeline to the processes themselves."""
+    """ssh, srun or mpirun: signals go down the lifeline to the processes themselves.
 
-    _killed = False
+    mpirun hands its input to rank 0 alone, which is enough for a wish to stop: training stops together. But it hands
+    SIGUSR2 on to all of them, so `forwarded` signals are left to the client.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, forwarded: frozenset[signal.Signals] = frozenset()) -> None:
+        super().__init__(command, {}, log)
+        self._forwarded = forwarded
+        self._killed = False
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the processes; SIGKILL lets the lifeline go, and the second one ends the client."""
@@ -78,6 +85,8 @@ class Client(Worker):
             self._let_go()
             self._to_group(signal.SIGKILL if self._killed else signal.SIGTERM)
             self._killed = True
+        elif number in self._forwarded:
+            super().send(number)
         elif self._process.poll() is None:
             self._say(number)
 

@@ -5,7 +5,7 @@
 | `launch` | `experiments.launch`: PNOL_PROCESS, PNOL_PROCESSES, PNOL_COORDINATOR |
 | `slurm` | a step of `srun` |
 | `openmpi` | `mpirun` of Open MPI 4 or 5 |
-| `kubernetes` | a pod of an indexed Job or a JobSet whose manifest sets PNOL_PROCESSES and PNOL_COORDINATOR |
+| `kubernetes` | a pod of an indexed Job or a JobSet; the manifest sets PNOL_NODES, the pods, and the coordinator |
 | `alone` | nothing of these |
 
 PNOL_COORDINATOR (or JAX_COORDINATOR_ADDRESS) names the address where the processes meet; where it is set it goes before
@@ -81,11 +81,11 @@ def _launch(environment: Environment) -> Place | None:
 
 def _kubernetes(environment: Environment) -> Place | None:
     """An indexed Job of which the manifest says that its pods belong together."""
-    if not {"JOB_COMPLETION_INDEX", "PNOL_PROCESSES"} <= environment.keys():
+    if not {"JOB_COMPLETION_INDEX", "PNOL_NODES"} <= environment.keys():
         return None
     return Place(
         index=_number(environment, "JOB_COMPLETION_INDEX"),
-        count=_number(environment, "PNOL_PROCESSES"),
+        count=_number(environment, "PNOL_NODES"),
         found="kubernetes",
         coordinator=_given_coordinator(environment),
     )

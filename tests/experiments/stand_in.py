@@ -1,7 +1,8 @@
 """A worker for tests of the supervisor, quick to start: counts steps, saves, resumes, or misbehaves.
 
-`stand_in.py FOLDER STEPS [--resume] [--at STEP:PROCESS:DEED ...]`; a deed is done once in the life of the folder, and
-is one of kill (SIGKILL), hang, fail (status 1), refuse (status 2), orphan (starts a child that would stay).
+`stand_in.py FOLDER STEPS [--resume STEP] [--at STEP:PROCESS:DEED ...]`; a deed is done once in the life of
+the folder, and is one of kill (SIGKILL), hang, fail (status 1), refuse (status 2), orphan
+(starts a child that would stay).
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pnol_jax.sharding import lifeline
 from pnol_jax.sharding.heartbeat import Heartbeat
+from pnol_jax.sharding.places import find_place
 
 EVERY = 5  # steps from one checkpoint to the next
 SECONDS = 0.02  # a step
@@ -22,13 +24,15 @@ SECONDS = 0.02  # a step
 
 def main() -> int:
     asked = _parse()
-    index = int(os.environ["PNOL_PROCESS"])
+    place = find_place(os.environ)
+    index = place.index
     faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
-    lifeline.hold()
+    if place.found != "openmpi" or index == 0:
+        lifeline.hold()
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    step = _newest(asked.folder) if asked.resume else 0
-    print(f"process {index} of {os.environ['PNOL_PROCESSES']} begins at step {step}", flush=True)
+    step = asked.resume
+    print(f"process {index} of {place.count} begins at step {step}", flush=True)
     with Heartbeat(asked.folder, index) as heartbeat:
         while step < asked.steps and not stop:
             time.sleep(SECONDS)
@@ -41,6 +45,7 @@ def main() -> int:
                 _save(asked.folder, step)
     if stop and index == 0:
         _save(asked.folder, step)
+        print(f"saved as asked at step {step}", flush=True)
     return 75 if step < asked.steps else 0
 
 
@@ -48,13 +53,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("steps", type=int)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", type=int, default=0)
     parser.add_argument("--at", action="append", default=[])
     return parser.parse_args()
-
-
-def _newest(folder: Path) -> int:
-    return max(int(path.name) for path in (folder / "checkpoints").iterdir())
 
 
 def _save(folder: Path, step: int) -> None:

@@ -30,7 +30,7 @@ SLURM = {
     "SLURM_LOCALID": "1",
     "SLURM_NODEID": "1",
 }
-KUBERNETES = {"JOB_COMPLETION_INDEX": "2", "PNOL_PROCESSES": "4", "PNOL_COORDINATOR": "train-workers-0-0.train:8476"}
+KUBERNETES = {"JOB_COMPLETION_INDEX": "2", "PNOL_NODES": "4", "PNOL_COORDINATOR": "train-workers-0-0.train:8476"}
 OURS = {
     "PNOL_PROCESS": "1",
     "PNOL_PROCESSES": "2",
