@@ -61,7 +61,7 @@ def _quantiles(values: jax.Array, share: jax.Array, number: int) -> jax.Array:
     if number == 1:
         return supremum[None]
     # Equal weights add up to a level exactly at many a point; their rounding must not decide which of two it is.
-    levels = jnp.arange(1, number, dtype=share.dtype) / number * (1 - jnp.finfo(share.dtype).eps ** 0.75)
+    levels = jnp.arange(1, number, dtype=share.dtype) / number * (1 - np.finfo(share.dtype).eps ** 0.75)
     order = jnp.argsort(values)
     below = jnp.append(jnp.zeros(1, share.dtype), jnp.cumsum(share[order]))
     ordered = values[order]
