@@ -22,7 +22,7 @@ from pnol_jax.posteriors import Params
 from pnol_jax.sharding.agreement import agree, facts
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.heartbeat import Heartbeat
-from pnol_jax.sharding.mesh import check_batch, make_mesh, use
+from pnol_jax.sharding.mesh import check_batch, make_mesh, sizes, use
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_calibration(config)
         agree(place, facts(config, [Path(__file__).parent]))
         mesh = make_mesh(config.mesh)
-        check_batch(config.training.batch_size, dict(mesh.shape))
+        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size))
         folder = Path(asked.run or f"runs/{config.name}")
         runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
         barrier("folder", FOLDER_SECONDS)
@@ -115,7 +115,7 @@ def _summary(experiment: Experiment) -> str:
     held = f", {len(experiment.calibration)} for calibration" if experiment.calibration else ""
     grids = ", ".join("x".join(map(str, group.grid.shape)) for group in experiment.train.groups)
     mesh = current_mesh()
-    on = "" if mesh is None else ", mesh " + " ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    on = "" if mesh is None else ", mesh " + " ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     return f"{len(experiment.train)} training cases ({grids} points){held}{on}"
 
 

@@ -1,4 +1,4 @@
-"""A run goes on where others began it: on more or fewer devices and processes, with the same cases in the same order."""
+"""A run goes on where others began it: on more devices or fewer, with the same cases in the same order."""
 
 import json
 import os
