@@ -22,6 +22,7 @@ from pnol_jax.posteriors import Params
 from pnol_jax.toml import load
 from pnol_jax.training.interrupt import RESUME_ME
 from pnol_jax.training.loop import Stopped, train
+from pnol_jax.training.optimizers import evaluation_params
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,8 @@ def train_model(experiment: Experiment, folder: Path, *, resume: bool = False) -
     constants = experiment.constants()
     batches = experiment.batches()
     state = train(experiment.config, experiment.digest, experiment.posterior, constants, batches, folder, resume=resume)
-    params = (state.average or state.params) | constants
+    params = state.average or evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
+    params = params | constants
     return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
 
 

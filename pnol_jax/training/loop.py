@@ -6,14 +6,13 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-import optax
 
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch, Params, Posterior
 from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.interrupt import Interrupt
-from pnol_jax.training.optimizer import make_optimizer, schedule
+from pnol_jax.training.optimizers import learning_rate, make_optimizer, schedule
 from pnol_jax.training.progress import Log
 from pnol_jax.training.step import TrainState, initial_state, make_step, not_finite
 
@@ -81,7 +80,7 @@ def train(
                     raise NotFinite(_not_finite_message(done, name, checkpoints.latest(), folder))
                 log.advance(done)
                 if done % settings.log_every == 0 or done == settings.steps:
-                    log.write(done, _figures(metrics, rate, done))
+                    log.write(done, _figures(metrics, learning_rate(rate, state.optimizer, done - 1)))
                 if done % settings.checkpoint_every == 0:
                     checkpoints.save(state, batches.get_state())
         checkpoints.save(state, batches.get_state())
@@ -92,8 +91,8 @@ def train(
     return state
 
 
-def _figures(metrics: dict[str, jax.Array], rate: optax.Schedule, done: int) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(rate(done - 1))}
+def _figures(metrics: dict[str, jax.Array], rate: float) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": rate}
 
 
 def _not_finite_message(step: int, name: str, saved: int | None, folder: Path) -> str:
