@@ -181,7 +181,7 @@ class MuonConfig(DecayedConfig, frozen=True, tag_field="name", tag="muon"):
 
     matrices: Mask = "hidden"
     momentum: Decay = 0.95
-    nesterov: bool = True
+    nesterov: bool = True  # of both
     ns_steps: Count = 5  # Newton-Schulz iterations
     consistent_rms: Positive = 0.2  # root mean square of a step's entries, over the learning rate
     b1: Decay = 0.9  # of AdamW, as the next two

@@ -1,6 +1,8 @@
 """A convex quadratic of parameters as an operator has them, and every optimiser at rates that suit it."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ from pnol_jax.optimizer_config import (
 from pnol_jax.training.optimizers import make_optimizer
 
 Params = dict[str, jax.Array]
+STEPS = 400
 SHAPES = {
     "operator.lifting.kernel": (2, 8),
     "operator.lifting.bias": (8,),
@@ -35,7 +38,7 @@ STILL: dict[str, Any] = {"weight_decay": 0.0}  # so that the quadratic's own min
 CONFIGS: dict[str, OptimizerConfig] = {
     "adamw": AdamWConfig(learning_rate=0.05, **STILL),
     "adamw, plateau": AdamWConfig(
-        learning_rate=0.05, schedule=[PlateauConfig(window=5, patience=2, final_ratio=1e-3)], **STILL
+        learning_rate=0.05, warmup_steps=5, schedule=[PlateauConfig(window=5, patience=1)], **STILL
     ),
     "adamw, adaptive clipping": AdamWConfig(learning_rate=0.05, clip_adaptive=0.1, **STILL),
     "lion": LionConfig(learning_rate=0.03, **STILL),
@@ -48,6 +51,7 @@ CONFIGS: dict[str, OptimizerConfig] = {
     "muon": MuonConfig(learning_rate=0.1, **STILL),
     "schedule_free_adamw": ScheduleFreeAdamWConfig(learning_rate=0.1, **STILL),
     "schedule_free_sgd": ScheduleFreeSGDConfig(learning_rate=1.0, clip_norm=0.0, **STILL),
+    "custom, schedule-free": CustomConfig(path="optax.contrib:schedule_free_adamw", learning_rate=0.1),
     "custom": CustomConfig(path="optax:adabelief", learning_rate=0.05),
 }
 
@@ -67,27 +71,35 @@ def loss(params: Params, target: Params) -> jax.Array:
     return total
 
 
-def make_step(config: OptimizerConfig, of: int, members: int | None = None) -> tuple[Any, Any]:
-    """The optimiser of a run of `of` steps and a step of it, which gives up the parameters and state it is given."""
-    optimizer = make_optimizer(config, of, members)
+class Run(NamedTuple):
+    """An optimiser and a compiled step with it, which gives up the parameters and state that it is given."""
+
+    optimizer: Any
+    step: Callable[[Params, Any, Params], tuple[Params, Any]]
+
+    def descend(self, params: Params, target: Params, steps: int) -> tuple[Params, Any]:
+        """Parameters and the optimiser's state after some steps from the beginning."""
+        params = jax.tree.map(jnp.copy, params)
+        state = self.optimizer.init(params)
+        for _ in range(steps):
+            params, state = self.step(params, state, target)
+        return params, state
+
+
+def make_run(config: OptimizerConfig, steps: int = STEPS, members: int | None = None) -> Run:
+    """A run of `steps` steps at most; with members, each has its own loss and target."""
+    optimizer = make_optimizer(config, steps, members)
     losses = loss if members is None else jax.vmap(loss)
 
     def step(params: Params, state: Any, target: Params) -> tuple[Params, Any]:
-        value, gradient = jax.value_and_grad(lambda p: jnp.sum(losses(p, target)))(params)
-        value = value if members is None else losses(params, target)
-        updates, state = optimizer.update(gradient, state, params, value=value)
+        gradient = jax.grad(lambda params: jnp.sum(losses(params, target)))(params)
+        updates, state = optimizer.update(gradient, state, params, value=losses(params, target))
         return jax.tree.map(jnp.add, params, updates), state
 
-    return optimizer, jax.jit(step, donate_argnums=(0, 1))
+    return Run(optimizer, jax.jit(step, donate_argnums=(0, 1)))
 
 
-def descend(
-    config: OptimizerConfig, params: Params, target: Params, steps: int, members: int | None = None
-) -> tuple[Params, Any]:
-    """Parameters and the optimiser's state after a whole run."""
-    optimizer, step = make_step(config, steps, members)
-    params = jax.tree.map(jnp.copy, params)
-    state = optimizer.init(params)
-    for _ in range(steps):
-        params, state = step(params, state, target)
-    return params, state
+@functools.cache
+def run_of(name: str, members: int | None = None) -> Run:
+    """A run with an optimiser of the table above, compiled once."""
+    return make_run(CONFIGS[name], STEPS, members)

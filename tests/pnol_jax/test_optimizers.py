@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import jax
@@ -24,9 +25,9 @@ from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.optimizers import evaluation_params, learning_rate, make_optimizer, schedule
 from pnol_jax.training.optimizers.table import OPTIMIZERS
 from pnol_jax.training.step import TrainState
-from tests.quadratic import CONFIGS, descend, loss, make_step, start
+from tests.quadratic import CONFIGS, STEPS, loss, make_run, run_of, start
 
-EACH = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+EACH = pytest.mark.parametrize("name", CONFIGS)
 
 
 def _same_bits(left, right) -> bool:
@@ -40,10 +41,10 @@ def test_every_optimiser_of_the_schema_is_in_the_table_and_is_tested():
 
 
 @EACH
-def test_it_finds_the_minimum_of_a_quadratic(config):
+def test_it_finds_the_minimum_of_a_quadratic(name):
     target = start(1)
-    params, state = descend(config, start(0), target, 400)
-    found = evaluation_params(config, state, params)
+    params, state = run_of(name).descend(start(0), target, STEPS)
+    found = evaluation_params(CONFIGS[name], state, params)
     assert loss(found, target) < 1e-6 * loss(start(0), target)
 
 
@@ -61,7 +62,7 @@ def test_the_default_is_adamw_with_warm_up_cosine_decay_and_clipping_bit_for_bit
 
     for _ in range(steps):
         params, state = step(params, state)
-    assert _same_bits(descend(config, start(0), target, steps)[0], params)
+    assert _same_bits(make_run(config, steps).descend(start(0), target, steps)[0], params)
 
 
 def _stacked(*trees):
@@ -69,35 +70,33 @@ def _stacked(*trees):
 
 
 @EACH
-def test_members_are_trained_as_they_would_be_alone(config, x64):
-    starts, targets = [start(seed) for seed in range(3)], [start(seed) for seed in range(10, 13)]
-    together, state = descend(config, _stacked(*starts), _stacked(*targets), 40, members=3)
-    evaluated = evaluation_params(config, state, together)
-    for member in range(3):
-        alone, its_state = descend(config, starts[member], targets[member], 40)
-        for name, value in alone.items():
-            np.testing.assert_allclose(together[name][member], value, rtol=1e-8, atol=1e-10)
-        for name, value in evaluation_params(config, its_state, alone).items():
-            np.testing.assert_allclose(evaluated[name][member], value, rtol=1e-8, atol=1e-10)
+def test_members_are_trained_as_they_would_be_alone(name, x64):
+    starts, targets = [start(0), start(1)], [start(10), start(11)]
+    together, state = run_of(name, members=2).descend(_stacked(*starts), _stacked(*targets), 40)
+    evaluated = evaluation_params(CONFIGS[name], state, together)
+    for member in range(2):
+        alone, its_state = run_of(name).descend(starts[member], targets[member], 40)
+        its_evaluated = evaluation_params(CONFIGS[name], its_state, alone)
+        for key in alone:
+            np.testing.assert_allclose(together[key][member], alone[key], rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(evaluated[key][member], its_evaluated[key], rtol=1e-8, atol=1e-10)
 
 
 @EACH
-def test_no_member_sees_another_bit_for_bit(config):
-    starts, targets = [start(seed) for seed in range(2)], [start(seed) for seed in range(10, 12)]
-    far = jax.tree.map(lambda leaf: -100 * leaf, targets[1])
-    near_by, _ = descend(config, _stacked(*starts), _stacked(*targets), 20, members=2)
-    far_off, _ = descend(config, _stacked(*starts), _stacked(targets[0], far), 20, members=2)
-    assert all(np.array_equal(near_by[name][0], far_off[name][0]) for name in near_by)
-    assert not any(np.array_equal(near_by[name][1], far_off[name][1]) for name in near_by)
+def test_no_member_sees_another_bit_for_bit(name, x64):
+    starts, target = _stacked(start(0), start(1)), start(10)
+    run = run_of(name, members=2)
+    near_by, _ = run.descend(starts, _stacked(target, start(11)), 20)
+    far_off, _ = run.descend(starts, _stacked(target, jax.tree.map(lambda leaf: -100 * leaf, start(11))), 20)
+    assert all(np.array_equal(near_by[key][0], far_off[key][0]) for key in near_by)
+    assert not any(np.array_equal(near_by[key][1], far_off[key][1]) for key in near_by)
 
 
 @EACH
-def test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit(config, run_dir):
-    optimizer, step = make_step(config, 40)
+def test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit(name, run_dir):
+    optimizer, step = run_of(name)
     target = start(1)
-    params, state = start(0), optimizer.init(start(0))
-    for _ in range(20):
-        params, state = step(params, state, target)
+    params, state = run_of(name).descend(start(0), target, 20)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
     checkpoints = Checkpoints(run_dir, keep=1, config_digest="a")
     checkpoints.save(TrainState(jnp.asarray(20), params, state, {}, jax.random.key(0)), {})
@@ -115,12 +114,12 @@ def test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit(config, run_dir):
 SHARDED = """
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from tests.quadratic import CONFIGS, descend, start
+from tests.quadratic import CONFIGS, run_of, start
 mesh = jax.make_mesh((2,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
 spread = lambda leaf: jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*[None] * (leaf.ndim - 1), "fsdp")))
-for name, config in CONFIGS.items():
-    one, _ = descend(config, start(0), start(1), 10)
-    two, _ = descend(config, jax.tree.map(spread, start(0)), jax.tree.map(spread, start(1)), 10)
+for name in CONFIGS:
+    one, _ = run_of(name).descend(start(0), start(1), 10)
+    two, _ = run_of(name).descend(jax.tree.map(spread, start(0)), jax.tree.map(spread, start(1)), 10)
     for key in one:
         assert len(two[key].sharding.device_set) == 2, (name, key)
         np.testing.assert_allclose(two[key], one[key], rtol=1e-8, atol=1e-10, err_msg=f"{name}: {key}")
@@ -132,9 +131,8 @@ print("equal")
 def test_sharded_parameters_are_trained_as_whole_ones():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     environment |= {"JAX_ENABLE_X64": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    command, root = [sys.executable, "-c", SHARDED], Path(__file__).parents[2]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "equal\n", done.stderr
 
 
@@ -264,7 +262,7 @@ def no_optimiser(learning_rate):
 def test_an_optimiser_of_ones_own_gets_the_schedule_and_its_options():
     mine = CustomConfig(path="tests.pnol_jax.test_optimizers:half_rate", learning_rate=0.2, options={"momentum": 0.5})
     ours = SGDConfig(learning_rate=0.1, momentum=0.5, weight_decay=0.0)
-    left, right = (descend(config, start(0), start(1), 20)[0] for config in (mine, ours))
+    left, right = (make_run(config, 20).descend(start(0), start(1), 20)[0] for config in (mine, ours))
     for name, value in left.items():
         np.testing.assert_allclose(value, right[name], rtol=1e-6)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from pnol_jax.errors import InputError
-from pnol_jax.optimizer_config import OptimizerConfig, ScheduleFreeConfig
+from pnol_jax.optimizer_config import CustomConfig, OptimizerConfig, ScheduleFreeConfig
 from pnol_jax.training.optimizers.clipping import clipping
 from pnol_jax.training.optimizers.parameters import check, factors
 from pnol_jax.training.optimizers.schedules import plateau, schedule
@@ -38,9 +38,11 @@ def make_optimizer(config: OptimizerConfig, steps: int, members: int | None) -> 
 
 def evaluation_params(config: OptimizerConfig, state: optax.OptState, params: Params) -> Params:
     """The parameters to evaluate: a schedule-free optimiser's average, otherwise those that are trained."""
-    if not isinstance(config, ScheduleFreeConfig):
+    held: Any = None
+    if isinstance(config, ScheduleFreeConfig | CustomConfig):
+        held = _held(state, optax.contrib.ScheduleFreeState)
+    if held is None:
         return params
-    held: Any = _held(state, optax.contrib.ScheduleFreeState)
     average = optax.contrib.schedule_free_eval_params
     of_members = jax.vmap(average) if held.b1.ndim else average
     averaged: Params = of_members(held, {name: params[name] for name in held.z})
