@@ -10,17 +10,18 @@ from flax import nnx
 from benchmarks.operator_sides import FFTConv
 from benchmarks.peer_scripts.sizes import Size
 from pnol_jax.bases import Basis, GridOperands, make_operands
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, OptimizerConfig, TrainingConfig
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, functional
 from pnol_jax.operators.fno import FNO
+from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posteriors import Batch, Params, Posterior, build_posterior
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.mesh import make_mesh, use
 from pnol_jax.sharding.placement import WHOLE, BatchPlacement, grid_specs, placed
 from pnol_jax.sharding.roofline import Cost
 from pnol_jax.sharding.traffic import collectives_of
-from pnol_jax.training.optimizer import make_optimizer
+from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
 CHANNELS = ("inputs.mean", "inputs.std", "outputs.mean", "outputs.std")
@@ -67,7 +68,7 @@ def arguments(size: Size) -> Arguments:
 def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0) -> tuple[Any, Cost]:
     """The training step on a mesh, compiled, and what a device does in it."""
     source = posterior(size, members)
-    optimizer = make_optimizer(OptimizerConfig(), 100, source.members)
+    optimizer = make_optimizer(AdamWConfig(), 100, source.members)
     with use(make_mesh(mesh, jax.devices()[:devices])):
         given = arguments(size)
         state = initial_state(source, optimizer, 0, averaged=False)

@@ -37,16 +37,17 @@ def main() -> int:
     """Be one of the two processes."""
     from benchmarks.divided_sides import arguments, cost_of, posterior
     from benchmarks.peer_scripts.sizes import SIZES
-    from pnol_jax.config import MeshConfig, OptimizerConfig
+    from pnol_jax.config import MeshConfig
+    from pnol_jax.optimizer_config import AdamWConfig
     from pnol_jax.sharding.mesh import make_mesh, use
     from pnol_jax.sharding.processes import together
-    from pnol_jax.training.optimizer import make_optimizer
+    from pnol_jax.training.optimizers import make_optimizer
     from pnol_jax.training.step import initial_state, make_step
 
     with together():
         size = SIZES["1d_1024"]
         source = posterior(size)
-        optimizer = make_optimizer(OptimizerConfig(), 100, None)
+        optimizer = make_optimizer(AdamWConfig(), 100, None)
         with use(make_mesh(MeshConfig(data=2))):
             given, state = arguments(size), initial_state(source, optimizer, 0, averaged=False)
             program = make_step(source, optimizer, 0.0)

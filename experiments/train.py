@@ -28,6 +28,7 @@ from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
+from pnol_jax.training.optimizers import evaluation_params
 
 FOLDER_SECONDS = 120  # for the first process to make the run's folder
 
@@ -88,7 +89,8 @@ def train_model(
         resume=resume,
         beat=beat,
     )
-    params = (state.average or state.params) | constants
+    params = state.average or evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
+    params = params | constants
     return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
 
 

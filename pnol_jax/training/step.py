@@ -96,7 +96,7 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
             (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
             norm = optax.tree.norm(gradient)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
-            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
+            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
             params = optax.apply_updates(state.params, updates)
             new = replace(
                 state,
