@@ -36,22 +36,23 @@ class Arguments:
     grid: GridOperands
 
 
-def posterior(size: Size, members: int = 0, through_fft: bool = False) -> Posterior:
-    """A mean by the FNO of this size, with a head for the noise; or so many of them."""
+def posterior(size: Size, members: int = 0, through_fft: bool = False, **training: Any) -> Posterior:
+    """A mean by the FNO of this size, with a head for the noise; or so many. `training`: fields of a TrainingConfig."""
+    settings = TrainingConfig(**training)
     bases = tuple(Basis("fourier", modes) for modes in size.modes)
 
     def build(channels: int, seed: int | None) -> Functional:
         def operator() -> FNO:
-            made = FNO(1, channels, bases, width=size.width, rngs=nnx.Rngs(seed or 0))
+            made = FNO(1, channels, bases, width=size.width, remat=settings.remat, rngs=nnx.Rngs(seed or 0))
             if through_fft:
                 for block in made.blocks:
                     block.spectral = FFTConv(size.width, size.width, bases, rngs=nnx.Rngs(0))
             return made
 
-        return functional(nnx.eval_shape(operator) if seed is None else operator())
+        return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
     config = EnsembleConfig(members=members) if members else DeterministicConfig()
-    return build_posterior(config, TrainingConfig(), build, 1)
+    return build_posterior(config, settings, build, 1)
 
 
 def arguments(size: Size) -> Arguments:
@@ -65,14 +66,18 @@ def arguments(size: Size) -> Arguments:
     return Arguments(placed(constants, dict.fromkeys(constants, WHOLE)), batch, placed(grid, grid_specs(grid)))
 
 
-def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0) -> tuple[Any, Cost]:
+def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0, **training: Any) -> tuple[Any, Cost]:
     """The training step on a mesh, compiled, and what a device does in it."""
-    source = posterior(size, members)
+    source = posterior(size, members, **training)
     optimizer = make_optimizer(AdamWConfig(), 100, source.members)
     with use(make_mesh(mesh, jax.devices()[:devices])):
         given = arguments(size)
         state = initial_state(source, optimizer, 0, averaged=False)
-        compiled = make_step(source, optimizer, 0.0).lower(state, given.constants, given.batch, given.grid).compile()
+        compiled = (
+            make_step(source, optimizer, 0.0, training.get("accumulate", 1))
+            .lower(state, given.constants, given.batch, given.grid)
+            .compile()
+        )
         return compiled, cost_of(compiled)
 
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_calibration(config)
         agree(place, facts(config, [Path(__file__).parent]))
         mesh = make_mesh(config.mesh)
-        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size))
+        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
         runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
         barrier("folder", FOLDER_SECONDS)

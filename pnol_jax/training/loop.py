@@ -69,7 +69,7 @@ def train(
         state, position = checkpoints.restore(state)
         batches.set_state(position)
     place = BatchPlacement(settings.batch_size)
-    step = make_step(posterior, optimizer, settings.ema)
+    step = make_step(posterior, optimizer, settings.ema, settings.accumulate)
     rate = schedule(config.optimizer, settings.steps)
     done = int(state.step)
     log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
