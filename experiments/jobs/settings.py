@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import msgspec
 
 from pnol_jax import toml
-from pnol_jax.config import Count, Section
 from pnol_jax.errors import InputError
+from pnol_jax.schema import Count, Section
 
 PLACES = ("auto", "here", "local", "slurm")
 
