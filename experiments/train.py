@@ -19,6 +19,8 @@ from experiments.model import save_model
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Params
+from pnol_jax.sharding.divide import current_mesh
+from pnol_jax.sharding.mesh import check_batch, make_mesh, use
 from pnol_jax.toml import load
 from pnol_jax.training.interrupt import RESUME_ME
 from pnol_jax.training.loop import Stopped, train
@@ -31,19 +33,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, overrides = _config_and_overrides(asked.config, asked.words)
     config = load(path, ExperimentConfig, overrides)
     check_calibration(config)
+    mesh = make_mesh(config.mesh)
+    check_batch(config.training.batch_size, dict(mesh.shape))
     folder = Path(asked.run or f"runs/{config.name}")
     runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+    show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
+    with use(mesh):
+        return _run(config, folder, show, resume=asked.resume, report=not asked.no_report)
+
+
+def _run(config: ExperimentConfig, folder: Path, show: Console, *, resume: bool, report: bool) -> int:
     experiment = open_experiment(config)
     runs.write_about(folder, experiment)
-    show = Console(stderr=True, soft_wrap=True)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
     try:
-        params = train_model(experiment, folder, resume=asked.resume)
+        params = train_model(experiment, folder, resume=resume)
     except Stopped as stopped:
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
     save_model(folder, params, calibrate(experiment, params))
-    if experiment.test and not asked.no_report:
+    if experiment.test and report:
         from experiments.evaluate import evaluate  # here: matplotlib takes a second to import
 
         evaluate(folder)
@@ -83,7 +92,9 @@ def _config_and_overrides(config: str | None, words: list[str]) -> tuple[str, li
 def _summary(experiment: Experiment) -> str:
     held = f", {len(experiment.calibration)} for calibration" if experiment.calibration else ""
     grids = ", ".join("x".join(map(str, group.grid.shape)) for group in experiment.train.groups)
-    return f"{len(experiment.train)} training cases ({grids} points){held}"
+    mesh = current_mesh()
+    on = "" if mesh is None else ", mesh " + " ".join(f"{axis}={size}" for axis, size in mesh.shape.items() if size > 1)
+    return f"{len(experiment.train)} training cases ({grids} points){held}{on}"
 
 
 if __name__ == "__main__":

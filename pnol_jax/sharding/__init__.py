@@ -1,1 +1,1 @@
-"""Many processes and many devices as one computer: process start-up, meshes, partitioning."""
+"""One program on many devices: the mesh, what lies where on it, and what that costs."""

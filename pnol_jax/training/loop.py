@@ -11,6 +11,7 @@ import optax
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch, Params, Posterior
+from pnol_jax.sharding.placement import BatchPlacement
 from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.interrupt import Interrupt
 from pnol_jax.training.optimizer import make_optimizer, schedule
@@ -65,6 +66,7 @@ def train(
     if resume:
         state, position = checkpoints.restore(state)
         batches.set_state(position)
+    place = BatchPlacement(settings.batch_size)
     step = make_step(posterior, optimizer, settings.ema)
     rate = schedule(config.optimizer, settings.steps)
     done = int(state.step)
@@ -73,11 +75,11 @@ def train(
         with log, Interrupt() as interrupt:
             while done < settings.steps and not interrupt.wanted:
                 drawn = next(batches)
-                batch = Batch(drawn.inputs, drawn.outputs)
-                state, metrics = step(state, constants, batch, drawn.grid)
+                batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
+                state, metrics = step(state, constants, batch, grid)
                 done += 1
                 if not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["gradient_norm"]):
-                    name = not_finite(posterior, state, constants, batch, drawn.grid)
+                    name = not_finite(posterior, state, constants, batch, grid)
                     raise NotFinite(_not_finite_message(done, name, checkpoints.latest(), folder))
                 log.advance(done)
                 if done % settings.log_every == 0 or done == settings.steps:
