@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_intermixed_args(own)
     nodes.check_once(os.environ)
     config, *overrides = asked.words
-    folder = Path(asked.run or f"runs/{load(config, ExperimentConfig, overrides).name}")
+    name = load(config, ExperimentConfig, overrides).name  # also where the folder is given: nothing wrong is started
+    folder = Path(asked.run or f"runs/{name}")
     site = find_site(asked)
     if asked.overwrite and (folder / "config.toml").exists():
         shutil.rmtree(folder)
