@@ -1,8 +1,8 @@
-"""Training and prediction of a small problem on meshes, in a process of its own: simulated devices are set at its start.
+"""Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
 
-`python tests/divided.py DEVICES PRECISION` reads one JSON object a line, {"mesh", "operator", "posterior", "loss"}, and
-answers each with the losses of a few steps and the scores after them. Of several processes (PNOL_TEST_PROCESSES) all
-read the same lines, and each answers.
+`python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training"},
+and answers each with the losses of a few steps and the scores after them. Of several processes, found as those of a run
+are, all read the same lines and all answer.
 """
 
 import json

@@ -38,7 +38,7 @@ def functional(module: nnx.Module) -> Functional:
     }
 
     def apply(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        whole = {name: _whole(params[name], axes[name]) for name in names}
+        whole = {name: _ready(params[name], axes[name]) for name in names}
         values = [variable.replace(whole[name]) for name, variable in zip(names, variables, strict=True)]
         restored = nnx.from_flat_state(list(zip([path for path, _ in flat], values, strict=True)))
         operator: Any = nnx.merge(graph, restored)
@@ -52,12 +52,11 @@ def functional(module: nnx.Module) -> Functional:
     )
 
 
-def _whole(parameter: jax.Array, axes: Axes) -> jax.Array:
+def _ready(parameter: jax.Array, axes: Axes) -> jax.Array:
     """Put together what is divided in storage only.
 
-    The gradient is added up and divided along the same axis first, over the others afterwards, when it is small.
+    The gradient is added up over the batch's parts here, where it is as small as the parameter, and not in the midst of
+    a layer; what is divided in storage is divided again before it is added up over the other axes.
     """
-    dimension = stored(axes)
-    if dimension is None:
-        return parameter
-    return collectives.gathered(collectives.varying(parameter, CASES), (FSDP,), dimension)
+    own, dimension = collectives.varying(parameter, CASES), stored(axes)
+    return own if dimension is None else collectives.gathered(own, (FSDP,), dimension)

@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pnol_jax.sharding.partition import spec
+from pnol_jax.sharding.partition import on, shardings, spec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +33,8 @@ def divide(function: Callable[P, R], takes: tuple[Specs, ...], gives: Specs) -> 
     mesh = current_mesh()
     if mesh is None:
         return function
-    mapped: Callable[P, R] = jax.shard_map(function, mesh=mesh, in_specs=takes, out_specs=gives)
+    given, made = jax.tree.map(lambda division: on(mesh, division), (takes, gives))
+    mapped: Callable[P, R] = jax.shard_map(function, mesh=mesh, in_specs=given, out_specs=made)
     return mapped
 
 
@@ -42,10 +43,10 @@ def holder(specs: Specs) -> Callable[[T], T]:
     mesh = current_mesh()
     if mesh is None:
         return lambda tree: tree
-    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+    places = shardings(mesh, specs)
 
     def hold(tree: T) -> T:
-        held: T = jax.lax.with_sharding_constraint(tree, shardings)  # type: ignore[no-untyped-call]
+        held: T = jax.lax.with_sharding_constraint(tree, places)  # type: ignore[no-untyped-call]
         return held
 
     return hold

@@ -35,10 +35,13 @@ def sizes(config: MeshConfig, devices: int) -> dict[str, int]:
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh of a config over the given devices, by default over those of all processes."""
+    """The mesh of a config over the given devices, by default over those of all processes.
+
+    Axes of one device are left out: a collective over one of them would still be a copy.
+    """
     found = list(jax.devices() if devices is None else devices)
-    shape = sizes(config, len(found))
-    kinds = (AxisType.Auto,) * len(ORDER)
+    shape = {axis: size for axis, size in sizes(config, len(found)).items() if size > 1} or {"data": 1}
+    kinds = (AxisType.Auto,) * len(shape)
     return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=kinds, devices=found)
 
 

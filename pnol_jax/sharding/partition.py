@@ -7,8 +7,10 @@ and its gradient is added up and divided again, so it divides what is stored and
 """
 
 from collections.abc import Mapping
+from typing import Any
 
-from jax.sharding import PartitionSpec
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pnol_jax.collectives import FSDP
 from pnol_jax.errors import InputError
@@ -29,7 +31,7 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
         name: of the parameter, for the message.
         shape: its global shape.
         axes: its dimensions' logical names.
-        sizes: devices along each mesh axis.
+        sizes: devices along each mesh axis; an axis that is left out has one.
 
     Raises:
         InputError: two dimensions want the same mesh axis, or one is not divisible by it.
@@ -43,7 +45,7 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
             "give one of them another name in the operator"
         )
     for position, (size, axis) in enumerate(zip(shape, chosen, strict=True)):
-        if axis and size % sizes[axis]:
+        if axis and size % sizes.get(axis, 1):
             raise InputError(
                 f"{name}: dimension {position} ({axes[position]!r}) has {size} entries, which mesh.{axis} = "
                 f"{sizes[axis]} does not divide; expected mesh.{axis} to be one of {_divisors(size)}"
@@ -54,6 +56,22 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
 def spec(*axes: str | tuple[str, ...] | None) -> PartitionSpec:
     """The mesh axes that divide an array, by dimension."""
     return PartitionSpec(*axes)  # type: ignore[no-untyped-call]
+
+
+def on(mesh: Mesh, division: PartitionSpec) -> PartitionSpec:
+    """The spec with only the axes that the mesh has; one that is left out has one device."""
+    return spec(*(_kept(mesh, entry) for entry in division))
+
+
+def _kept(mesh: Mesh, entry: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+    if isinstance(entry, tuple):
+        return tuple(axis for axis in entry if axis in mesh.shape) or None
+    return entry if entry in mesh.shape else None
+
+
+def shardings(mesh: Mesh, specs: Any) -> Any:
+    """Where arrays lie, for a tree of specs."""
+    return jax.tree.map(lambda division: NamedSharding(mesh, on(mesh, division)), specs)
 
 
 def stored(axes: Axes) -> int | None:

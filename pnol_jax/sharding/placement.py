@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import CASES, SPACE
 from pnol_jax.sharding.divide import Specs, current_mesh
-from pnol_jax.sharding.partition import Axes, partition, spec
+from pnol_jax.sharding.partition import Axes, on, partition, shardings, spec
 
 T = TypeVar("T")
 WHOLE = spec()
@@ -64,7 +64,7 @@ def placed(tree: T, specs: Specs) -> T:
     mesh = current_mesh()
     if mesh is None:
         return tree
-    put: T = jax.tree.map(lambda leaf, division: _put(leaf, NamedSharding(mesh, division)), tree, specs)
+    put: T = jax.tree.map(_put, tree, shardings(mesh, specs))
     return put
 
 
@@ -105,12 +105,12 @@ class BatchPlacement:
     def _put_rows(self, rows: NDArray[Any], division: PartitionSpec) -> Any:
         if self._mesh is None:
             return rows
-        sharding = NamedSharding(self._mesh, division)
+        sharding = NamedSharding(self._mesh, on(self._mesh, division))
         return _put(rows, sharding, (self.size, *rows.shape[1:]), self.rows.start)
 
 
 def _rows(mesh: Mesh, size: int) -> slice:
-    places = NamedSharding(mesh, OF_CASES).addressable_devices_indices_map((size,)).values()
+    places = NamedSharding(mesh, on(mesh, OF_CASES)).addressable_devices_indices_map((size,)).values()
     spans = [place[0].indices(size) for place in places if place]
     return slice(min(span[0] for span in spans), max(span[1] for span in spans))
 
@@ -137,13 +137,13 @@ def _put(array: Any, sharding: NamedSharding, shape: tuple[int, ...] | None = No
 def space_parts() -> int:
     """How many parts the mesh at hand divides the last space axis into."""
     mesh = current_mesh()
-    return 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in SPACE]))
+    return 1 if mesh is None else int(np.prod([mesh.shape.get(axis, 1) for axis in SPACE]))
 
 
 def case_parts() -> int:
     """How many parts the mesh at hand divides a batch into."""
     mesh = current_mesh()
-    return 1 if mesh is None else int(np.prod([mesh.shape[axis] for axis in CASES]))
+    return 1 if mesh is None else int(np.prod([mesh.shape.get(axis, 1) for axis in CASES]))
 
 
 def on_host(tree: Any) -> Any:

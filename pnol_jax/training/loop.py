@@ -1,6 +1,6 @@
 """The training loop: draw a batch, take a step, look at it, save now and then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,8 +51,11 @@ def train(
     folder: Path,
     *,
     resume: bool,
+    beat: Callable[[int], None] = lambda _: None,
 ) -> TrainState:
     """Train for `config.training.steps` steps in total, in `folder`; the state after the last one.
+
+    `beat` hears of every step that is done.
 
     Raises:
         Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
@@ -73,7 +76,7 @@ def train(
     log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
     try:
         with log, Interrupt() as interrupt:
-            while done < settings.steps and not interrupt.wanted:
+            while done < settings.steps and not interrupt.wanted(done):
                 drawn = next(batches)
                 batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
                 state, metrics = step(state, constants, batch, grid)
@@ -81,6 +84,7 @@ def train(
                 if not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["gradient_norm"]):
                     name = not_finite(posterior, state, constants, batch, grid)
                     raise NotFinite(_not_finite_message(done, name, checkpoints.latest(), folder))
+                beat(done)
                 log.advance(done)
                 if done % settings.log_every == 0 or done == settings.steps:
                     log.write(done, _figures(metrics, rate, done))

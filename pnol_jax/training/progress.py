@@ -14,7 +14,7 @@ from pnol_jax.errors import InputError
 
 
 class Log:
-    """A progress bar, `log.jsonl`, and TensorBoard event files if asked for; of several processes the first has them."""
+    """A progress bar, `log.jsonl`, TensorBoard event files if asked for; of several processes the first has them."""
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:
         leads = jax.process_index() == 0

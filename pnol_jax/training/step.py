@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Batch, Params, Posterior, trained
 from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holder
+from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
 
 
@@ -54,7 +55,7 @@ def initial_state(
     if mesh is None:
         return make()
     specs = state_specs(jax.eval_shape(make), posterior, mesh)
-    state: TrainState = jax.jit(make, out_shardings=jax.tree.map(lambda s: jax.NamedSharding(mesh, s), specs))()
+    state: TrainState = jax.jit(make, out_shardings=shardings(mesh, specs))()
     return state
 
 

@@ -9,14 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pnol_jax.collectives import EVERY
-from pnol_jax.config import MeshConfig
-from pnol_jax.errors import InputError
-from pnol_jax.sharding.mesh import check_batch, sizes
-from pnol_jax.sharding.partition import partition
-
 ROOT = Path(__file__).parents[2]
-ONE = dict.fromkeys(EVERY, 1)
 # Some of each: the deterministic posterior has a head and an H1 loss, the ensemble is unrolled from noisy states.
 DETERMINISTIC = {"operator": "fno", "posterior": "deterministic", "training": {"loss": "h1"}}
 ENSEMBLE = {"operator": "fno", "posterior": "ensemble", "training": {"unroll": 2, "input_noise": 0.1}}
@@ -52,7 +45,6 @@ def same(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> N
         )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operator", "meshes"),
     [
@@ -71,7 +63,6 @@ def test_a_mesh_changes_no_loss_and_no_score(operator: str, meshes: list[dict[st
         same(answer, expected, 1e-5)
 
 
-@pytest.mark.slow
 def test_eight_devices_along_one_axis_and_along_three() -> None:
     meshes: list[dict[str, int]] = [{"data": 8}, {"fsdp": 8}, {"space": 8}, {"data": 2, "space": 2, "model": 2}]
     expected, *found = answers(8, "float32", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
@@ -79,7 +70,6 @@ def test_eight_devices_along_one_axis_and_along_three() -> None:
         same(answer, expected, 1e-5)
 
 
-@pytest.mark.slow
 def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
     meshes: list[dict[str, int]] = [{"member": 4}, *({"member": 2, axis: 2} for axis in ("data", "fsdp", "space"))]
     expected, *found = answers(4, "float32", [on(ENSEMBLE), *(on(ENSEMBLE, **mesh) for mesh in meshes)])
@@ -87,49 +77,8 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
         same(answer, expected, 1e-5)
 
 
-@pytest.mark.slow
 def test_in_double_precision_a_mesh_changes_nothing_but_rounding() -> None:
     meshes: list[dict[str, int]] = [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}, {"space": 4}]
     expected, *found = answers(4, "float64", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
     for answer in found:
         same(answer, expected, 1e-11)
-
-
-def test_the_data_axis_takes_what_the_others_leave() -> None:
-    assert sizes(MeshConfig(space=2), 8) == ONE | {"space": 2, "data": 4}
-    assert sizes(MeshConfig(member=4, data=2), 8) == ONE | {"member": 4, "data": 2}
-
-
-@pytest.mark.parametrize(
-    ("mesh", "message"),
-    [
-        (
-            MeshConfig(space=3),
-            "mesh: member = 1 times fsdp = 1 times space = 3 times model = 1 devices do not divide the 8",
-        ),
-        (MeshConfig(data=2, fsdp=2), "fsdp = 2 times space = 1 times model = 1 devices, expected 8"),
-    ],
-)
-def test_a_mesh_that_the_devices_cannot_be_is_refused(mesh: MeshConfig, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        sizes(mesh, 8)
-
-
-def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(InputError, match=r"training.batch_size: got 50, expected a multiple of 4"):
-        check_batch(50, ONE | {"data": 2, "fsdp": 2})
-
-
-def test_rules_that_want_one_mesh_axis_twice_are_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"blocks.0.kernel: dimensions 'in' and 'width' are both divided by .* 'model'"
-    ):
-        partition("blocks.0.kernel", (8, 8), ("in", "width"), ONE)
-
-
-def test_a_dimension_that_its_axis_does_not_divide_is_named_with_what_would() -> None:
-    message = (
-        r"kernel: dimension 1 \('out'\) has 6 entries, which mesh.fsdp = 4 does not divide; .* one of \[1, 2, 3, 6\]"
-    )
-    with pytest.raises(InputError, match=message):
-        partition("kernel", (8, 6), ("in", "out"), ONE | {"fsdp": 4})
