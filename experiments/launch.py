@@ -24,7 +24,7 @@ from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import module
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.environment import find_place
+from pnol_jax.sharding.places import find_place
 from pnol_jax.toml import load
 
 CLUSTERS = ("auto", "slurm", "mpi", "local")

@@ -17,7 +17,7 @@ from experiments.diagnosis.report import Report, write_report
 from experiments.runs import commit
 from pnol_jax.sharding import processes
 from pnol_jax.sharding.agreement import facts
-from pnol_jax.sharding.environment import find_place
+from pnol_jax.sharding.places import find_place
 
 PATIENCE = 60  # seconds
 

@@ -1,7 +1,7 @@
 """Where the workers of a job are started: on this machine, on hosts by ssh, in an allocation, in a pod of many.
 
 `start` begins all of them and says which processes they are; each finds in its environment which one it is
-(`pnol_jax.sharding.environment`). With `minimum` a site goes on with fewer processes where some are lost for good.
+(`pnol_jax.sharding.places`). With `minimum` a site goes on with fewer processes where some are lost for good.
 """
 
 import concurrent.futures

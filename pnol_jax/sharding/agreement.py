@@ -19,7 +19,7 @@ from jax._src import distributed
 
 import pnol_jax
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.environment import Place
+from pnol_jax.sharding.places import Place
 
 Facts = Mapping[str, str]
 

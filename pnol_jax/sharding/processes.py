@@ -21,11 +21,10 @@ from pathlib import Path
 
 import jax
 from jax._src import distributed
-from jax.experimental import multihost_utils
 
 from pnol_jax.errors import InputError
 from pnol_jax.sharding import lifeline
-from pnol_jax.sharding.environment import Place, find_place, share_of_devices
+from pnol_jax.sharding.places import Place, find_place, share_of_devices
 
 HEARTBEAT_SECONDS = 10  # a dead process is found after about nine
 START_SECONDS = 300
@@ -100,16 +99,6 @@ def barrier(name: str, seconds: float) -> None:
         late = re.search(r"timed out task names:\s*((?:\d+\s+)+)", str(error))
         who = f"process {', '.join(late[1].split())} did not come" if late else str(error).splitlines()[0]
         raise Missing(f"barrier {name!r}: {who} within {seconds:g} s") from None
-
-
-def told_to_stop(step: int) -> bool:
-    """Whether all processes are to save and stop after this step, the same one in each: SIGTERM reached one of them.
-
-    To be called after every step, by all. JAX catches SIGTERM for it where processes have met, so that nobody else may
-    (`pnol_jax.training.interrupt` does so in a process that is alone, where this is always false).
-    """
-    reached: bool = multihost_utils.reached_preemption_sync_point(step)
-    return reached
 
 
 def _attend(place: Place) -> None:

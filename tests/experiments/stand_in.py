@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from pnol_jax.sharding import lifeline
-from pnol_jax.sharding.environment import find_place
 from pnol_jax.sharding.heartbeat import Heartbeat
+from pnol_jax.sharding.places import find_place
 
 EVERY = 5  # steps from one checkpoint to the next
 SECONDS = 0.02  # a step

@@ -91,24 +91,6 @@ with processes.together() as place:
     assert "barrier 'save': process 1 did not come within 1 s" in output
 
 
-def test_sigterm_to_one_process_stops_all_after_the_same_step() -> None:
-    results = _both("""
-import os, signal, time
-with processes.together() as place:
-    for step in range(1, 1000):
-        time.sleep(0.01)
-        processes.barrier("step", 60)
-        if processes.told_to_stop(step):
-            break
-        if place.index == 1 and step == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-    print(step)
-""")
-    stopped = [int(output.split()[-1]) for _, output, _ in results]
-    assert [status for status, _, _ in results] == [0, 0]
-    assert 5 < stopped[0] == stopped[1] < 999
-
-
 def test_a_process_that_fails_does_not_wait_for_the_others() -> None:
     (status, _, _), (failed, _, errors) = _both("""
 with processes.together() as place:

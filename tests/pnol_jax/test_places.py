@@ -3,7 +3,7 @@
 import pytest
 
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.environment import Place, find_place, share_of_devices
+from pnol_jax.sharding.places import Place, find_place, share_of_devices
 
 OPEN_MPI_5 = {
     "OMPI_COMM_WORLD_RANK": "1",
