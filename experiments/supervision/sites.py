@@ -49,12 +49,14 @@ class Local:
     """`processes` on this machine.
 
     `devices` is the number of simulated CPU devices of each (0: the real ones); with `pin` each has its own cores.
+    In the folder `compiled`, if one is given, JAX keeps its programs: whoever is started again need not compile them.
     """
 
     processes: int
     minimum: int | None = None
     devices: int = 0
     pin: bool = False
+    compiled: str = ""
 
     def start(self, command: Sequence[str], folder: Path, lost: tuple[int, ...]) -> Started:
         """Start all; with a minimum without those that were lost, as many as were left."""
@@ -70,6 +72,9 @@ class Local:
             flags = os.environ.get("XLA_FLAGS", "")
             environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={self.devices}".strip()
             environment["JAX_PLATFORMS"] = "cpu"
+        if self.compiled and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            environment["JAX_COMPILATION_CACHE_DIR"] = self.compiled
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         if not self.pin:
             return Worker(command, environment, log_file(folder, index))
         mine = sorted(os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import launch
-from experiments.supervision.events import read_events
+from experiments.supervision.events import Events, read_events
 from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site
 from experiments.supervision.supervise import newest_checkpoint
 from pnol_jax.errors import InputError
@@ -111,6 +111,15 @@ def test_a_cluster_starts_by_its_own_command(alone: None, monkeypatch: pytest.Mo
     site = _site("--cluster", "mpi", "--hosts", "a,b", "--processes", "4")
     assert isinstance(site, Allocation)
     assert (site.cluster, site.nodes, site.each, site.command(["x"], None, 1)) == ("mpi", ["a", "b"], 2, ["mpi", "x"])
+
+
+def test_a_run_in_which_another_launch_works_is_not_deleted(alone: None, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with Events(run):
+        (run / "config.toml").write_text("of a run that goes on")
+        with pytest.raises(InputError, match="another launch works in this folder"):
+            launch.main([str(config), "--run", str(run), "--overwrite"])
+    assert (run / "config.toml").exists()
 
 
 @pytest.mark.parametrize(
