@@ -144,14 +144,14 @@ class Allocation:
             using = self.alive(using)
             if len(using) * self.each < self.minimum:
                 return [], []
-        environment = {**LIFELINE, LOGS: str(log_file(folder, 0).parent.absolute())}
+        logs = log_file(folder, 0).parent.absolute()
+        environment = {**LIFELINE, LOGS: str(logs)}
         if using:
             environment["PNOL_COORDINATOR"] = f"{using[0]}:{_some_port()}"
         words = with_environment(command, environment)
         client = self.command(words, None if using is None else list(using), self.each)
         forwarded = frozenset({signal.SIGUSR2} if self.cluster == "mpi" else ())
-        log = folder / "logs" / f"{self.cluster}.log"
-        return [Client(client, log, forwarded)], range(len(using or [""]) * self.each)
+        return [Client(client, logs / f"{self.cluster}.log", forwarded, logs)], range(len(using or [""]) * self.each)
 
 
 @dataclass

@@ -83,6 +83,7 @@ class _Job:
         return Seen(
             now=time.monotonic(),
             statuses=tuple(worker.status() for worker in self._workers),
+            names=tuple(worker.name for worker in self._workers),
             stops=stops,
             checkpoint=state.checkpoint if running else newest_checkpoint(self._folder),
             silent=heard.silent,
