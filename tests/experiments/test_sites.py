@@ -223,7 +223,8 @@ def test_nodes_are_read_from_the_file_of_the_batch_system(tmp_path: Path) -> Non
 
 
 def test_nodes_that_are_down_or_do_not_answer_are_left_out() -> None:
-    said = "a idle\nb down*\nc alloc\nd mix*\ne drain\nf comp\n"
+    states = {"a": "idle", "b": "down+completing", "c": "allocated", "d": "mixed+not_responding", "e": "idle+drain"}
+    said = "\n".join(f"{node:<20}{state:<30}" for node, state in (states | {"f": "allocated+completing"}).items())
     assert nodes.up(["a", "b", "c", "d", "e", "f", "unheard"], said) == ["a", "c", "f"]
 
 
