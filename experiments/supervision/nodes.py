@@ -60,11 +60,17 @@ def find_nodes(cluster: str, environment: Environment = os.environ) -> list[str]
 
 
 def alive(using: Sequence[str]) -> list[str]:
-    """Those of SLURM's nodes that are up; all of them where SLURM is not there to be asked."""
-    if not shutil.which("sinfo"):
+    """Those of SLURM's nodes that are up and still the job's; all of them where SLURM is not there to be asked.
+
+    A node that fails is taken from its job for good, even if it is back a moment later.
+    """
+    if not shutil.which("sinfo") or "SLURM_JOB_ID" not in os.environ:
         return list(using)
     wide = "NodeList:128,StateComplete:128"  # the short forms hide that a node which cleans up is down
-    return up(using, _run(["sinfo", "--noheader", "--Node", "--nodes", ",".join(using), "--Format", wide]))
+    states = _run(["sinfo", "--noheader", "--Node", "--nodes", ",".join(using), "--Format", wide])
+    left = _run(["squeue", "--noheader", "--job", os.environ["SLURM_JOB_ID"], "--format", "%N"]).strip()
+    ours = _run(["scontrol", "show", "hostnames", left]).split()
+    return [node for node in up(using, states) if node in ours]
 
 
 def up(using: Sequence[str], said: str) -> list[str]:
