@@ -113,7 +113,11 @@ def test_a_process_on_another_host_ends_with_its_connection(ssh: list[str], run_
 
 
 @needs_mpirun
-def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(run_dir: Path) -> None:
+def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMPI_MCA_oob_tcp_if_include", "lo")
+
     def command(words: list[str], using: list[str] | None, each: int) -> list[str]:
         return ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(each), *words]
 

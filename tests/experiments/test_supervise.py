@@ -127,7 +127,7 @@ def test_a_hang_is_found_the_stacks_are_written_and_the_job_goes_on(run_dir: Pat
     assert _names(run_dir)[2:] == ["hung", "waiting", "started", "stepping", "finished"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_told_to_stop_it_lets_the_workers_save_and_exits_75(
     started: subprocess.Popen[bytes], run_dir: Path, number: signal.Signals
 ) -> None:
