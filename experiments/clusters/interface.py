@@ -14,6 +14,9 @@ from msgspec import Meta
 from experiments.clusters.durations import seconds
 from pnol_jax.errors import InputError
 
+# A variable for workers. JAX would take SIGTERM for a wish to save at the next common step, which never comes once a
+# worker is lost.
+DIE_BY_SIGTERM = "JAX_ENABLE_PREEMPTION_SERVICE=0"
 REQUEUE_ME = 75  # EX_TEMPFAIL: what a job's command exits with when the job should be put back into the queue
 
 State = Literal["waiting", "running", "done", "failed", "cancelled", "out of time", "unknown"]

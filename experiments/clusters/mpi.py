@@ -7,7 +7,7 @@ import os
 
 from experiments.clusters import detached
 from experiments.clusters.detached import cancel, logs, script, status
-from experiments.clusters.interface import Job
+from experiments.clusters.interface import DIE_BY_SIGTERM, Job
 
 __all__ = ["cancel", "logs", "script", "status", "submit", "worker_command"]
 
@@ -37,5 +37,7 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
         f"ppr:{processes_per_node}:node",
         *hosts,
         *variables,
+        "-x",
+        DIE_BY_SIGTERM,
         *command,
     ]

@@ -1,21 +1,22 @@
 """SLURM: sbatch, scontrol, scancel; workers by srun.
 
-The batch script runs the command on the first node and hands SIGUSR1, which SLURM sends it before the time is up or on
-preemption, on to it. A command that then ends with status 75 is put back into the queue. Accounting (sacct) is not
-needed: how a job ended is asked of scontrol and, when SLURM has forgotten the job, read from what the script left.
+The batch script (`batch.py`) runs the command on the first node and hands SIGUSR1, which SLURM sends it before the time
+is up or on preemption, on to it. A command that then ends with status 75 is put back into the queue. Accounting (sacct)
+is not needed: how a job ended is asked of scontrol and, when SLURM has forgotten the job, read from what was left.
 """
 
 import functools
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.clusters import shell, tail
 from experiments.clusters.durations import clock
 from experiments.clusters.external import call
-from experiments.clusters.interface import REQUEUE_ME, Job, State, Status, Submitted
+from experiments.clusters.interface import DIE_BY_SIGTERM, Job, State, Status, Submitted
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -46,29 +47,6 @@ STATES: dict[str, State] = {
     "OUT_OF_MEMORY": "failed",
 }
 
-# `wait` returns early when a signal comes, hence the loop; bash remembers the status for the last one. A process that
-# ends by SIGUSR1 (138) had not yet set up its handler. SIGTERM is SLURM ending the job: whether it runs again is then
-# SLURM's decision.
-RUN = """
-launch= ended=
-trap '[ -z "$launch" ] || kill -USR1 "$launch"' USR1
-trap 'ended=1' TERM
-"${{command[@]}}" &
-launch=$!
-while kill -0 "$launch" 2>/dev/null; do wait "$launch"; done
-wait "$launch"
-status=$?
-
-if [ "$status" -eq {requeue} ] || [ "$status" -eq 138 ]; then
-    if [ -z "$ended" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {times} ]; then
-        scontrol requeue "$SLURM_JOB_ID" && exit "$status"
-    fi
-fi
-task=${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}
-echo "$status $ended" > {folder}/"$task".outcome
-exit "$status"
-"""
-
 
 def script(job: Job) -> str:
     """The batch script."""
@@ -76,8 +54,9 @@ def script(job: Job) -> str:
     lines = shell.body(job, "$SLURM_ARRAY_TASK_ID")
     if job.cpus_per_process:
         lines.insert(1, f"export SRUN_CPUS_PER_TASK={job.cpus_per_process}")
-    run = RUN.format(requeue=REQUEUE_ME, times=job.requeue, folder=shlex.quote(str(job.submit)))
-    return f"#!/bin/bash\n{options}\n\n" + "\n".join(lines) + "\n" + run
+    batch = shlex.join([sys.executable, "-m", "experiments.clusters.batch", str(job.submit), str(job.requeue)])
+    lines += ["trap '' USR1  # until it is listened to", f'exec {batch} "${{command[@]}}"']
+    return "\n".join(["#!/bin/bash", options, "", *lines, ""])
 
 
 def _options(job: Job) -> list[str]:
@@ -139,7 +118,7 @@ def _statuses(line: str) -> list[Status]:
     word = found["JobState"]
     code, signal = (int(part) for part in found["ExitCode"].split(":"))
     state = STATES.get(word, "unknown")
-    ids = [f"{found['ArrayJobId']}_{task}" for task in _numbers(found["ArrayTaskId"])] if "ArrayTaskId" in found else []
+    ids = [f"{found['ArrayJobId']}_{number}" for number in _numbers(found.get("ArrayTaskId", ""))]
     reason = "" if found["Reason"] == "None" else f" ({found['Reason']})"
     return [
         Status(
@@ -155,16 +134,16 @@ def _statuses(line: str) -> list[Status]:
 
 
 def _numbers(text: str) -> list[int]:
-    """The numbers of 0-3,5%2."""
+    """The numbers of 0-3,5,8-12:2%4, of which the last says how many run at once."""
     numbers: list[int] = []
-    for part in text.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
+    for part in re.findall(r"(\d+)(?:-(\d+)(?::(\d+))?)?", text.partition("%")[0]):
+        first, last, step = (int(number or 0) for number in part)
+        numbers += range(first, max(first, last) + 1, step or 1)
     return numbers
 
 
 def _left(path: Path, task: str) -> Status:
-    left = re.fullmatch(r"(\d+) (1?)\n", path.read_text()) if path.is_file() else None
+    left = re.fullmatch(r"(\d+) (ended)?\n", path.read_text()) if path.is_file() else None
     if left is None:
         return Status(id=task, state="unknown", detail="SLURM knows it no more, and it left no outcome")
     code = int(left[1])
@@ -190,7 +169,8 @@ def cancel(submitted: Submitted, tasks: Sequence[str]) -> None:
 def worker_command(command: list[str], nodes: list[str] | None, processes_per_node: int) -> list[str]:
     """Workers by srun. One that fails, or is killed, ends the others; SIGUSR1 to srun reaches every worker.
 
-    SIGTERM to srun kills the workers at once: to have them save, send SIGUSR1.
+    SIGTERM to srun kills the workers at once: to have them save, send SIGUSR1. After one was lost the others get
+    SIGTERM, and only KillWait later (30 s, or what the site has set) SIGKILL; JAX may not catch the former, then.
     """
     allocated = os.environ.get("SLURM_JOB_NUM_NODES")
     if allocated is None:
@@ -201,6 +181,7 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
         "srun",
         "--kill-on-bad-exit=1",
         "--label",
+        f"--export=ALL,{DIE_BY_SIGTERM}",
         f"--nodes={count}",
         f"--ntasks={count * processes_per_node}",
         f"--ntasks-per-node={processes_per_node}",

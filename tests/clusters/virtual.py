@@ -18,6 +18,7 @@ from pathlib import Path
 NODES = ("node-a", "node-b")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "unshare")
 
+# What is put back into the queue waits until the credentials of its first start have expired: 120 s, here the least.
 CONF = """
 ClusterName=virtual
 SlurmctldHost={host}(127.0.0.1)
@@ -25,7 +26,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CryptoType=crypto/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=3
+AuthInfo=socket={folder}/munge.socket,cred_expire=6
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmctldPort={controller}
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -46,7 +47,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 ReturnToService=2
 SlurmdTimeout=20
-KillWait=5
+KillWait=60
 MinJobAge=600
 InactiveLimit=0
 {nodes}
