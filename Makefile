@@ -16,7 +16,7 @@ BENCHMARKS := $(shell grep -ls __main__ benchmarks/*.py)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
-.PHONY: help install quickstart test test-fast check format bench lock upgrade clean
+.PHONY: help install quickstart test test-mesh test-fast check format bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -28,10 +28,13 @@ quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on 
 	@$(BIN)/python -m experiments.quickstart
 
 test: $(READY) ## All tests
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --ignore tests/mesh
+
+test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
+	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
 
 test-fast: $(READY) ## The tests that take less than 20 seconds each
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m 'not slow'
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --ignore tests/mesh -m 'not slow'
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check

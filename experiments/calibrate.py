@@ -14,6 +14,8 @@ from pnol_jax.data import CaseGroup, CaseSet
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Params
 from pnol_jax.posteriors.protocol import NORMALISER
+from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.placement import OF_CASES, on_host
 
 # The least modulation of a band, in standard deviations of the outputs over the training cases.
 FLOOR = 1e-3
@@ -39,19 +41,21 @@ def calibrate(experiment: Experiment, params: Params) -> SplitConformal | None:
     if settings.kind == "none" or experiment.calibration is None:
         return None
     kind = settings.kind
-    floor = FLOOR * params[NORMALISER + "outputs.std"]
+    floor = FLOOR * on_host(params[NORMALISER + "outputs.std"])
     key = jax.random.key(experiment.config.training.seed)
 
-    @jax.jit
     def score(params: Params, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> jax.Array:
         predictive = experiment.posterior.predict(params, inputs, grid, key)
         return conformity_scores(predictive, outputs, grid.weights(), kind, floor)
+
+    compiled = divided(score, OF_CASES)
 
     def scores_of(group: CaseGroup) -> NDArray[Any]:
         rows = []
         for batch, grid, mask in experiment.one_pass(CaseSet((group,), experiment.train.time_step)):
             outputs = batch.outputs if group.times is None else batch.outputs[:, 0]
-            rows.append(np.asarray(score(params, batch.inputs, outputs, grid))[np.asarray(mask) > 0])
+            found, kept = on_host((compiled(params, batch.inputs, outputs, grid), mask))
+            rows.append(found[kept > 0])
         return one_of_each(np.concatenate(rows), len(group), experiment.config.training.seed)
 
     rows = np.concatenate([scores_of(group) for group in experiment.calibration.groups])

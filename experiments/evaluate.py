@@ -21,17 +21,21 @@ from experiments.results import TestResults, test_results
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from pnol_jax.memory import keep_arena
+from pnol_jax.sharding.mesh import fits, make_mesh, one_device, use
 
 SHOWN = ("relative_l2", "crps", "nll", "coverage", "band_simultaneous_coverage", "spread_skill")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate the run that the command line names."""
+    """Evaluate the run that the command line names, on the mesh of its config or, where it does not fit, one device."""
     parser = argparse.ArgumentParser(prog="python -m experiments.evaluate", description=__doc__)
     parser.add_argument("run", help="the run's folder")
     asked = parser.parse_args(arguments)
     keep_arena()
-    print(evaluate(Path(asked.run)))
+    folder = Path(asked.run)
+    config = runs.read_config(folder)
+    with use(make_mesh(config.mesh) if fits(config.mesh, config.training.batch_size) else one_device()):
+        print(evaluate(folder))
     return 0
 
 
@@ -47,6 +51,8 @@ def evaluate(folder: Path) -> Path:
     model = load_model(folder, experiment)
     named = zip(experiment.config.data.test, experiment.test, strict=True)
     results = [entry for path, cases in named for entry in test_results(experiment, model, Path(path).stem, cases)]
+    if not runs.leads():
+        return folder / "report.html"
     write_atomically(folder / "metrics.json", json.dumps(_metrics(results, model.guarantee), indent=2) + "\n")
     Console(stderr=True).print(_table(results))
     return write_report(folder, experiment, model, results)

@@ -9,14 +9,16 @@ from pathlib import Path
 import jax.numpy as jnp
 import msgspec
 from flax import nnx
+from msgspec.structs import replace
 
 from pnol_jax.bases import Basis, BasisKind
-from pnol_jax.config import AutoBasis, AxisConfig, DataConfig, ExperimentConfig, SpectralConfig
+from pnol_jax.config import AutoBasis, AxisConfig, DataConfig, ExperimentConfig, MeshConfig, SpectralConfig
 from pnol_jax.data import AxisSpec, CaseSet, Pipeline, SourceSpec, evaluation_batches, fit_normaliser, read_cases
 from pnol_jax.errors import InputError
 from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.posteriors import Batch, FitBatch, Params, Posterior, build_posterior
 from pnol_jax.posteriors.protocol import NORMALISER
+from pnol_jax.sharding.placement import WHOLE, BatchPlacement, placed, space_parts
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Experiment:
 
     @property
     def digest(self) -> str:
-        """What a checkpoint belongs to: the config and the training cases."""
-        about = msgspec.json.encode(self.config) + self.train.digest.encode()
+        """What a checkpoint belongs to: the training cases and the config, but not the mesh, which may change."""
+        about = msgspec.json.encode(replace(self.config, mesh=MeshConfig())) + self.train.digest.encode()
         return hashlib.sha256(about).hexdigest()
 
     @property
@@ -43,8 +45,8 @@ class Experiment:
 
     def constants(self) -> Params:
         """The normaliser, fitted on the training cases only."""
-        fitted = fit_normaliser(self.train)
-        return {NORMALISER + name: jnp.asarray(value) for name, value in fitted.items()}
+        fitted = {NORMALISER + name: value for name, value in fit_normaliser(self.train).items()}
+        return placed({name: jnp.asarray(value) for name, value in fitted.items()}, dict.fromkeys(fitted, WHOLE))
 
     def batches(self) -> Pipeline:
         """Endless training batches."""
@@ -58,13 +60,18 @@ class Experiment:
             symmetries=self.config.data.symmetries,
             thinning=self.config.data.thinning,
             unroll=training.unroll,
+            rows=BatchPlacement(training.batch_size).rows,
+            parts=space_parts(),
         )
 
-    def one_pass(self, cases: CaseSet) -> Iterator[FitBatch]:
-        """The cases once, in order."""
-        for batch in evaluation_batches(cases, self.config.training.batch_size, self.bases, self.buckets):
-            fields = Batch(jnp.asarray(batch.inputs), jnp.asarray(batch.outputs))
-            yield FitBatch(fields, batch.grid, jnp.asarray(batch.mask))
+    def one_pass(self, cases: CaseSet, size: int | None = None, unroll: int = 1) -> Iterator[FitBatch]:
+        """The cases once, in order, in batches of `size` (the training's)."""
+        place = BatchPlacement(size or self.config.training.batch_size)
+        for batch in evaluation_batches(
+            cases, place.size, self.bases, self.buckets, unroll, rows=place.rows, parts=space_parts()
+        ):
+            fields = Batch(jnp.asarray(place.field(batch.inputs)), jnp.asarray(place.field(batch.outputs)))
+            yield FitBatch(fields, place.grid(batch.grid), jnp.asarray(place.cases(batch.mask)))
 
 
 def open_experiment(config: ExperimentConfig) -> Experiment:
@@ -116,8 +123,12 @@ def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Ba
     return tuple(bases)
 
 
-def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int) -> Functional:
+def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int | None) -> Functional:
     config = msgspec.structs.asdict(operator)
     options = {name: value for name, value in config.items() if name not in SpectralConfig.__struct_fields__}
     name = str(type(operator).__struct_config__.tag)
-    return functional(build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed)))
+
+    def build() -> nnx.Module:
+        return build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed or 0))
+
+    return functional(build() if seed is not None else nnx.eval_shape(build))

@@ -15,6 +15,8 @@ from pnol_jax.calibration import SplitConformal
 from pnol_jax.files import write_atomically
 from pnol_jax.posteriors import Params, Posterior
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.divide import current_mesh
+from pnol_jax.sharding.placement import parameter_specs, placed
 
 CALIBRATION = "calibration."
 GUARANTEE = "calibration.json"
@@ -51,11 +53,14 @@ def save_model(folder: Path, params: Params, calibrator: SplitConformal | None) 
     """Write parameters and calibrator into a run's folder."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
     runs.save_model(folder, params | {CALIBRATION + name: value for name, value in arrays.items()})
-    write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")
+    if runs.leads():
+        write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")
 
 
 def load_model(folder: Path, experiment: Experiment) -> Model:
-    """The trained model of a run."""
-    params = runs.load_model(folder)
+    """The trained model of a run, put on the mesh at hand."""
+    params, mesh = runs.load_model(folder), current_mesh()
+    if mesh is not None:
+        params = placed(params, parameter_specs(params, experiment.posterior.axes, mesh))
     guarantee = json.loads((folder / GUARANTEE).read_text(encoding="utf-8"))
     return Model(experiment.posterior, params, guarantee)

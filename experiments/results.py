@@ -1,7 +1,7 @@
 """How a model does on the test cases: figures a case, and what the report draws of them."""
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from experiments.experiment import Experiment
 from experiments.model import Model
 from experiments.rollout import rollout_errors
-from experiments.spectrum import Spectrum, power, shells
+from experiments.spectrum import Shells, Spectrum, make_shells, power, shells
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
 from pnol_jax.grids import Grid
+from pnol_jax.posteriors import Batch
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.partition import spec
+from pnol_jax.sharding.placement import OF_CASES, WHOLE, field_spec, on_host, placed
 
 Array = NDArray[Any]
-Evaluation = Callable[[Any, jax.Array, jax.Array, GridOperands], dict[str, Any]]
 LEVELS = np.linspace(0.05, 0.95, 19)
 PIT_EDGES = np.linspace(0, 1, 11)
 
@@ -90,12 +93,8 @@ def test_results(experiment: Experiment, model: Model, name: str, cases: CaseSet
 
 
 def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet) -> TestResults:
-    grid, evaluate = cases.groups[0].grid, _evaluation(experiment, model)
-    scored = [
-        {key: part[key] for key in ("figures", "reliability", "pit")} | {"power": _powers(part, grid)}
-        for part in _parts(evaluate, experiment, model, cases)
-    ]
-    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *scored)
+    grid = cases.groups[0].grid
+    joined = _scored(experiment, model, cases)
     shown = typical_cases(joined["figures"]["relative_l2"])
     return TestResults(
         name=name,
@@ -105,7 +104,7 @@ def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet
         pit=np.diff(joined["pit"].mean(axis=0)),
         spectrum=Spectrum(*shells(grid), {key: rows.mean(axis=0) for key, rows in joined["power"].items()}),
         shown=shown,
-        fields=_fields(_parts(evaluate, experiment, model, cases, set(shown.values())), shown),
+        fields=_fields(experiment, model, cases, shown),
         rollout=None if cases.time_step is None else rollout_errors(experiment, model, cases),
     )
 
@@ -118,65 +117,69 @@ def typical_cases(errors: Array) -> dict[str, int]:
     return {name: number for number, name in reversed(first.items())}
 
 
-def _evaluation(experiment: Experiment, model: Model) -> Evaluation:
+def _scored(experiment: Experiment, model: Model, cases: CaseSet) -> dict[str, Any]:
+    """Figures, reliability, PIT and power of every case; only these leave the devices."""
     level = experiment.config.calibration.level
     num_samples = experiment.config.export.num_samples if experiment.posterior.has_samples else 0
     key = jax.random.key(experiment.config.training.seed)
 
-    @jax.jit
-    def evaluate(params: Any, inputs: jax.Array, truth: jax.Array, grid: GridOperands) -> dict[str, Any]:
+    def score(params: Any, inputs: jax.Array, truth: jax.Array, grid: GridOperands, shells: Shells) -> dict[str, Any]:
         weights = grid.weights()
         moments = model.predict(params, inputs, grid, key)
         figures = score_cases(moments, truth, weights, level)
         if num_samples:
             drawn = model.predict(params, inputs, grid, key, num_samples=num_samples)
             figures["energy_score"] = scores.energy_score(drawn, truth, weights)
-        fields = {name: getattr(moments, name) for name in ("mean", "aleatoric", "epistemic", "lower", "upper")}
+        inside = {"truth": truth, "mean": moments.mean, "error": moments.mean - truth}
         return {
             "figures": figures,
             "reliability": scores.reliability(moments, truth, weights, jnp.asarray(LEVELS)),
             "pit": scores.pit_distribution(moments, truth, weights, jnp.asarray(PIT_EDGES)),
-            "fields": {name: value for name, value in fields.items() if value is not None},
+            "power": {name: power(values, shells) for name, values in inside.items()},
         }
 
-    return evaluate
+    compiled, parts = divided(score, OF_CASES), []
+    for _, batch, grid, mask in _batches(experiment, cases):
+        found = compiled(model.params, batch.inputs, batch.outputs, grid, _placed_shells(cases, grid))
+        found, kept = on_host((found, mask))
+        parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[kept > 0], found))
+    joined: dict[str, Any] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return joined
 
 
-def _parts(
-    evaluate: Evaluation, experiment: Experiment, model: Model, cases: CaseSet, wanted: Container[int] | None = None
-) -> Iterator[dict[str, Any]]:
-    """What `evaluate` makes of the cases batch by batch, with their `numbers`; if `wanted`, of batches with such cases.
+def _placed_shells(cases: CaseSet, grid: GridOperands) -> Shells:
+    made = make_shells(cases.groups[0].grid, grid.shape)
+    *others, _ = made.columns
+    columns = (*(WHOLE for _ in others), spec("space"))
+    return placed(made, replace(made, columns=columns, shell=WHOLE))
 
-    Fields are cut to the grid, out of the bucket that they were padded to.
-    """
-    start, grid = 0, cases.groups[0].grid
-    space = tuple(slice(n) for n in grid.shape)
-    for batch, operands, mask in experiment.one_pass(cases):
-        kept = np.flatnonzero(np.asarray(mask) > 0)
-        numbers = start + kept
-        start += kept.size
-        if wanted is not None and not any(number in wanted for number in numbers):
-            continue
+
+def _batches(experiment: Experiment, cases: CaseSet) -> Iterator[tuple[int, Batch, GridOperands, jax.Array]]:
+    """Batches of the cases, each with the number of its first; of a trajectory, inputs and the state that follows."""
+    size = experiment.config.training.batch_size
+    for number, (batch, grid, mask) in enumerate(experiment.one_pass(cases)):
         truth = batch.outputs if cases.time_step is None else batch.outputs[:, 0]
-        part = evaluate(model.params, batch.inputs, truth, operands)
-        part["fields"] |= {"inputs": batch.inputs, "truth": truth}
-        part = jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[kept], part)
-        part["fields"] = {name: values[:, *space] for name, values in part["fields"].items()}
-        yield part | {"numbers": numbers}
+        yield number * size, Batch(batch.inputs, truth), grid, mask
 
 
-def _powers(part: Mapping[str, Any], grid: Grid) -> dict[str, Array]:
-    truth, mean = part["fields"]["truth"], part["fields"]["mean"]
-    return {"truth": power(truth, grid), "mean": power(mean, grid), "error": power(mean - truth, grid)}
+def _fields(experiment: Experiment, model: Model, cases: CaseSet, shown: Mapping[str, int]) -> dict[str, Array]:
+    """The fields of the shown cases, in their order, cut to the grid out of the bucket that they were padded to."""
+    key, ndim = jax.random.key(experiment.config.training.seed), cases.ndim + 2
 
+    def look(params: Any, inputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
+        moments = model.predict(params, inputs, grid, key)
+        fields = {name: getattr(moments, name) for name in ("mean", "aleatoric", "epistemic", "lower", "upper")}
+        return {name: value for name, value in fields.items() if value is not None}
 
-def _fields(parts: Iterable[Mapping[str, Any]], shown: Mapping[str, int]) -> dict[str, Array]:
-    """The fields of the shown cases, in their order."""
-    rows = {
-        number: {name: values[row] for name, values in part["fields"].items()}
-        for part in parts
-        for row, number in enumerate(part["numbers"])
-        if number in shown.values()
-    }
-    chosen = [rows[number] for number in shown.values()]
+    compiled, size = divided(look, field_spec(ndim)), experiment.config.training.batch_size
+    space = tuple(slice(n) for n in cases.groups[0].grid.shape)
+    found: dict[int, dict[str, Array]] = {}
+    for start, batch, grid, _ in _batches(experiment, cases):
+        wanted = [number for number in shown.values() if start <= number < start + size]
+        if wanted:
+            fields = compiled(model.params, batch.inputs, grid) | {"inputs": batch.inputs, "truth": batch.outputs}
+            whole = on_host(fields)
+            for number in wanted:
+                found[number] = {name: values[number - start][space] for name, values in whole.items()}
+    chosen = [found[number] for number in shown.values()]
     return {name: np.stack([case[name] for case in chosen]) for name in chosen[0]}

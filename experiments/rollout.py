@@ -14,7 +14,9 @@ from experiments.experiment import Experiment
 from experiments.model import Model
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
-from pnol_jax.data import CaseSet, evaluation_batches
+from pnol_jax.data import CaseSet
+from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.placement import OF_CASES, case_parts, on_host
 
 BATCH_BYTES = 2**26
 
@@ -26,7 +28,6 @@ def rollout_errors(experiment: Experiment, model: Model, cases: CaseSet) -> Mapp
     """
     key = jax.random.key(experiment.config.training.seed)
 
-    @jax.jit
     def errors(params: Any, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
         channels = outputs.shape[-1]
         first, static, weights = inputs[..., :channels], inputs[..., channels:], grid.weights()
@@ -45,8 +46,8 @@ def rollout_errors(experiment: Experiment, model: Model, cases: CaseSet) -> Mapp
     steps = cases.groups[0].outputs.shape[1] - 1
     largest = max(1, BATCH_BYTES * len(cases) // cases.groups[0].outputs.nbytes)
     size = min(experiment.config.training.batch_size, largest, len(cases))
-    for batch in evaluation_batches(cases, size, experiment.bases, experiment.buckets, unroll=steps):
-        part = errors(model.params, jnp.asarray(batch.inputs), jnp.asarray(batch.outputs), batch.grid)
-        kept = batch.mask > 0
-        parts.append({name: np.asarray(values)[kept] for name, values in part.items()})
+    compiled, shares = divided(errors, OF_CASES), case_parts()
+    for batch, grid, mask in experiment.one_pass(cases, -(-size // shares) * shares, steps):
+        part, kept = on_host((compiled(model.params, batch.inputs, batch.outputs, grid), mask))
+        parts.append({name: values[kept > 0] for name, values in part.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

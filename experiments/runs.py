@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import msgspec
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -27,18 +26,26 @@ from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from pnol_jax.posteriors import Params
+from pnol_jax.sharding.placement import on_host
 from pnol_jax.toml import load
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 CONFIG, MODEL = "config.toml", "model.safetensors"
 
 
+def leads() -> bool:
+    """Whether this process is the one that writes what a run writes once."""
+    return jax.process_index() == 0
+
+
 def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder of a run, or find it again.
+    """Make the folder of a run, or find it again; of several processes the first does.
 
     Raises:
         InputError: it holds a run already and neither `resume` nor `overwrite` was asked for.
     """
+    if not leads():
+        return
     if overwrite and (folder / CONFIG).exists():
         shutil.rmtree(folder)
     if (folder / CONFIG).exists() and not resume:
@@ -48,6 +55,8 @@ def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 def write_about(folder: Path, experiment: Experiment) -> None:
     """Write the resolved config and the provenance."""
+    if not leads():
+        return
     plain = _without_none(msgspec.to_builtins(experiment.config))
     write_atomically(folder / CONFIG, msgspec.toml.encode(plain))
     write_atomically(folder / "provenance.json", json.dumps(provenance(experiment), indent=2) + "\n")
@@ -93,8 +102,10 @@ def read_config(folder: Path) -> ExperimentConfig:
 
 
 def save_model(folder: Path, params: Params) -> None:
-    """Write the parameters after training."""
-    write_atomically(folder / MODEL, save_arrays({name: np.asarray(value) for name, value in params.items()}))
+    """Write the parameters after training, put together on the first process."""
+    whole = {name: on_host(value) for name, value in params.items()}
+    if leads():
+        write_atomically(folder / MODEL, save_arrays(whole))
 
 
 def load_model(folder: Path) -> Params:

@@ -2,13 +2,18 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pnol_jax import collectives
 from pnol_jax.bases import Basis
+from pnol_jax.calculus import along
+from pnol_jax.collectives import SPACE
 from pnol_jax.grids import Axis, Float64, Grid
 
 
@@ -33,21 +38,43 @@ def shells(grid: Grid) -> tuple[Float64, int]:
     return width * np.arange(number, dtype=np.float64), int(resolved / width + 1.5)
 
 
-def power(fields: NDArray[Any], grid: Grid) -> Float64:
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Shells:
+    """What a compiled program needs to sort the power of fields on a grid into `number` shells.
+
+    `columns`: of each axis the analysis onto functions of unit mean square, (n, K), zero on padding; `shell` of every
+    product of them, (K * ...,).
+    """
+
+    columns: tuple[Any, ...]
+    shell: Any
+    number: int = field(metadata={"static": True})
+
+
+def make_shells(grid: Grid, padded: tuple[int, ...]) -> Shells:
+    """The shells of a grid whose fields are padded to `padded` points."""
+    columns = []
+    for axis, size in zip(grid.axes, padded, strict=True):
+        analysis, _ = _columns(axis)
+        columns.append(np.pad(analysis, ((0, size - axis.n), (0, 0))))
+    _, shell, number = _shells(grid)
+    return Shells(tuple(columns), shell, number)
+
+
+def power(fields: jax.Array, shells: Shells) -> jax.Array:
     """The mean square by shell of wave numbers, (cases, *space, channels) -> (cases, shells, channels).
 
     A periodic axis is taken apart into its Fourier modes, a bounded one into cosines, by the grid's own quadrature; the
     power of the modes whose distance to the origin rounds to the shell's wave number is added.
     """
-    coefficients = np.asarray(fields, np.float64)
-    for position, axis in enumerate(grid.axes, start=1):
-        analysis, _ = _columns(axis)
-        coefficients = np.moveaxis(np.tensordot(coefficients, analysis, axes=(position, 0)), -1, position)
-    cases, channels = len(coefficients), coefficients.shape[-1]
-    _, shell, number = _shells(grid)
-    rows: Float64 = np.moveaxis(np.square(coefficients), -1, 1).reshape(cases * channels, -1)
-    summed: Float64 = np.stack([np.bincount(shell, weights=row, minlength=number) for row in rows]).astype(np.float64)
-    return np.moveaxis(summed.reshape(cases, channels, number), 1, 2)
+    coefficients = fields
+    for position, columns in enumerate(shells.columns):
+        coefficients = along(coefficients, jnp.asarray(columns, fields.dtype), position)
+    square = jnp.square(collectives.total(coefficients, SPACE))
+    rows = square.reshape(len(fields), -1, fields.shape[-1])
+    by_shell = jax.ops.segment_sum(jnp.moveaxis(rows, 1, 0), shells.shell, shells.number)
+    return jnp.moveaxis(by_shell, 0, 1)
 
 
 @functools.lru_cache(maxsize=16)

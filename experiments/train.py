@@ -6,7 +6,7 @@ and exits 75: run the same command again with --resume.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,31 +19,51 @@ from experiments.model import save_model
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Params
+from pnol_jax.sharding.agreement import agree, facts
+from pnol_jax.sharding.divide import current_mesh
+from pnol_jax.sharding.heartbeat import Heartbeat
+from pnol_jax.sharding.mesh import check_batch, make_mesh, sizes, use
+from pnol_jax.sharding.places import Place
+from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
-from pnol_jax.training.interrupt import RESUME_ME
+from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
+
+FOLDER_SECONDS = 120  # for the first process to make the run's folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the config, train, calibrate, evaluate."""
     asked = _parser().parse_intermixed_args(arguments)
     keep_arena()
-    path, overrides = _config_and_overrides(asked.config, asked.words)
-    config = load(path, ExperimentConfig, overrides)
-    check_calibration(config)
-    folder = Path(asked.run or f"runs/{config.name}")
-    runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+    with together() as place:
+        path, overrides = _config_and_overrides(asked.config, asked.words)
+        config = load(path, ExperimentConfig, overrides)
+        check_calibration(config)
+        agree(place, facts(config, [Path(__file__).parent]))
+        mesh = make_mesh(config.mesh)
+        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size))
+        folder = Path(asked.run or f"runs/{config.name}")
+        runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+        barrier("folder", FOLDER_SECONDS)
+        with use(mesh):
+            return _run(config, folder, place, resume=asked.resume, report=not asked.no_report)
+
+
+def _run(config: ExperimentConfig, folder: Path, place: Place, *, resume: bool, report: bool) -> int:
+    show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
     runs.write_about(folder, experiment)
-    show = Console(stderr=True, soft_wrap=True)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
     try:
-        params = train_model(experiment, folder, resume=asked.resume)
+        with Heartbeat(folder, place.index) as heart:
+            params = train_model(experiment, folder, resume=resume, beat=heart.beat)
     except Stopped as stopped:
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
+    leave_when_told()
     save_model(folder, params, calibrate(experiment, params))
-    if experiment.test and not asked.no_report:
+    if experiment.test and report:
         from experiments.evaluate import evaluate  # here: matplotlib takes a second to import
 
         evaluate(folder)
@@ -52,11 +72,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train_model(experiment: Experiment, folder: Path, *, resume: bool = False) -> Params:
+def train_model(
+    experiment: Experiment, folder: Path, *, resume: bool = False, beat: Callable[[int], None] = lambda _: None
+) -> Params:
     """Train and fit the posterior of an experiment; its parameters, the moving average where one is kept."""
     constants = experiment.constants()
     batches = experiment.batches()
-    state = train(experiment.config, experiment.digest, experiment.posterior, constants, batches, folder, resume=resume)
+    state = train(
+        experiment.config,
+        experiment.digest,
+        experiment.posterior,
+        constants,
+        batches,
+        folder,
+        resume=resume,
+        beat=beat,
+    )
     params = (state.average or state.params) | constants
     return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
 
@@ -83,7 +114,9 @@ def _config_and_overrides(config: str | None, words: list[str]) -> tuple[str, li
 def _summary(experiment: Experiment) -> str:
     held = f", {len(experiment.calibration)} for calibration" if experiment.calibration else ""
     grids = ", ".join("x".join(map(str, group.grid.shape)) for group in experiment.train.groups)
-    return f"{len(experiment.train)} training cases ({grids} points){held}"
+    mesh = current_mesh()
+    on = "" if mesh is None else ", mesh " + " ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+    return f"{len(experiment.train)} training cases ({grids} points){held}{on}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import SPACE
 
 
 def integral(field: jax.Array, grid: GridOperands) -> jax.Array:
@@ -11,7 +13,7 @@ def integral(field: jax.Array, grid: GridOperands) -> jax.Array:
     weights = jnp.asarray(grid.weights())
     kept = jnp.where(weights[..., None] != 0, field, 0)
     axes = tuple(range(1, field.ndim - 1))
-    return jnp.sum(kept * weights[..., None], axis=axes)
+    return collectives.total(jnp.sum(kept * weights[..., None], axis=axes), SPACE)
 
 
 def along(field: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
@@ -29,4 +31,6 @@ def derivative(field: jax.Array, grid: GridOperands, axis: int) -> jax.Array:
     """
     operands = grid.axes[axis]
     coefficients = along(field, jnp.asarray(operands.analysis), axis)
+    if axis == len(grid.axes) - 1:
+        coefficients = collectives.total(coefficients, SPACE)
     return along(coefficients, jnp.swapaxes(jnp.asarray(operands.derivative), -1, -2), axis)

@@ -129,6 +129,16 @@ class TrainingConfig(Section, frozen=True):
     tensorboard: bool = False
 
 
+class MeshConfig(Section, frozen=True):
+    """How many devices along each axis of the mesh; their product is the number of devices."""
+
+    data: Count | None = None  # the batch; what the others leave
+    fsdp: Count = 1  # the batch, and what is stored of parameters and optimizer state
+    model: Count = 1  # hidden channels
+    space: Count = 1  # the last space axis of every field
+    member: Count = 1  # the members of an ensemble
+
+
 class ExportConfig(Section, frozen=True):
     """The servable."""
 
@@ -147,4 +157,5 @@ class ExperimentConfig(Section, frozen=True):
     calibration: CalibrationConfig = CalibrationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+    mesh: MeshConfig = MeshConfig()
     export: ExportConfig = ExportConfig()

@@ -9,10 +9,13 @@ from typing import Any, Literal, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from pnol_jax import collectives
 from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases
+from pnol_jax.collectives import SPACE
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import residual, shares
@@ -47,18 +50,35 @@ def conformity_scores(
     """
     error, share = jnp.abs(residual(predictive, truth)), shares(truth, weights) / truth.shape[-1]
     ratio = jnp.where(error == 0, 0, error / _modulation(predictive, floor))
-    ratio = jnp.where(share > 0, ratio, -jnp.inf).reshape(len(truth), -1)
+    ratio = jnp.where(share > 0, ratio, share).reshape(len(truth), -1)
     share = jnp.broadcast_to(share, truth.shape).reshape(len(truth), -1)
     return jax.vmap(_quantiles, in_axes=(0, 0, None))(ratio, share, _number_of_quantiles(kind))
 
 
 def _quantiles(values: jax.Array, share: jax.Array, number: int) -> jax.Array:
+    """The least values that are not exceeded on shares 1/number, ..., 1; values at least zero, shares of sum one."""
+    supremum = collectives.largest(jnp.max(values), SPACE)
+    if number == 1:
+        return supremum[None]
+    # Equal weights add up to a level exactly at many a point; their rounding must not decide which of two it is.
+    levels = jnp.arange(1, number, dtype=share.dtype) / number * (1 - np.finfo(share.dtype).eps ** 0.75)
     order = jnp.argsort(values)
-    levels = jnp.arange(1, number, dtype=share.dtype) / number
-    inner = jnp.searchsorted(jnp.cumsum(share[order]), levels)
-    # The last level is one, which the shares may miss by rounding.
-    position = jnp.append(jnp.minimum(inner, values.size - 1), values.size - 1)
-    return values[order[position]]
+    below = jnp.append(jnp.zeros(1, share.dtype), jnp.cumsum(share[order]))
+    ordered = values[order]
+
+    # Floats that are not negative are ordered as their bits are, so halving finds the very value, wherever it lies.
+    integer = jnp.int64 if values.dtype == jnp.float64 else jnp.int32
+
+    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        middle = low + (high - low) // 2
+        threshold = lax.bitcast_convert_type(middle, values.dtype)
+        reached = collectives.total(below[jnp.searchsorted(ordered, threshold, side="right")], SPACE) >= levels
+        return jnp.where(reached, low, middle + 1), jnp.where(reached, middle, high)
+
+    top = jnp.full(levels.shape, lax.bitcast_convert_type(supremum, integer))
+    _, found = lax.fori_loop(0, 8 * values.dtype.itemsize, halve, (jnp.zeros_like(top), top))
+    return jnp.append(lax.bitcast_convert_type(found, values.dtype), supremum)
 
 
 def _modulation(predictive: Predictive, floor: ArrayLike) -> jax.Array:

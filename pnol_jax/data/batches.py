@@ -95,7 +95,7 @@ class Gatherer:
         return HostBatch(
             _joined([(here, inputs) for here, inputs, _ in parts], len(samples), shape),
             _joined([(here, outputs) for here, _, outputs in parts], len(samples), shape),
-            self._thinning.operands([grids[n] for n in groups], shape)
+            self._thinning.operands([grids[n] for n in groups], shape, self.bucket.operands.batched)
             if self._thinning
             else self.bucket.operands_for(groups),
             (self._first_case[groups] + rows).astype(np.int32),
@@ -142,15 +142,19 @@ def evaluation_batches(
     bases: tuple[Basis, ...],
     buckets: Sequence[Sequence[int]] | None = None,
     unroll: int = 1,
+    *,
+    rows: slice | None = None,
+    parts: int = 1,
 ) -> Iterator[HostBatch]:
     """Every sample once, in order, bucket by bucket; the last batch of each is filled up with its last sample, masked.
 
-    A trajectory is cut into windows that do not overlap: with `unroll` one less than its times it is one window.
+    `rows` and `parts` as for the training pipeline: which rows of a batch are read here, and how space is divided. A
+    trajectory is cut into windows that do not overlap: with `unroll` one less than its times it is one window.
     """
-    for bucket in make_buckets(cases, bases, buckets):
+    for bucket in make_buckets(cases, bases, buckets, parts):
         gather = Gatherer(cases, bucket, unroll, max(1, unroll), ())
         for start in range(0, len(gather), batch_size):
-            samples = np.arange(start, start + batch_size)
+            samples = np.arange(start, start + batch_size)[slice(None) if rows is None else rows]
             batch = gather(np.minimum(samples, len(gather) - 1))
             yield HostBatch(
                 batch.inputs, batch.outputs, batch.grid, batch.cases, (samples < len(gather)).astype(np.float32)

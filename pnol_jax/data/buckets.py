@@ -38,16 +38,19 @@ class Bucket:
 
 
 def make_buckets(
-    cases: CaseSet, bases: tuple[Basis, ...], shapes: Sequence[Sequence[int]] | None = None
+    cases: CaseSet, bases: tuple[Basis, ...], shapes: Sequence[Sequence[int]] | None = None, parts: int = 1
 ) -> tuple[Bucket, ...]:
     """Sort a set's groups into buckets: each grid into the smallest that holds it, or its own size if none are given.
+
+    A mesh divides the last axis into `parts`, so buckets are padded along it to a multiple of them; which groups share
+    a bucket does not depend on it.
 
     Raises:
         InputError: a grid that no bucket holds, or with too few points for the bases.
     """
     grids = [group.grid for group in cases.groups]
     homes = [_home(grid, [tuple(shape) for shape in shapes or ()]) for grid in grids]
-    return tuple(_bucket(shape, homes, grids, bases) for shape in dict.fromkeys(homes))
+    return tuple(_bucket(shape, homes, grids, bases, parts) for shape in dict.fromkeys(homes))
 
 
 def _home(grid: Grid, shapes: list[Shape]) -> Shape:
@@ -62,9 +65,10 @@ def _home(grid: Grid, shapes: list[Shape]) -> Shape:
     return min(holding, key=lambda shape: int(np.prod(shape)))
 
 
-def _bucket(shape: Shape, homes: list[Shape], grids: list[Grid], bases: tuple[Basis, ...]) -> Bucket:
+def _bucket(shape: Shape, homes: list[Shape], grids: list[Grid], bases: tuple[Basis, ...], parts: int) -> Bucket:
+    padded = (*shape[:-1], -(-shape[-1] // parts) * parts)
     members = tuple(group for group, home in enumerate(homes) if home == shape)
     distinct = list(dict.fromkeys(grids[group] for group in members))
-    operands = [make_operands(grid, bases, shape) for grid in distinct]
+    operands = [make_operands(grid, bases, padded) for grid in distinct]
     grid_of = np.array([distinct.index(grids[group]) for group in members])
-    return Bucket(shape, members, operands[0] if len(operands) == 1 else stack_operands(operands), grid_of)
+    return Bucket(padded, members, operands[0] if len(operands) == 1 else stack_operands(operands), grid_of)

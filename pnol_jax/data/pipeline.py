@@ -24,11 +24,12 @@ THINNING = 2**31  # the stream of bits beside those of the buckets
 class Pipeline(Iterator[HostBatch]):
     """Shuffled, augmented batches without end, each from one bucket.
 
-    The stream of global batches depends on `seed` alone; each of `process_count` processes gets its rows of every
-    batch. A background thread makes `prefetch` batches ahead.
+    The stream of global batches depends on `seed` alone; of several processes each reads its `rows` of every batch.
+    Where a mesh divides space into `parts`, batches are padded so that it can. A background thread makes `prefetch`
+    batches ahead.
 
     Raises:
-        InputError: a batch that the processes cannot share equally, a window longer than the trajectories, a grid
+        InputError: a batch of no cases, a window longer than the trajectories, a grid
             that a symmetry does not map onto itself, that no bucket holds, or that thinning leaves too few points of.
     """
 
@@ -43,25 +44,23 @@ class Pipeline(Iterator[HostBatch]):
         symmetries: Sequence[str] = (),
         thinning: float = 0.0,
         unroll: int = 1,
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: slice | None = None,
+        parts: int = 1,
         prefetch: int = 2,
     ) -> None:
         if seed < 0:
             raise InputError(f"training.seed: got {seed}, expected 0 or more")
-        if batch_size < 1 or batch_size % process_count:
-            raise InputError(
-                f"training.batch_size: got {batch_size}, expected a multiple of the {process_count} processes"
-            )
+        if batch_size < 1:
+            raise InputError(f"training.batch_size: got {batch_size}, expected at least 1")
         thin = Thinning(thinning, bases) if thinning else None
         self._gather = [
-            Gatherer(cases, bucket, unroll, 1, symmetries, thin) for bucket in make_buckets(cases, bases, buckets)
+            Gatherer(cases, bucket, unroll, 1, symmetries, thin)
+            for bucket in make_buckets(cases, bases, buckets, parts)
         ]
         self._order = Order(tuple(map(len, self._gather)), batch_size, seed)
-        share = batch_size // process_count
-        self._rows = slice(process_index * share, (process_index + 1) * share)
-        buckets = [gather.bucket.shape for gather in self._gather]
-        what = (cases.digest, batch_size, buckets, seed, symmetries, thinning, unroll)
+        self._rows = slice(0, batch_size) if rows is None else rows
+        groups = [gather.bucket.groups for gather in self._gather]
+        what = (cases.digest, batch_size, groups, seed, symmetries, thinning, unroll)
         self._stream = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
         options = grain.ReadOptions(num_threads=min(1, prefetch), prefetch_buffer_size=prefetch)
         self._batches: Any = iter(grain.MapDataset.range(sys.maxsize).map(self._batch).to_iter_dataset(options))

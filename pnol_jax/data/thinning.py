@@ -44,11 +44,11 @@ class Thinning:
         """Which points of each axis stay, in order; the same for the same bits and numbers of points."""
         return tuple(self._keep(axis, np.random.default_rng([bits, i])) for i, axis in enumerate(grid.axes))
 
-    def operands(self, grids: Sequence[Grid], bucket: Shape) -> GridOperands:
-        """Operands of the thinned grids of a batch's cases, padded to the bucket; shared where all are the same."""
+    def operands(self, grids: Sequence[Grid], bucket: Shape, batched: bool) -> GridOperands:
+        """Operands of the thinned grids of a batch's cases, padded to the bucket: of each case, or shared by all."""
         distinct = list(dict.fromkeys(grids))
         made = [make_operands(grid, self._bases, bucket) for grid in distinct]
-        if len(made) == 1:
+        if not batched:
             return made[0]
         chosen = np.array([distinct.index(grid) for grid in grids])
         taken: GridOperands = jax.tree.map(lambda leaf: leaf[chosen], stack_operands(made))

@@ -20,7 +20,7 @@ class MLP(nnx.Module):
     """A stack of linear maps with a GELU after each but the last."""
 
     def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs) -> None:
-        self.layers = nnx.List(Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes))
+        self.layers = nnx.List(Linear(a, b, divided="neither", rngs=rngs) for a, b in itertools.pairwise(sizes))
 
     def __call__(self, values: jax.Array) -> jax.Array:
         """(..., sizes[0]) -> (..., sizes[-1])."""
@@ -34,7 +34,8 @@ class MLP(nnx.Module):
 class DeepONet(nnx.Module):
     """u(x) = sum_p branch_p(coefficients of a) trunk_p(x) + bias, for every output channel.
 
-    The trunk sees the coordinates of a bounded axis and the angle's cosine and sine on a periodic one.
+    The trunk sees the coordinates of a bounded axis and the angle's cosine and sine on a periodic one. Its channels are
+    few next to its points, so a mesh does not divide them.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class DeepONet(nnx.Module):
         hidden = [width] * (depth - 1)
         self.branch = MLP([read, *hidden, features * outputs], rngs=rngs)
         self.trunk = MLP([seen, *hidden, features], rngs=rngs)
-        self.bias = nnx.Param(jnp.zeros(outputs), axes=("out",))
+        self.bias = nnx.Param(jnp.zeros(outputs), axes=(None,))
         self.features = features
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:

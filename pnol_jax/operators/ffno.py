@@ -48,7 +48,7 @@ class FFNO(nnx.Module):
         axes = len(self.bases) if coordinates else 0
         self.lifting = Lifting(inputs, 2 * width, width, axes, rngs=rngs)
         self.blocks = nnx.List(FFNOBlock(width, bases, expansion, rngs=rngs) for _ in range(depth))
-        self.projection = ChannelMLP(width, 2 * width, outputs, rngs=rngs)
+        self.projection = ChannelMLP(width, 2 * width, outputs, divided="inputs", rngs=rngs)
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""

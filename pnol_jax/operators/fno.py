@@ -16,15 +16,16 @@ from pnol_jax.operators.spectral import SpectralConv
 class Lifting(nnx.Module):
     """From input channels, and coordinates if asked for, to the operator's width, at each point.
 
-    The coordinates' share is computed once for the grid, not for every case.
+    The coordinates' share is computed once for the grid, not for every case. The inputs are never divided by channel;
+    a device makes its own hidden channels of them.
     """
 
     def __init__(self, inputs: int, hidden: int, width: int, axes: int, *, rngs: nnx.Rngs) -> None:
         bound = (inputs + axes) ** -0.5
         draw = jax.random.uniform(rngs.params(), (inputs + axes, hidden), minval=-bound, maxval=bound)
-        self.kernel = nnx.Param(draw, axes=("in", "out"))
+        self.kernel = nnx.Param(draw, axes=(None, "width"))
         draw = jax.random.uniform(rngs.params(), (hidden,), minval=-bound, maxval=bound)
-        self.bias = nnx.Param(draw, axes=("out",))
+        self.bias = nnx.Param(draw, axes=("width",))
         self.second = Linear(hidden, width, rngs=rngs)
         self.inputs = inputs
         self.axes = axes
@@ -101,7 +102,7 @@ class FNO(nnx.Module):
             FNOBlock(width, bases, expansion, skip, mlp_skip, norm, last=i == depth - 1, rngs=rngs)
             for i in range(depth)
         )
-        self.projection = ChannelMLP(width, round(projection_ratio * width), outputs, rngs=rngs)
+        self.projection = ChannelMLP(width, round(projection_ratio * width), outputs, divided="inputs", rngs=rngs)
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""

@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import CASES, FSDP
+from pnol_jax.sharding.partition import Axes, stored
 
 Params = dict[str, jax.Array]
 Apply = Callable[[Params, jax.Array, GridOperands], jax.Array]
@@ -15,11 +18,12 @@ Apply = Callable[[Params, jax.Array, GridOperands], jax.Array]
 class Functional(NamedTuple):
     """`apply(params, inputs, grid)`, its parameters by dotted name, and each parameter's logical axis names.
 
-    inputs (batch, *space, in) -> outputs (batch, *space, out); pure, so `jit`, `vmap` and `grad` apply.
+    inputs (batch, *space, in) -> outputs (batch, *space, out); pure, so `jit`, `vmap` and `grad` apply. Of a module
+    made by `nnx.eval_shape` the parameters are shapes only.
     """
 
     params: Params
-    axes: dict[str, tuple[str | None, ...]]
+    axes: dict[str, Axes]
     apply: Apply
 
 
@@ -29,16 +33,30 @@ def functional(module: nnx.Module) -> Functional:
     flat: list[tuple[tuple[Any, ...], Any]] = list(nnx.to_flat_state(state))
     names = [".".join(map(str, path)) for path, _ in flat]
     variables = [variable for _, variable in flat]
+    axes: dict[str, Axes] = {
+        name: variable.get_metadata()["axes"] for name, variable in zip(names, variables, strict=True)
+    }
 
     def apply(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        values = [variable.replace(params[name]) for name, variable in zip(names, variables, strict=True)]
+        whole = {name: _ready(params[name], axes[name]) for name in names}
+        values = [variable.replace(whole[name]) for name, variable in zip(names, variables, strict=True)]
         restored = nnx.from_flat_state(list(zip([path for path, _ in flat], values, strict=True)))
         operator: Any = nnx.merge(graph, restored)
         outputs: jax.Array = operator(inputs, grid)
         return outputs
 
     return Functional(
-        params={name: variable[...] for name, variable in zip(names, variables, strict=True)},
-        axes={name: variable.get_metadata()["axes"] for name, variable in zip(names, variables, strict=True)},
+        params={name: variable.get_value() for name, variable in zip(names, variables, strict=True)},
+        axes=axes,
         apply=apply,
     )
+
+
+def _ready(parameter: jax.Array, axes: Axes) -> jax.Array:
+    """Put together what is divided in storage only.
+
+    The gradient is added up over the batch's parts here, where it is as small as the parameter, and not in the midst of
+    a layer; what is divided in storage is divided again before it is added up over the other axes.
+    """
+    own, dimension = collectives.varying(parameter, CASES), stored(axes)
+    return own if dimension is None else collectives.gathered(own, (FSDP,), dimension)

@@ -1,5 +1,6 @@
 """Layers that act at each point by itself, and normalisation over the domain. Fields are rows (`layout.py`)."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import jax
@@ -7,42 +8,57 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import MODEL, SPACE
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import fold, over_cases, unfold
 
 SkipKind = Literal["linear", "soft_gating", "identity", "none"]
 NormKind = Literal["none", "instance", "group"]
+Divided = Literal["both", "inputs", "neither"]
+KERNEL_AXES: Mapping[Divided, tuple[str | None, str | None]] = {
+    "both": ("in", "out"),
+    "inputs": ("in", None),
+    "neither": (None, "out"),
+}
 
 
 class Linear(nnx.Module):
     """A linear map of the channels at each point.
 
     On rows the weight's gradient is one plain product. Initialised as PyTorch's linear and 1x1 convolution: uniform in
-    +- 1/sqrt(in).
+    +- 1/sqrt(in). Where a mesh divides the channels, each device multiplies its own input channels by their rows of
+    the kernel and keeps its own output channels of the sum ("both"), or all of them ("inputs": the operator's last
+    layer); a layer on what is not divided does its whole work on each ("neither").
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: bool = True, divided: Divided = "both", rngs: nnx.Rngs
+    ) -> None:
         bound = inputs**-0.5
         draw = jax.random.uniform(rngs.params(), (inputs, outputs), minval=-bound, maxval=bound)
-        self.kernel = nnx.Param(draw, axes=("in", "out"))
+        self.kernel = nnx.Param(draw, axes=KERNEL_AXES[divided])
         self.bias: nnx.Param[jax.Array] | None = nnx.data(None)
+        self.divided = divided
         if bias:
             draw = jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
-            self.bias = nnx.Param(draw, axes=("out",))
+            self.bias = nnx.Param(draw, axes=("width" if divided == "both" else None,))
 
     def __call__(self, rows: jax.Array) -> jax.Array:
         """(..., in) -> (..., out)."""
         out = jnp.matmul(rows, self.kernel[...].astype(rows.dtype))
+        if self.divided != "neither":
+            out = collectives.total(out, MODEL) if self.divided == "inputs" else collectives.scattered(out, MODEL, -1)
         return out if self.bias is None else out + self.bias[...].astype(rows.dtype)
 
 
 class ChannelMLP(nnx.Module):
-    """Two linear maps of the channels with a GELU between them."""
+    """Two linear maps of the channels with a GELU between them; `divided` is the second one's."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, *, divided: Divided = "both", rngs: nnx.Rngs) -> None:
         self.first = Linear(inputs, hidden, rngs=rngs)
-        self.second = Linear(hidden, outputs, rngs=rngs)
+        self.second = Linear(hidden, outputs, divided=divided, rngs=rngs)
 
     def __call__(self, rows: jax.Array) -> jax.Array:
         """(rows, in) -> (rows, out)."""
@@ -91,11 +107,13 @@ class Norm(nnx.Module):
         field = unfold(rows, grid)
         weights = jnp.asarray(grid.weights(), field.dtype)
         space = tuple(range(grid.batched, grid.batched + len(grid.axes)))
-        share = over_cases(weights / jnp.sum(weights, axis=space, keepdims=True), grid)
+        share = over_cases(weights / collectives.total(jnp.sum(weights, axis=space, keepdims=True), SPACE), grid)
 
         def mean(values: jax.Array) -> jax.Array:
-            over_space = jnp.sum(share * values, axis=space, keepdims=True)
-            return over_space if self.kind == "instance" else jnp.mean(over_space, axis=-1, keepdims=True)
+            over_space = collectives.total(jnp.sum(share * values, axis=space, keepdims=True), SPACE)
+            if self.kind == "instance":
+                return over_space
+            return collectives.mean(jnp.mean(over_space, axis=-1, keepdims=True), MODEL)
 
         centred = field - mean(field)
         normal = fold(centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5))

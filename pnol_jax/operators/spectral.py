@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from pnol_jax import collectives
 from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.collectives import MODEL
 from pnol_jax.operators import wavenumbers
 from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
@@ -44,7 +46,13 @@ def _mix_complex(modes: wavenumbers.Complex, kernel: jax.Array) -> wavenumbers.C
     rows = jnp.concatenate([real, imaginary], axis=-2)
     product = _per_mode(rows, kernel.reshape(*kernel.shape[:-2], 2 * out))
     upper, lower = product[..., :batch, :], product[..., batch:, :]
-    return upper[..., :out] - lower[..., out:], upper[..., out:] + lower[..., :out]
+    parts = upper[..., :out] - lower[..., out:], upper[..., out:] + lower[..., :out]
+    return collectives.scattered(parts[0], MODEL, -1), collectives.scattered(parts[1], MODEL, -1)
+
+
+def _mix_real(coefficients: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiply real coefficients (*modes, batch, in) by a kernel (*modes, in, out)."""
+    return collectives.scattered(_per_mode(coefficients, kernel), MODEL, -1)
 
 
 def _add_constant(coefficients: jax.Array, value: jax.Array) -> jax.Array:
@@ -66,14 +74,14 @@ class SpectralConv(nnx.Module):
         shape = wavenumbers.kept(self.bases)
         # Xavier's variance, shared between the real and the imaginary part, as in neuraloperator 2.0.
         deviation = (2.0 / (inputs + outputs)) ** 0.5
-        names: tuple[str | None, ...] = ("mode",) * len(shape)
+        names: tuple[str | None, ...] = (None,) * len(shape)
         if any(basis.paired for basis in self.bases):
             draw = jax.random.normal(rngs.params(), (*shape, inputs, 2, outputs)) * deviation / 2**0.5
             self.kernel = nnx.Param(draw, axes=(*names, "in", None, "out"))
         else:
             draw = jax.random.normal(rngs.params(), (*shape, inputs, outputs)) * deviation
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
-        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,)) * deviation, axes=("out",))
+        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,)) * deviation, axes=("width",))
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
@@ -83,7 +91,7 @@ class SpectralConv(nnx.Module):
         dtype = coefficients.dtype
         kernel, bias = self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
         if wavenumbers.half_axis(self.bases) is None:
-            return _add_constant(_per_mode(coefficients, kernel), bias)
+            return _add_constant(_mix_real(coefficients, kernel), bias)
         real, imaginary = _mix_complex(wavenumbers.combine(coefficients, self.bases), kernel)
         return wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases)
 
@@ -99,7 +107,7 @@ class SpectralConv1D(nnx.Module):
         self.position = position
         shape = (*wavenumbers.kept([basis]), inputs, *((2,) if basis.paired else ()), outputs)
         draw = jax.random.normal(rngs.params(), shape) / (inputs * outputs) ** 0.5
-        names = ("mode", "in", None, "out") if basis.paired else ("mode", "in", "out")
+        names = (None, "in", None, "out") if basis.paired else (None, "in", "out")
         self.kernel = nnx.Param(draw, axes=names)
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
@@ -113,6 +121,6 @@ class SpectralConv1D(nnx.Module):
     def _mix(self, coefficients: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(coefficients.dtype)
         if not self.basis.paired:
-            return _per_mode(coefficients, kernel)
+            return _mix_real(coefficients, kernel)
         modes = wavenumbers.combine(coefficients, [self.basis])
         return wavenumbers.separate(_mix_complex(modes, kernel), [self.basis])

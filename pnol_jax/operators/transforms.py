@@ -9,7 +9,9 @@ import math
 import jax
 import jax.numpy as jnp
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import SPACE
 
 
 def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool) -> jax.Array:
@@ -32,9 +34,13 @@ def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool)
 
 
 def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Array:
-    """Replace the points of one axis by the coefficients of its basis."""
+    """Replace the points of one axis by the coefficients of its basis.
+
+    The last axis is the one that a mesh divides, so the coefficients along it are sums over its parts.
+    """
     matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis, field.dtype), -1, -2)
-    return _contract(matrix, field, position, grid.batched)
+    coefficients = _contract(matrix, field, position, grid.batched)
+    return collectives.total(coefficients, SPACE) if position == len(grid.axes) - 1 else coefficients
 
 
 def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) -> jax.Array:

@@ -1,20 +1,25 @@
 """One operator with a Gaussian around its output: a second head, or the residuals' variance."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import CASES
 from pnol_jax.errors import InputError
 from pnol_jax.operators.functional import Apply
 from pnol_jax.posteriors import losses
 from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.partition import Axes, spec
 
 LossKind = Literal["relative_l2", "h1", "nll"]
 NOISE = "noise.variance"
@@ -25,15 +30,16 @@ LEAST_VARIANCE = 1e-8  # in normalised units
 class Deterministic:
     """A mean by the operator; noise by a second head ("heteroscedastic") or one variance per channel.
 
-    `apply` is the operator with `outputs` channels, twice as many with the head, and `start(seed)` draws its
-    parameters. Trained by "nll", the Gaussian negative log-likelihood of mean and head together; or the mean by
-    "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves over (weighted by
-    `head_weight`). On trajectories the loss is unrolled over the steps that a batch holds.
+    `apply` is the operator with `outputs` channels, twice as many with the head, `start(seed)` draws its parameters and
+    `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head
+    together; or the mean by "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves
+    over (weighted by `head_weight`). On trajectories the loss is unrolled over the steps that a batch holds.
     """
 
     apply: Apply
     start: Callable[[int], Params]
     outputs: int
+    names: Mapping[str, Axes] = field(default_factory=dict)
     loss_kind: LossKind = "relative_l2"
     heteroscedastic: bool = True
     head_weight: float = 0.1
@@ -47,6 +53,11 @@ class Deterministic:
             raise InputError(
                 "training.loss: 'nll' needs posterior.heteroscedastic = true; expected that, or 'relative_l2' or 'h1'"
             )
+
+    @property
+    def axes(self) -> Mapping[str, Axes]:
+        """The logical names of the operator's parameters' dimensions."""
+        return {OPERATOR + name: axes for name, axes in self.names.items()}
 
     def initial(self, seed: int) -> Params:
         """The operator's parameters drawn with `seed`."""
@@ -101,17 +112,15 @@ class Deterministic:
         """Without the head: the residuals' variance per channel, in normalised units."""
         if self.heteroscedastic:
             return params
-        squared = jax.jit(self._squared_residuals)
-        total, count = jnp.zeros(self.outputs), 0.0
-        for batch, grid, mask in data():
-            first = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
-            total = total + squared(params, Batch(batch.inputs, first), grid, mask)
-            count += float(mask.sum())
-        return params | {NOISE: total / count + LEAST_VARIANCE}
+        return params | {NOISE: mean_square(self.squared_residuals, spec(), params, data)}
 
-    def _squared_residuals(self, params: Params, batch: Batch, grid: GridOperands, mask: jax.Array) -> jax.Array:
-        error = (self.mean(params, batch.inputs, grid) - batch.outputs) / params[NORMALISER + "outputs.std"]
-        return mask @ losses.domain_mean(jnp.square(error), grid)
+    def squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
+        """The sum over a batch's cases of the squared residual in normalised units, (outputs,), and their number."""
+        batch, grid, mask = one
+        truth = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
+        error = (self.mean(params, batch.inputs, grid) - truth) / params[NORMALISER + "outputs.std"]
+        here = mask @ losses.domain_mean(jnp.square(error), grid)
+        return collectives.total(here, CASES), collectives.total(jnp.sum(mask), CASES)
 
     def predict(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
@@ -124,3 +133,17 @@ class Deterministic:
         noise = params[NOISE] if variance is None else variance
         aleatoric = jnp.broadcast_to(noise * params[NORMALISER + "outputs.std"] ** 2, mean.shape)
         return Predictive(mean=mean, aleatoric=aleatoric, epistemic=jnp.zeros_like(mean))
+
+
+def mean_square(
+    squares: Callable[[Params, FitBatch], tuple[jax.Array, jax.Array]],
+    division: PartitionSpec,
+    params: Params,
+    data: Callable[[], Iterable[FitBatch]],
+) -> jax.Array:
+    """The mean over a pass of what `squares` adds up a batch; `division` says how a mesh divides it."""
+    compiled = divided(squares, (division, spec()))
+    parts = [compiled(params, batch) for batch in data()]
+    summed, count = jax.tree.map(lambda *values: jnp.sum(jnp.stack(values), axis=0), *parts)
+    variance: jax.Array = summed / count + LEAST_VARIANCE
+    return variance

@@ -1,24 +1,28 @@
 """A deep ensemble (Lakshminarayanan, Pritzel, Blundell 2017) whose members train side by side as one program."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import MEMBER
 from pnol_jax.errors import InputError
-from pnol_jax.posteriors.deterministic import NOISE, Deterministic
-from pnol_jax.posteriors.protocol import Batch, FitBatch, Metrics, Params, constant, trained
+from pnol_jax.posteriors.deterministic import NOISE, Deterministic, mean_square
+from pnol_jax.posteriors.protocol import Batch, FitBatch, Metrics, Params, trained
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.partition import Axes, spec
 
 
 @dataclass(frozen=True)
 class Ensemble:
     """`members` operators, each from a start of its own; the mixture of their Gaussians is the predictive.
 
-    Every trained array has a leading axis of members. The grid's operands get one too, so that every transform stays
-    a matrix product per member and no field is transposed.
+    Every trained array has a leading axis of members, which a mesh may divide. The operands of the grid get one too, so
+    that every transform stays a matrix product per member and no field is transposed.
     """
 
     base: Deterministic
@@ -28,6 +32,11 @@ class Ensemble:
     def __post_init__(self) -> None:
         if self.members < 2:
             raise InputError(f"posterior.members: got {self.members}, expected at least 2")
+
+    @property
+    def axes(self) -> Mapping[str, Axes]:
+        """Those of one member after the axis of members."""
+        return {name: ("member", *axes) for name, axes in self.base.axes.items()}
 
     def initial(self, seed: int) -> Params:
         """Member i starts as the deterministic posterior with seed `seed * 1000 + i` would."""
@@ -40,26 +49,30 @@ class Ensemble:
         return {name: 0 if name in mine else None for name in params}
 
     def _spread(self, grid: GridOperands) -> GridOperands:
-        spread: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.members, *leaf.shape)), grid)
+        members = self.members // collectives.count(MEMBER)
+        spread: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *leaf.shape)), grid)
         return spread
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The sum of the members' losses, so that each member's gradient is its own; figures are means."""
+        keys = collectives.mine(jax.random.split(key, self.members), MEMBER, 0)
         losses, metrics = jax.vmap(self.base.loss, (self._axes(params), None, 0, 0))(
-            params, batch, self._spread(grid), jax.random.split(key, self.members)
+            params, batch, self._spread(grid), keys
         )
-        means: Metrics = jax.tree.map(jnp.mean, metrics)
-        return jnp.sum(losses), means
+        means: Metrics = jax.tree.map(lambda values: collectives.mean(jnp.mean(values), MEMBER), metrics)
+        return collectives.total(jnp.sum(losses), MEMBER), means
 
     def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
-        """What the members do, one after the other."""
-        others = constant(params)
-        fitted = [
-            self.base.fit(others | {name: value[member] for name, value in trained(params).items()}, data)
-            for member in range(self.members)
-        ]
-        added = fitted[0].keys() - params.keys()
-        return params | {name: jnp.stack([member[name] for member in fitted]) for name in added}
+        """Without the head: each member's own residual variance."""
+        if self.base.heteroscedastic:
+            return params
+        return params | {NOISE: mean_square(self._squared_residuals, spec("member"), params, data)}
+
+    def _squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
+        spread = one._replace(grid=self._spread(one.grid))
+        axes: Any = FitBatch(None, 0, None)  # type: ignore[arg-type]
+        squares, counts = jax.vmap(self.base.squared_residuals, (self._axes(params), axes))(params, spread)
+        return squares, counts[0]
 
     def predict(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
@@ -69,19 +82,29 @@ class Ensemble:
         A sample is a member's mean, members taken in turn from a random order, with its noise at each point.
         """
         each = jax.vmap(self.base.predict, (self._axes(params), None, 0, None))(params, inputs, self._spread(grid), key)
+        mean = self._mean(each.mean)
         return Predictive(
-            mean=jnp.mean(each.mean, axis=0),
-            aleatoric=jnp.mean(each.aleatoric, axis=0),
-            epistemic=jnp.var(each.mean, axis=0, ddof=1),
-            samples=_draws(each, key, num_samples) if num_samples else None,
+            mean=mean,
+            aleatoric=self._mean(each.aleatoric),
+            epistemic=self._mean(jnp.square(each.mean - mean)) * self.members / (self.members - 1),
+            samples=self._draws(each, key, num_samples) if num_samples else None,
         )
 
+    def _mean(self, values: jax.Array) -> jax.Array:
+        return collectives.mean(jnp.mean(values, axis=0), MEMBER)
 
-def _draws(each: Predictive, key: jax.Array, num_samples: int) -> jax.Array:
-    order, noise = jax.random.split(key)
-    members = each.mean.shape[0]
-    chosen = jax.random.permutation(order, members)[jnp.arange(num_samples) % members]
-    shape = (num_samples, *each.mean.shape[1:])
-    white = jax.random.normal(noise, shape, each.mean.dtype)
-    draws: jax.Array = each.mean[chosen] + jnp.sqrt(each.aleatoric[chosen]) * white
-    return draws
+    def _draws(self, each: Predictive, key: jax.Array, num_samples: int) -> jax.Array:
+        order, noise = jax.random.split(key)
+        chosen = jax.random.permutation(order, self.members)[jnp.arange(num_samples) % self.members]
+        mean, variance = _rows(each.mean, chosen), _rows(each.aleatoric, chosen)
+        shape, dtype = mean.shape[1:], mean.dtype
+        white = jax.vmap(lambda key: collectives.normal(key, shape, dtype))(jax.random.split(noise, num_samples))
+        return mean + jnp.sqrt(variance) * white
+
+
+def _rows(values: jax.Array, members: jax.Array) -> jax.Array:
+    """The values of the given members, whichever device they are on."""
+    here = members - collectives.index(MEMBER) * values.shape[0]
+    mine = (here >= 0) & (here < values.shape[0])
+    rows = values[jnp.clip(here, 0, values.shape[0] - 1)]
+    return collectives.total(jnp.where(mine.reshape(-1, *(1,) * (rows.ndim - 1)), rows, 0), MEMBER)

@@ -1,12 +1,13 @@
 """What every source of uncertainty is: how it is trained, what happens after training, how it predicts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import jax
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.partition import Axes
 
 Params = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -44,6 +45,11 @@ class Posterior(Protocol):
     @property
     def has_samples(self) -> bool:
         """Whether `predict` can draw samples."""
+        ...
+
+    @property
+    def axes(self) -> Mapping[str, Axes]:
+        """The logical names of the dimensions of every trained parameter, which say how a mesh divides it."""
         ...
 
     def initial(self, seed: int) -> Params:

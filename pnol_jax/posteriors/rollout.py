@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors.protocol import Batch, Metrics, Params
 
@@ -31,7 +32,7 @@ def unrolled(
     """
     channels = batch.outputs.shape[-1]
     state, static = batch.inputs[..., :channels], batch.inputs[..., channels:]
-    state = state + noise * jax.random.normal(key, state.shape, state.dtype)
+    state = state + noise * collectives.normal(key, state.shape, state.dtype)
     totals: list[jax.Array] = []
     figures: list[Metrics] = []
     for step in range(batch.outputs.shape[1]):

@@ -9,17 +9,19 @@ from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.ensemble import Ensemble
 from pnol_jax.posteriors.protocol import Posterior
 
-BuildOperator = Callable[[int, int], Functional]  # (output channels, seed)
+BuildOperator = Callable[[int, int | None], Functional]  # (output channels, seed); without one, shapes only
 
 
 def _deterministic(
     config: DeterministicConfig | EnsembleConfig, training: TrainingConfig, build: BuildOperator, outputs: int
 ) -> Deterministic:
     channels = outputs * (2 if config.heteroscedastic else 1)
+    template = build(channels, None)
     return Deterministic(
-        apply=build(channels, 0).apply,
+        apply=template.apply,
         start=lambda seed: build(channels, seed).params,
         outputs=outputs,
+        names=template.axes,
         loss_kind=training.loss,
         heteroscedastic=config.heteroscedastic,
         pushforward=training.pushforward,

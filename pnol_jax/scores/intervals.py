@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from pnol_jax import collectives
+from pnol_jax.collectives import SPACE
 from pnol_jax.scores.measure import check_shape, field_mean, shares
 
 Interval = tuple[jax.Array, jax.Array]
@@ -17,7 +19,8 @@ def coverage(interval: Interval, truth: jax.Array, weights: ArrayLike) -> jax.Ar
 def simultaneous_coverage(interval: Interval, truth: jax.Array, weights: ArrayLike) -> jax.Array:
     """1 where the truth is inside at every point of the grid and in every channel, else 0: (batch,)."""
     inside = _inside(interval, truth) | (shares(truth, weights) == 0)
-    return jnp.all(inside, axis=tuple(range(1, truth.ndim))).astype(truth.dtype)
+    outside = jnp.any(~inside, axis=tuple(range(1, truth.ndim))).astype(truth.dtype)
+    return 1 - collectives.largest(outside, SPACE)
 
 
 def interval_score(interval: Interval, truth: jax.Array, weights: ArrayLike, level: float | jax.Array) -> jax.Array:

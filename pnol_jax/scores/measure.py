@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from pnol_jax import collectives
+from pnol_jax.collectives import SPACE
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 
@@ -23,13 +25,15 @@ def shares(field: jax.Array, weights: ArrayLike) -> jax.Array:
     if measure.shape not in (per_case, space):
         raise InputError(f"weights: got shape {measure.shape}, expected {space} or, per case, {per_case}")
     measure = measure.reshape(-1, *space, 1)
-    return measure / jnp.sum(measure, axis=tuple(range(1, field.ndim)), keepdims=True)
+    whole = collectives.total(jnp.sum(measure, axis=tuple(range(1, field.ndim)), keepdims=True), SPACE)
+    return measure / whole
 
 
 def domain_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:
     """The mean over the domain, (batch, *space, channels) -> (batch, channels); not a number where no weight is."""
     share = shares(field, weights)
-    return jnp.sum(jnp.where(share == 0, 0, share * field), axis=tuple(range(1, field.ndim - 1)))
+    here = jnp.sum(jnp.where(share == 0, 0, share * field), axis=tuple(range(1, field.ndim - 1)))
+    return collectives.total(here, SPACE)
 
 
 def field_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:

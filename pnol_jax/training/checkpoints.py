@@ -38,7 +38,7 @@ class Checkpoints:
             self._manager.save(step, args=items)
 
     def restore(self, like: TrainState) -> tuple[TrainState, Position]:
-        """The latest checkpoint.
+        """The latest checkpoint, its arrays put where those of `like` are, on whatever mesh it was saved.
 
         Raises:
             InputError: there is none, it belongs to another config, or its arrays do not fit.
@@ -52,7 +52,7 @@ class Checkpoints:
                 f"resume: checkpoint {step} in {self._folder} is of another config (digest {about['config'][:12]}, "
                 f"this one {self._config_digest[:12]}); expected the config and cases that it began with"
             )
-        plain = jax.eval_shape(lambda: replace(like, key=jax.random.key_data(like.key)))
+        plain = jax.tree.map(_shape, replace(like, key=jax.random.key_data(like.key)))
         restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(plain)))
         state: TrainState = restored["state"]
         return replace(state, key=jax.random.wrap_key_data(state.key)), about["position"]
@@ -61,3 +61,7 @@ class Checkpoints:
         """Wait until what was begun is on the disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)  # type: ignore[no-untyped-call]

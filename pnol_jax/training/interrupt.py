@@ -4,18 +4,30 @@ import signal
 from types import FrameType
 from typing import Self
 
+import jax
+from jax.experimental import multihost_utils
+
 RESUME_ME = 75  # EX_TEMPFAIL: the caller should run the same command again with --resume
 
 
 class Interrupt:
-    """While entered, `wanted` becomes true at the first signal; a second one acts as it did before."""
+    """While entered, a first signal is a wish; a second one acts as it did before.
+
+    Several processes must stop after the same step, so that SIGTERM to any of them is JAX's to see: it lets all agree
+    on one. Their SIGINT stays what it was.
+    """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self._together = jax.process_count() > 1
+        self._told = False
         self._before: dict[int, object] = {}
 
+    def wanted(self, step: int) -> bool:
+        """Whether to stop now that `step` is done; every process asks after every step."""
+        return bool(multihost_utils.reached_preemption_sync_point(step)) if self._together else self._told
+
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in () if self._together else (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -24,5 +36,14 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.wanted = True
+        self._told = True
         signal.signal(number, self._before[number])  # type: ignore[arg-type]
+
+
+def leave_when_told() -> None:
+    """From here on SIGTERM ends the process with RESUME_ME: what there was to save is saved."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(RESUME_ME)
+
+    signal.signal(signal.SIGTERM, leave)

@@ -1,6 +1,6 @@
 """The training loop: draw a batch, take a step, look at it, save now and then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import optax
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch, Params, Posterior
+from pnol_jax.sharding.placement import BatchPlacement
 from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.interrupt import Interrupt
 from pnol_jax.training.optimizer import make_optimizer, schedule
@@ -50,8 +51,11 @@ def train(
     folder: Path,
     *,
     resume: bool,
+    beat: Callable[[int], None] = lambda _: None,
 ) -> TrainState:
     """Train for `config.training.steps` steps in total, in `folder`; the state after the last one.
+
+    `beat` hears of every step that is done.
 
     Raises:
         Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
@@ -65,20 +69,22 @@ def train(
     if resume:
         state, position = checkpoints.restore(state)
         batches.set_state(position)
+    place = BatchPlacement(settings.batch_size)
     step = make_step(posterior, optimizer, settings.ema)
     rate = schedule(config.optimizer, settings.steps)
     done = int(state.step)
     log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
     try:
         with log, Interrupt() as interrupt:
-            while done < settings.steps and not interrupt.wanted:
+            while done < settings.steps and not interrupt.wanted(done):
                 drawn = next(batches)
-                batch = Batch(drawn.inputs, drawn.outputs)
-                state, metrics = step(state, constants, batch, drawn.grid)
+                batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
+                state, metrics = step(state, constants, batch, grid)
                 done += 1
                 if not np.isfinite(metrics["loss"]) or not np.isfinite(metrics["gradient_norm"]):
-                    name = not_finite(posterior, state, constants, batch, drawn.grid)
+                    name = not_finite(posterior, state, constants, batch, grid)
                     raise NotFinite(_not_finite_message(done, name, checkpoints.latest(), folder))
+                beat(done)
                 log.advance(done)
                 if done % settings.log_every == 0 or done == settings.steps:
                     log.write(done, _figures(metrics, rate, done))

@@ -1,21 +1,24 @@
 """What a person sees while training, and the same as one JSON line per logged step."""
 
 import json
+import os
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pnol_jax.errors import InputError
 
 
 class Log:
-    """A progress bar, `log.jsonl`, and TensorBoard event files if asked for."""
+    """A progress bar, `log.jsonl`, TensorBoard event files if asked for; of several processes the first has them."""
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:
-        self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
+        leads = jax.process_index() == 0
+        self._file = (folder / "log.jsonl" if leads else Path(os.devnull)).open("a", encoding="utf-8")
         self._batch_size = batch_size
         self._last = (start, time.monotonic())
         self._bar = Progress(
@@ -26,9 +29,10 @@ class Log:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            disable=not leads,
         )
         self._task = self._bar.add_task("training", total=steps, completed=start, figures="")
-        self._events = _event_writer(folder) if tensorboard else None
+        self._events = _event_writer(folder) if tensorboard and leads else None
 
     def __enter__(self) -> Self:
         self._bar.start()

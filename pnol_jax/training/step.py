@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Batch, Params, Posterior, trained
+from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holder
+from pnol_jax.sharding.partition import shardings
+from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
 
 
 @jax.tree_util.register_dataclass
@@ -28,25 +32,50 @@ class TrainState:
 
 
 T = TypeVar("T")
-Step = Callable[[TrainState, Params, Batch, GridOperands], tuple[TrainState, dict[str, jax.Array]]]
+Metrics = dict[str, jax.Array]
+Step = Program[[TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
 
 
 def initial_state(
     posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool
 ) -> TrainState:
-    """The state before the first step."""
-    params = trained(posterior.initial(seed))
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        optimizer=optimizer.init(params),
-        average=jax.tree.map(jnp.copy, params) if averaged else {},
-        key=jax.random.key(seed),
-    )
+    """The state before the first step, made in its place on the mesh at hand."""
+
+    def make() -> TrainState:
+        params = trained(posterior.initial(seed))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            optimizer=optimizer.init(params),
+            average=jax.tree.map(jnp.copy, params) if averaged else {},
+            key=jax.random.key(seed),
+        )
+
+    mesh = current_mesh()
+    if mesh is None:
+        return make()
+    specs = state_specs(jax.eval_shape(make), posterior, mesh)
+    state: TrainState = jax.jit(make, out_shardings=shardings(mesh, specs))()
+    return state
+
+
+def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:
+    """How a mesh divides a training state (or one of shapes)."""
+    specs = parameter_specs(state.params, posterior.axes, mesh)
+    parts: dict[str, Any] = {
+        "step": WHOLE,
+        "params": specs,
+        "optimizer": like_parameters(state.optimizer, state.params, specs, posterior.members is not None),
+        "average": {name: specs[name] for name in state.average},
+        "key": WHOLE,
+    }
+    return TrainState(**parts)
 
 
 def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema: float) -> Step:
     """The compiled step `(state, constants, batch, grid) -> (state, metrics)`; the old state is given up.
+
+    Loss and gradient are computed by parts on a mesh; the optimiser acts on whole arrays, which lie divided.
 
     Where the loss or a gradient is not finite the parameters stay what they were, so that the state in hand is always
     the last good one; the metrics say so.
@@ -55,25 +84,32 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
     def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array):  # type: ignore[no-untyped-def]
         return posterior.loss(params | constants, batch, grid, key)
 
-    def step(
-        state: TrainState, constants: Params, batch: Batch, grid: GridOperands
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        key = jax.random.fold_in(state.key, state.step)
-        (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, constants, batch, grid, key)
-        norm = optax.tree.norm(gradient)
-        good = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        new = replace(
-            state,
-            step=state.step + 1,
-            params=_where(good, params, state.params),
-            optimizer=_where(good, opt_state, state.optimizer),
-            average=_averaged(state, params, ema, good),
+    def make(specs: Specs, *others: Specs) -> Callable[..., tuple[TrainState, Metrics]]:
+        gradient_of = divide(
+            jax.value_and_grad(loss, has_aux=True), (specs.params, *others, WHOLE), (WHOLE, specs.params)
         )
-        return new, metrics | {"loss": value, "gradient_norm": norm}
 
-    return jax.jit(step, donate_argnums=0)
+        held: Callable[[TrainState], TrainState] = holder(specs)
+
+        def step(state: TrainState, constants: Params, batch: Batch, grid: GridOperands) -> tuple[TrainState, Metrics]:
+            key = jax.random.fold_in(state.key, state.step)
+            (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
+            norm = optax.tree.norm(gradient)
+            good = jnp.isfinite(value) & jnp.isfinite(norm)
+            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
+            params = optax.apply_updates(state.params, updates)
+            new = replace(
+                state,
+                step=state.step + 1,
+                params=_where(good, params, state.params),
+                optimizer=_where(good, opt_state, state.optimizer),
+                average=_averaged(state, params, ema, good),
+            )
+            return held(new), metrics | {"loss": value, "gradient_norm": norm}
+
+        return step
+
+    return Program(make, donate=(0,))
 
 
 def _where(condition: jax.Array, new: T, old: T) -> T:
@@ -95,9 +131,20 @@ def not_finite(posterior: Posterior, state: TrainState, constants: Params, batch
 
     `state` is what the step that failed returned: its parameters are unchanged, its number is the next step's.
     """
+
+    def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> jax.Array:
+        return posterior.loss(params | constants, batch, grid, key)[0]
+
+    def make(params: Specs, *others: Specs) -> Callable[..., Params]:
+        def gradient(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> Params:
+            slopes: Params = jax.grad(lambda params: loss(params, constants, batch, grid, key))(params)
+            return slopes
+
+        return divide(gradient, (params, *others), params)
+
     key = jax.random.fold_in(state.key, state.step - 1)
-    gradient = jax.grad(lambda params: posterior.loss(params | constants, batch, grid, key)[0])(state.params)
+    found = Program(make)(state.params, constants, batch, grid, key)
     tensors = [("batch.inputs", batch.inputs), ("batch.outputs", batch.outputs)]
     tensors += [(name, value) for name, value in state.params.items()]
-    tensors += [(f"gradient of {name}", value) for name, value in gradient.items()]
+    tensors += [(f"gradient of {name}", value) for name, value in found.items()]
     return next((name for name, value in tensors if not bool(jnp.all(jnp.isfinite(value)))), "loss")

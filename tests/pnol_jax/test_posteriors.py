@@ -28,8 +28,8 @@ def _grid(n: int) -> Grid:
 
 
 def _posterior(config, inputs: int = 1, **training):
-    def build(channels: int, seed: int):
-        return functional(build_operator("fno", inputs, channels, BASES, {"width": 4, "depth": 2}, nnx.Rngs(seed)))
+    def build(channels: int, seed: int | None):
+        return functional(build_operator("fno", inputs, channels, BASES, {"width": 4, "depth": 2}, nnx.Rngs(seed or 0)))
 
     return build_posterior(config, TrainingConfig(**training), build, 1)
 

@@ -58,19 +58,19 @@ def test_grids_of_one_bucket_are_thinned_each_by_itself() -> None:
 
 
 def test_every_process_leaves_out_the_same_points() -> None:
-    def draw(index: int, count: int) -> list[tuple[int, ...]]:
-        with Pipeline(cases(grid()), 4, BASES, thinning=0.3, process_index=index, process_count=count) as pipeline:
+    def draw(start: int, stop: int) -> list[tuple[int, ...]]:
+        with Pipeline(cases(grid()), 4, BASES, thinning=0.3, rows=slice(start, stop)) as pipeline:
             return [tuple(next(pipeline).grid.axes[0].points.tolist()) for _ in range(5)]
 
-    assert draw(0, 1) == draw(0, 2) == draw(1, 2)
-    assert len(set(draw(0, 1))) > 1
+    assert draw(0, 4) == draw(0, 2) == draw(2, 4)
+    assert len(set(draw(0, 4))) > 1
 
 
 def test_without_thinning_nothing_changes() -> None:
     thinning = Thinning(0.05, BASES)  # less than one of 12 points
     keep = thinning.draw(grid(), 7)
     assert thin_grid(grid(), keep) == grid()
-    assert thinning.operands([grid()], (12, 9)) == make_operands(grid(), BASES, (12, 9))
+    assert thinning.operands([grid()], (12, 9), batched=False) == make_operands(grid(), BASES, (12, 9))
 
 
 def test_trajectories_lose_the_same_points_at_all_times() -> None:

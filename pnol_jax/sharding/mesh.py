@@ -1,0 +1,83 @@
+"""The mesh of a run: how many devices along each axis, and which."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+import msgspec
+from jax.sharding import AxisType, Mesh
+
+from pnol_jax.collectives import CASES
+from pnol_jax.config import MeshConfig
+from pnol_jax.errors import InputError
+
+# From the outermost to the innermost: what talks most in a step sits closest together.
+ORDER = ("member", "data", "fsdp", "space", "model")
+
+
+def sizes(config: MeshConfig, devices: int) -> dict[str, int]:
+    """Devices along each axis; `data` takes what the others leave where the config does not say.
+
+    Raises:
+        InputError: the product is not the number of devices.
+    """
+    asked: dict[str, int | None] = msgspec.structs.asdict(config)
+    others = math.prod(asked[axis] or 1 for axis in ORDER if axis != "data")
+    if asked["data"] is None:
+        if devices % others:
+            raise InputError(f"mesh: {_product(asked)} devices do not divide the {devices} there are")
+        asked["data"] = devices // others
+    taken = {axis: asked[axis] or 1 for axis in ORDER}
+    if math.prod(taken.values()) != devices:
+        raise InputError(f"mesh: {_product(taken)} devices, expected {devices}, which is what there are")
+    return taken
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of a config over the given devices, by default over those of all processes.
+
+    Axes of one device are left out: a collective over one of them would still be a copy.
+    """
+    found = list(jax.devices() if devices is None else devices)
+    shape = {axis: size for axis, size in sizes(config, len(found)).items() if size > 1} or {"data": 1}
+    kinds = (AxisType.Auto,) * len(shape)
+    return jax.make_mesh(tuple(shape.values()), tuple(shape), axis_types=kinds, devices=found)
+
+
+def one_device() -> Mesh:
+    """A mesh of the first device of this process."""
+    return make_mesh(MeshConfig(), jax.local_devices()[:1])
+
+
+def fits(config: MeshConfig, batch_size: int) -> bool:
+    """Whether the devices there are can be the mesh of a config and share a batch of this size."""
+    try:
+        check_batch(batch_size, sizes(config, jax.device_count()))
+    except InputError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def use(mesh: Mesh) -> Iterator[None]:
+    """While entered, programs are divided over the mesh; of one device it is as if there were none."""
+    if mesh.size == 1:
+        yield
+        return
+    with jax.set_mesh(mesh):
+        yield
+
+
+def check_batch(batch_size: int, shape: Mapping[str, int]) -> None:
+    """Refuse a batch that the mesh cannot share equally."""
+    parts = math.prod(shape[axis] for axis in CASES)
+    if batch_size % parts:
+        raise InputError(
+            f"training.batch_size: got {batch_size}, expected a multiple of {parts}: mesh.data = {shape['data']} times "
+            f"mesh.fsdp = {shape['fsdp']} devices share a batch by case"
+        )
+
+
+def _product(shape: Mapping[str, int | None]) -> str:
+    return " times ".join(f"{axis} = {shape[axis]}" for axis in ORDER if shape[axis] is not None)

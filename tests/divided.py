@@ -1,0 +1,123 @@
+"""Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
+
+`python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training"},
+and answers each with the losses of a few steps and the scores after them. Of several processes, found as those of a run
+are, all read the same lines and all answer.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+if __name__ == "__main__":
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[1]}"
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import numpy as np
+from flax import nnx
+
+from pnol_jax import scores
+from pnol_jax.bases import Basis, make_operands
+from pnol_jax.calibration import conformity_scores
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, OptimizerConfig, TrainingConfig
+from pnol_jax.grids import Axis, Grid
+from pnol_jax.operators import build_operator, functional
+from pnol_jax.posteriors import Batch, FitBatch, build_posterior
+from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.mesh import make_mesh, use
+from pnol_jax.sharding.placement import OF_CASES, WHOLE, BatchPlacement, grid_specs, on_host, placed
+from pnol_jax.training.optimizer import make_optimizer
+from pnol_jax.training.step import initial_state, make_step
+
+STEPS, CASES = 5, 8
+BASES = (Basis("fourier", 6), Basis("padded", 5))
+GRID = Grid((Axis.uniform(8), Axis.uniform(15, "bounded", 1.0, "centre")))  # 15 points are padded to 16
+OPTIONS = {
+    "fno": {"width": 8, "depth": 2, "norm": "group"},
+    "ffno": {"width": 8, "depth": 2},
+    "deeponet": {"width": 8, "depth": 2, "features": 8},
+}
+CONSTANTS = {"inputs.mean": 0.3, "inputs.std": 2.0, "outputs.mean": -1.0, "outputs.std": 0.5}
+
+
+def build(asked: dict[str, Any]) -> Any:
+    """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
+
+    def make(channels: int, seed: int | None) -> Any:
+        def operator() -> Any:
+            return build_operator(
+                asked["operator"], 1, channels, BASES, OPTIONS[asked["operator"]], nnx.Rngs(seed or 0)
+            )
+
+        return functional(nnx.eval_shape(operator) if seed is None else operator())
+
+    ensemble = asked["posterior"] == "ensemble"
+    config = EnsembleConfig(members=4, heteroscedastic=False) if ensemble else DeterministicConfig()
+    return build_posterior(config, TrainingConfig(**asked["training"]), make, 1)
+
+
+def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
+    """Losses of a few steps, then scores of the trained posterior on the last batch, by name."""
+    settings = msgspec.convert(asked["mesh"], MeshConfig)
+    count = int(np.prod([size or 1 for size in msgspec.structs.astuple(settings)]))
+    posterior, draws = build(asked), np.random.default_rng(0)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=1), 50, posterior.members)
+    with use(make_mesh(settings, jax.devices()[:count])):
+        place, parts = BatchPlacement(CASES), asked["mesh"].get("space", 1)
+        operands = make_operands(GRID, BASES, (8, -(-15 // parts) * parts), np.dtype(dtype).name)
+        grid, steps = placed(operands, grid_specs(operands)), asked["training"].get("unroll", 1)
+        constants = {f"normaliser.{name}": np.full(1, value, dtype) for name, value in CONSTANTS.items()}
+        constants = placed(constants, dict.fromkeys(constants, WHOLE))
+        state, step, losses = initial_state(posterior, optimizer, 0, True), make_step(posterior, optimizer, 0.9), []
+        for _ in range(STEPS):
+            inputs = draws.standard_normal((CASES, 8, 15, 1)).astype(dtype)
+            outputs = draws.standard_normal((CASES, *([steps] if steps > 1 else []), 8, 15, 1)).astype(dtype)
+            batch = Batch(*(place.field(_padded(field, parts)[place.rows]) for field in (inputs, outputs)))
+            state, metrics = step(state, constants, batch, grid)
+            losses.append(float(metrics["loss"]))
+        mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
+        params = posterior.fit(state.average | constants, lambda: [FitBatch(batch, grid, mask)])
+        return {"losses": losses} | scored(posterior, params, batch, grid)
+
+
+def _padded(field: Any, parts: int) -> Any:
+    width = [(0, 0)] * field.ndim
+    width[-2] = (0, -field.shape[-2] % parts)
+    return np.pad(field, width)
+
+
+def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, Any]:
+    """What evaluation and calibration read of a prediction."""
+
+    def score(params: Any, batch: Batch, grid: Any) -> dict[str, jax.Array]:
+        truth = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
+        samples = 3 if posterior.has_samples else 0
+        predictive, weights = posterior.predict(params, batch.inputs, grid, jax.random.key(1), samples), grid.weights()
+        wide = (predictive.mean - 2.5 * predictive.std, predictive.mean + 2.5 * predictive.std)
+        return {
+            "relative_l2": scores.relative_l2(predictive, truth, weights),
+            "crps": scores.crps(predictive, truth, weights),
+            "nll": scores.gaussian_nll(predictive, truth, weights),
+            "simultaneous": scores.simultaneous_coverage(wide, truth, weights),
+            "supremum": conformity_scores(predictive, truth, weights, "simultaneous", 1e-3)[:, 0],
+            "quantiles": conformity_scores(predictive, truth, weights, "pointwise", 1e-3)[:, 99::100],
+            "energy": scores.energy_score(predictive, truth, weights) if samples else jnp.zeros(len(truth)),
+        }
+
+    found = on_host(divided(score, OF_CASES)(params, batch, grid))
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def main() -> None:
+    """Answer line by line."""
+    double = sys.argv[2] == "float64"
+    jax.config.update("jax_enable_x64", double)  # type: ignore[no-untyped-call]
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line), np.float64 if double else np.float32)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

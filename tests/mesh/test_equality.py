@@ -1,0 +1,84 @@
+"""A mesh changes where a run is computed and not what: every axis, alone and in pairs, for every operator."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Some of each: the deterministic posterior has a head and an H1 loss, the ensemble is unrolled from noisy states.
+DETERMINISTIC = {"operator": "fno", "posterior": "deterministic", "training": {"loss": "h1"}}
+ENSEMBLE = {"operator": "fno", "posterior": "ensemble", "training": {"unroll": 2, "input_noise": 0.1}}
+PAIRS = [
+    ("data", "space"),
+    ("data", "model"),
+    ("fsdp", "space"),
+    ("fsdp", "model"),
+    ("space", "model"),
+    ("data", "fsdp"),
+]
+
+
+def answers(devices: int, precision: str, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a process of its own with simulated devices answers."""
+    command = [sys.executable, str(ROOT / "tests" / "divided.py"), str(devices), precision]
+    lines = "".join(json.dumps(one) + "\n" for one in asked)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=900, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def on(problem: dict[str, Any], **mesh: int) -> dict[str, Any]:
+    return problem | {"mesh": {"data": 1} | mesh}
+
+
+def same(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> None:
+    """Losses agree relatively; scores, some of which cross zero, to the same share of their largest value."""
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=tolerance)
+    for name, values in expected.items():
+        np.testing.assert_allclose(
+            found[name], values, rtol=0, atol=10 * tolerance * np.abs(values).max(), err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    ("operator", "meshes"),
+    [
+        ("fno", [{axis: 2} for axis in ("data", "fsdp", "space", "model")]),
+        ("fno", [{axis: 4} for axis in ("data", "fsdp", "space", "model")]),
+        ("fno", [{first: 2, second: 2} for first, second in PAIRS]),
+        ("ffno", [{"space": 2, "model": 2}, {"data": 2, "fsdp": 2}]),
+        ("deeponet", [{"space": 2, "fsdp": 2}]),
+    ],
+    ids=["two", "four", "pairs", "ffno", "deeponet"],
+)
+def test_a_mesh_changes_no_loss_and_no_score(operator: str, meshes: list[dict[str, int]]) -> None:
+    problem = DETERMINISTIC | {"operator": operator}
+    expected, *found = answers(4, "float32", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-5)
+
+
+def test_eight_devices_along_one_axis_and_along_three() -> None:
+    meshes: list[dict[str, int]] = [{"data": 8}, {"fsdp": 8}, {"space": 8}, {"data": 2, "space": 2, "model": 2}]
+    expected, *found = answers(8, "float32", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-5)
+
+
+def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
+    meshes: list[dict[str, int]] = [{"member": 4}, *({"member": 2, axis: 2} for axis in ("data", "fsdp", "space"))]
+    expected, *found = answers(4, "float32", [on(ENSEMBLE), *(on(ENSEMBLE, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-5)
+
+
+def test_in_double_precision_a_mesh_changes_nothing_but_rounding() -> None:
+    meshes: list[dict[str, int]] = [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}, {"space": 4}]
+    expected, *found = answers(4, "float64", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-11)
