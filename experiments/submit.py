@@ -1,6 +1,7 @@
 """Hand an experiment to a cluster, and ask for it again.
 
 python -m experiments.submit CONFIG [section.key=value ...] --cluster slurm|mpi|kubernetes|local [--nodes N ...]
+                             [-- words for experiments.launch]
 python -m experiments.submit status|wait|logs|cancel ID
 python -m experiments.submit history
 
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.clusters import arrays, flags, record, watch
-from experiments.clusters.interface import Job, Status, Submitted
+from experiments.clusters.interface import Job, Request, Status, Submitted
 from experiments.clusters.table import CLUSTERS
 from experiments.command import run
 from pnol_jax.config import ExperimentConfig
@@ -37,20 +38,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def submit(words: Sequence[str]) -> int:
     """Check the config, hand the job in, print its id."""
-    asked = _parser().parse_intermixed_args(words)
-    job = make_job(asked)
+    at = words.index("--") if "--" in words else len(words)
+    asked = _parser().parse_intermixed_args(words[:at])
+    job = make_job(asked, words[at + 1 :])
     cluster = CLUSTERS[asked.cluster]
     if asked.dry_run:
         print(cluster.script(job), end="")
         return 0
     job_id = cluster.submit(job)
+    print(job_id)
     record.add(asked.cluster, job_id, job)
     SHOW.print(f"{job.name}: handed to {asked.cluster}; python -m experiments.submit wait {job_id}")
-    print(job_id)
     return 0
 
 
-def make_job(asked: argparse.Namespace) -> Job:
+def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
     """The job that runs the launcher on a config, each task of an array in a folder of its own.
 
     Raises:
@@ -63,16 +65,37 @@ def make_job(asked: argparse.Namespace) -> Job:
     folder = asked.run or f"runs/{config.name}"
     request = flags.read(asked)
     python = "python" if asked.cluster == "kubernetes" else sys.executable  # the image has its own
-    command = [python, "-m", "experiments.launch", asked.config, *asked.overrides]
+    where = launch_words(asked.cluster, request)
+    command = [python, "-m", "experiments.launch", asked.config, *asked.overrides, *where]
     job = msgspec.structs.asdict(request) | {
         "name": config.name,
-        "command": command if changes else [*command, "--run", folder],
-        "tasks": [[*change, "--run", f"{folder}/{number}"] for number, change in enumerate(changes)],
+        "command": command if changes else [*command, "--run", folder, *more],
+        "tasks": [[*change, "--run", f"{folder}/{number}", *more] for number, change in enumerate(changes)],
         "folder": folder,
         "workdir": str(Path.cwd()),
         "after": asked.after,
     }
     return parse(job, Job, "job")
+
+
+def launch_words(cluster: str, request: Request) -> list[str]:
+    """What the launcher is told of the cluster; an allocation of SLURM tells it of itself.
+
+    Raises:
+        InputError: several nodes are asked for where nobody but the user can name them.
+    """
+    words = ["--elastic"] if request.elastic else []
+    if cluster == "slurm":
+        return [*words, "--cluster", "slurm"]
+    if cluster == "kubernetes":
+        return [*words, "--processes", str(request.nodes * request.processes_per_node)]
+    count = len(request.hosts) or 1
+    if request.nodes not in (1, count):
+        raise InputError(
+            f"nodes: got {request.nodes} and {len(request.hosts)} hosts, expected --hosts A,B,... to name them"
+        )
+    hosts = ["--hosts", ",".join(request.hosts)] if request.hosts else []
+    return [*words, "--cluster", cluster, "--processes", str(count * request.processes_per_node), *hosts]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,9 +14,6 @@ from msgspec import Meta
 from experiments.clusters.durations import seconds
 from pnol_jax.errors import InputError
 
-# A variable for workers. JAX would take SIGTERM for a wish to save at the next common step, which never comes once a
-# worker is lost.
-DIE_BY_SIGTERM = "JAX_ENABLE_PREEMPTION_SERVICE=0"
 REQUEUE_ME = 75  # EX_TEMPFAIL: what a job's command exits with when the job should be put back into the queue
 
 State = Literal["waiting", "running", "done", "failed", "cancelled", "out of time", "unknown"]
@@ -42,7 +39,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     at_once: Annotated[Number, Meta(description="tasks of an array that run at once; 0: all")] = 0
     queue: Annotated[Line, Meta(description="partition (SLURM) or queue (Kubernetes with Kueue)")] = ""
     account: Annotated[Line, Meta(description="who pays (SLURM)")] = ""
-    hosts: Annotated[list[Name], Meta(description="hosts of a job (Open MPI)")] = []
+    hosts: Annotated[list[Name], Meta(description="names of the hosts, A,B,C (Open MPI; by ssh on cluster local)")] = []
     image: Annotated[Line, Meta(description="container image (Kubernetes)")] = ""
     claim: Annotated[Line, Meta(description="volume claim with the work folder in it (Kubernetes)")] = ""
     namespace: Annotated[Line, Meta(description="namespace (Kubernetes)")] = ""

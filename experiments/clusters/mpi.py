@@ -7,10 +7,12 @@ import os
 
 from experiments.clusters import detached
 from experiments.clusters.detached import cancel, logs, script, status
-from experiments.clusters.interface import DIE_BY_SIGTERM, Job
+from experiments.clusters.interface import Job
 
 __all__ = ["cancel", "logs", "script", "status", "submit", "worker_command"]
 
+# mpirun closes the input of a worker that has sent both its outputs elsewhere, as into a log of its own: one is kept.
+KEEP_INPUT = ["sh", "-c", 'exec "$@" 3>&1', "sh"]
 FORWARDED = ("JAX_", "XLA_", "NCCL_", "LIBTPU_", "TF_", "PNOL_", "PYTHON")
 
 
@@ -37,7 +39,6 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
         f"ppr:{processes_per_node}:node",
         *hosts,
         *variables,
-        "-x",
-        DIE_BY_SIGTERM,
+        *KEEP_INPUT,
         *command,
     ]

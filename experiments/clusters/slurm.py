@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.clusters import shell, tail
 from experiments.clusters.durations import clock
 from experiments.clusters.external import call
-from experiments.clusters.interface import DIE_BY_SIGTERM, Job, State, Status, Submitted
+from experiments.clusters.interface import Job, State, Status, Submitted
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -169,8 +169,8 @@ def cancel(submitted: Submitted, tasks: Sequence[str]) -> None:
 def worker_command(command: list[str], nodes: list[str] | None, processes_per_node: int) -> list[str]:
     """Workers by srun. One that fails, or is killed, ends the others; SIGUSR1 to srun reaches every worker.
 
-    SIGTERM to srun kills the workers at once: to have them save, send SIGUSR1. After one was lost the others get
-    SIGTERM, and only KillWait later (30 s, or what the site has set) SIGKILL; JAX may not catch the former, then.
+    SIGTERM to srun kills the workers at once. After one was lost srun sends the others SIGTERM, which JAX catches, and
+    SIGKILL only after KillWait (30 s, or what the site has set): a worker that hears of a lost peer ends by itself.
     """
     allocated = os.environ.get("SLURM_JOB_NUM_NODES")
     if allocated is None:
@@ -181,7 +181,6 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
         "srun",
         "--kill-on-bad-exit=1",
         "--label",
-        f"--export=ALL,{DIE_BY_SIGTERM}",
         f"--nodes={count}",
         f"--ntasks={count * processes_per_node}",
         f"--ntasks-per-node={processes_per_node}",

@@ -17,7 +17,7 @@ from tests.clusters import virtual
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE = 90.0  # seconds until what must happen has happened; a hang, not a measurement
+PATIENCE = 300.0  # seconds after which something hangs, on a machine with much else to do too
 
 
 @pytest.fixture(scope="session")

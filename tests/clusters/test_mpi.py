@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,11 @@ def test_workers_run_on_the_named_hosts_unbound_and_with_the_variables_of_librar
     submitted = hand_in("mpi", make_job(*mpi.worker_command(["python3", "-c", program], ["localhost"], 3)))
     assert until_ended(submitted)[0].state == "done", log(submitted)
     assert log(submitted) == "True --some=a b\n" * 3
+
+
+def test_a_worker_that_writes_elsewhere_keeps_its_input() -> None:
+    program = "exec >own.log 2>&1; read word; echo $word"
+    words = mpi.worker_command(["sh", "-c", program], None, 1)
+    submitted = hand_in("mpi", make_job("sh", "-c", '(sleep 2; echo heard) | "$@"', "sh", *words))
+    assert until_ended(submitted)[0].state == "done", log(submitted)
+    assert Path("own.log").read_text() == "heard\n"

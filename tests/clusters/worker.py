@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 import jax
 import jax.numpy as jnp
@@ -37,4 +38,10 @@ def _sum(value: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    try:
+        status = main(sys.argv[1])
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # left to itself, JAX would wait at exit for the peer that is gone
+    sys.exit(status)
