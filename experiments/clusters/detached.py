@@ -18,15 +18,18 @@ import psutil
 
 from experiments.clusters import board, processes, record, shell, tail
 from experiments.clusters.board import Board, Task
-from experiments.clusters.interface import Job, Status, Submitted
+from experiments.clusters.interface import Job, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
+QUEUE_ONLY = ["queue", "account", "memory", "cpus_per_process", "devices_per_node", "at_once", "options"]
+QUEUE_ONLY += ["image", "claim", "namespace"]
 BEGIN = 30.0  # seconds in which a supervisor must have begun
 
 
 def script(job: Job) -> str:
     """A shell script that becomes the command; its argument is the number of a task."""
+    refuse(job, "a machine without a queue", QUEUE_ONLY)
     return "\n".join(["#!/bin/bash", *shell.body(job, "$1"), 'exec "${command[@]}"', ""])
 
 
@@ -40,8 +43,8 @@ def submit(cluster: str, job: Job) -> str:
         folder_of(record.find(other)[0])
     name = f"{cluster}-{secrets.token_hex(3)}"
     folder = job.submit / name
-    write_atomically(folder / "job.json", msgspec.json.encode(job))
     write_atomically(folder / "job.sh", script(job))
+    write_atomically(folder / "job.json", msgspec.json.encode(job))
     with open(folder / "supervisor.log", "ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "experiments.clusters.supervisor", str(folder)],

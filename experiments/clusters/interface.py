@@ -4,7 +4,7 @@ A cluster is a module with the functions of `Cluster`. Waiting and history are w
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -98,6 +98,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     def final(self) -> bool:
         """Whether nothing more will happen."""
         return self.state not in ("waiting", "running")
+
+
+def refuse(job: Job, cluster: str, fields: Collection[str]) -> None:
+    """Refuse what a cluster has no place for: a wish that is passed over in silence is an error found too late.
+
+    Raises:
+        InputError: a job asks for one of these fields.
+    """
+    for field in fields:
+        if getattr(job, field):
+            raise InputError(f"{field}: {cluster} has no such thing; got {getattr(job, field)!r}, expected none")
 
 
 class Cluster(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.clusters.durations import seconds
 from experiments.clusters.external import call
-from experiments.clusters.interface import Job, State, Status, Submitted
+from experiments.clusters.interface import Job, State, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -28,7 +28,16 @@ NOT_FOUND = "NotFound"
 
 def script(job: Job) -> str:
     """The manifest, in JSON."""
-    return json.dumps(_manifest(job, _set_name(job)), indent=2) + "\n"
+    return _text(job, _set_name(job))
+
+
+def _text(job: Job, name: str) -> str:
+    refuse(job, "Kubernetes", ("setup", "options", "after", "account", "elastic", "hosts", "at_once"))
+    if not job.image:
+        raise InputError("image: got none, expected --image, a container image with this project in it")
+    manifest = _manifest(job, name)
+    _check(manifest)
+    return json.dumps(manifest, indent=2) + "\n"
 
 
 def _set_name(job: Job) -> str:
@@ -110,17 +119,8 @@ def _limits(job: Job) -> dict[str, str]:
     return {name: str(limit) for name, limit in limits.items() if limit}
 
 
-def check(job: Job, manifest: dict[str, Any]) -> None:
-    """Refuse what Kubernetes has no place for, and, where kubernetes-validate is installed, a malformed manifest.
-
-    Raises:
-        InputError: what is wrong, and where.
-    """
-    if not job.image:
-        raise InputError("image: got none, expected --image, the container image with this project in it")
-    for field in ("setup", "options", "after", "account", "elastic", "hosts"):
-        if getattr(job, field):
-            raise InputError(f"{field}: Kubernetes has no such thing; expected it to be left out")
+def _check(manifest: dict[str, Any]) -> None:
+    """Refuse a malformed manifest, where kubernetes-validate is installed; a JobSet is checked by the Job in it."""
     try:
         import kubernetes_validate as schemas
     except ImportError:
@@ -137,10 +137,8 @@ def check(job: Job, manifest: dict[str, Any]) -> None:
 def submit(job: Job) -> str:
     """Write the manifest and hand it in."""
     name = f"{_set_name(job)}-{secrets.token_hex(3)}"
-    manifest = _manifest(job, name)
     path = job.submit / f"{name}.json"
-    write_atomically(path, json.dumps(manifest, indent=2) + "\n")
-    check(job, manifest)
+    write_atomically(path, _text(job, name))
     try:
         call("kubectl", "create", f"--filename={path}")
     except InputError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments.clusters import shell, tail
 from experiments.clusters.durations import clock
 from experiments.clusters.external import call
-from experiments.clusters.interface import Job, State, Status, Submitted
+from experiments.clusters.interface import Job, State, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -50,6 +50,7 @@ STATES: dict[str, State] = {
 
 def script(job: Job) -> str:
     """The batch script."""
+    refuse(job, "SLURM", ("hosts", "image", "claim", "namespace"))
     options = "\n".join(f"#SBATCH {option}" for option in _options(job))
     lines = shell.body(job, "$SLURM_ARRAY_TASK_ID")
     if job.cpus_per_process:
