@@ -27,7 +27,7 @@ NOT_FOUND = "NotFound"
 
 
 def script(job: Job) -> str:
-    """The manifest, in JSON."""
+    """The manifest: one JobSet after the other, in JSON."""
     return _text(job, _set_name(job))
 
 
@@ -35,21 +35,21 @@ def _text(job: Job, name: str) -> str:
     refuse(job, "Kubernetes", ("setup", "options", "after", "account", "elastic", "hosts", "at_once"))
     if not job.image:
         raise InputError("image: got none, expected --image, a container image with this project in it")
-    manifest = _manifest(job, name)
-    _check(manifest)
-    return json.dumps(manifest, indent=2) + "\n"
+    sets = _jobsets(job, name)
+    for jobset in sets:
+        _check(jobset)
+    return "".join(json.dumps(jobset, indent=2) + "\n" for jobset in sets)
 
 
 def _set_name(job: Job) -> str:
     return re.sub(r"[^a-z0-9]+", "-", job.name.lower())[:LONGEST_NAME].strip("-")
 
 
-def _manifest(job: Job, name: str) -> dict[str, Any]:
-    """One JobSet; for an array, a list of one for each task."""
-    if job.tasks:
-        sets = [_jobset(job, f"{name}-{i}", [*job.command, *words]) for i, words in enumerate(job.tasks)]
-        return {"apiVersion": "v1", "kind": "List", "items": sets}
-    return _jobset(job, name, job.command)
+def _jobsets(job: Job, name: str) -> list[dict[str, Any]]:
+    """One JobSet; for an array, one for each task."""
+    if not job.tasks:
+        return [_jobset(job, name, job.command)]
+    return [_jobset(job, f"{name}-{number}", [*job.command, *words]) for number, words in enumerate(job.tasks)]
 
 
 def _jobset(job: Job, name: str, command: list[str]) -> dict[str, Any]:
@@ -119,19 +119,18 @@ def _limits(job: Job) -> dict[str, str]:
     return {name: str(limit) for name, limit in limits.items() if limit}
 
 
-def _check(manifest: dict[str, Any]) -> None:
+def _check(jobset: dict[str, Any]) -> None:
     """Refuse a malformed manifest, where kubernetes-validate is installed; a JobSet is checked by the Job in it."""
     try:
         import kubernetes_validate as schemas
     except ImportError:
         return
-    for jobset in manifest.get("items", [manifest]):
-        spec = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
-        plain = {"apiVersion": "batch/v1", "kind": "Job", "metadata": jobset["metadata"], "spec": spec}
-        try:
-            schemas.validate(plain, schemas.latest_version(), strict=True)
-        except schemas.ValidationError as error:
-            raise InputError(f"manifest: {'.'.join(map(str, error.path))}: {error.message}") from None
+    spec = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+    plain = {"apiVersion": "batch/v1", "kind": "Job", "metadata": jobset["metadata"], "spec": spec}
+    try:
+        schemas.validate(plain, schemas.latest_version(), strict=True)
+    except schemas.ValidationError as error:
+        raise InputError(f"manifest: {'.'.join(map(str, error.path))}: {error.message}") from None
 
 
 def submit(job: Job) -> str:

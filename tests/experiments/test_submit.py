@@ -205,9 +205,9 @@ def test_the_numbers_of_waiting_tasks(text: str) -> None:
     assert slurm._numbers(text) == expected[text]
 
 
-def _manifest(**fields: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(kubernetes.script(_job(**{"image": "registry/pnol:1"} | fields)))
-    return found
+def _jobsets(**fields: object) -> list[dict[str, Any]]:
+    text = kubernetes.script(_job(**{"image": "registry/pnol:1"} | fields))
+    return [json.loads(jobset + "}") for jobset in text.split("\n}\n")[:-1]]
 
 
 def _spec(jobset: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _spec(jobset: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_pods_of_a_manifest_meet_at_the_first_of_them() -> None:
-    jobset = _manifest(name="Darcy_2.d", nodes=3)
+    (jobset,) = _jobsets(name="Darcy_2.d", nodes=3)
     name, part = jobset["metadata"]["name"], jobset["spec"]["replicatedJobs"][0]["name"]
     container = _spec(jobset)["template"]["spec"]["containers"][0]
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
@@ -228,7 +228,7 @@ def test_the_pods_of_a_manifest_meet_at_the_first_of_them() -> None:
 
 def test_a_manifest_asks_for_what_was_asked() -> None:
     wanted = {"devices_per_node": 4, "cpus_per_process": 8, "processes_per_node": 2, "memory": "64G", "time": "2h"}
-    jobset = _manifest(**wanted, requeue=5, claim="shared", queue="team", namespace="science")
+    (jobset,) = _jobsets(**wanted, requeue=5, claim="shared", queue="team", namespace="science")
     spec = _spec(jobset)
     pod = spec["template"]["spec"]
     container = pod["containers"][0]
@@ -242,7 +242,7 @@ def test_a_manifest_asks_for_what_was_asked() -> None:
 
 
 def test_an_array_is_a_set_for_each_task() -> None:
-    sets = _manifest(tasks=[["a"], ["b"]])["items"]
+    sets = _jobsets(tasks=[["a"], ["b"]])
     assert [jobset["metadata"]["name"] for jobset in sets] == ["job-0", "job-1"]
     commands = [_spec(jobset)["template"]["spec"]["containers"][0]["command"] for jobset in sets]
     assert commands == [["true", "a"], ["true", "b"]]
@@ -250,8 +250,8 @@ def test_an_array_is_a_set_for_each_task() -> None:
 
 def test_kubernetes_finds_its_manifests_well_formed() -> None:
     pytest.importorskip("kubernetes_validate", reason="not installed: kubernetes-validate")
-    _manifest(time="2h", memory="1G", claim="c", devices_per_node=1, tasks=[["a"], ["b"]])
-    broken = _manifest()
+    _jobsets(time="2h", memory="1G", claim="c", devices_per_node=1, tasks=[["a"], ["b"]])
+    (broken,) = _jobsets()
     _spec(broken)["parallelism"] = "two"
     with pytest.raises(InputError, match="parallelism"):
         kubernetes._check(broken)
