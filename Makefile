@@ -16,7 +16,12 @@ BENCHMARKS := $(shell grep -ls __main__ benchmarks/*.py)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
-.PHONY: help install quickstart test test-mesh test-fast check format bench lock upgrade clean
+# What has a target of its own.
+APART := --ignore tests/mesh --ignore tests/clusters
+# What tests/clusters needs, as Debian calls it.
+CLUSTERS := slurm-wlm munge openmpi-bin
+
+.PHONY: help install quickstart test test-mesh test-clusters test-fast check format bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -28,13 +33,18 @@ quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on 
 	@$(BIN)/python -m experiments.quickstart
 
 test: $(READY) ## All tests
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --ignore tests/mesh
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART)
 
 test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
 	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
 
+test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (five minutes); root on Debian gets what is missing
+	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
+	@$(BIN)/pytest tests/clusters
+
 test-fast: $(READY) ## The tests that take less than 20 seconds each
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --ignore tests/mesh -m 'not slow'
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check

@@ -1,0 +1,165 @@
+"""A real SLURM of two nodes on this host: munged, slurmctld and two slurmd of its own, on 127.0.0.1 alone.
+
+Nothing of the machine is changed: key, configuration and state lie in one folder, and the nodes' names are known only
+inside the mount namespace in which the two slurmd run. What was started is ended by its process id.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+NODES = ("node-a", "node-b")
+PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "unshare")
+
+# What is put back into the queue waits until the credentials of its first start have expired: 120 s, here the least.
+CONF = """
+ClusterName=virtual
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CryptoType=crypto/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=6
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+SlurmctldPort={controller}
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdLogFile={folder}/slurmd-%n.log
+SlurmdSpoolDir={folder}/spool-%n
+StateSaveLocation={folder}/state
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SwitchType=switch/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
+ReturnToService=2
+SlurmdTimeout=20
+KillWait=60
+MinJobAge=600
+InactiveLimit=0
+{nodes}
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+NODE = "NodeName={name} NodeAddr=127.0.0.1 NodeHostname={name} Port={port} CPUs=2 RealMemory=1000 State=UNKNOWN"
+
+
+def missing() -> str | None:
+    """Why no SLURM can be started here; None if one can."""
+    if os.geteuid() != 0:
+        return "a SLURM of its own needs root"
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (make test-clusters installs them on Debian)"
+    return None
+
+
+@contextlib.contextmanager
+def slurm() -> Iterator[Path]:
+    """Start it; the path of its slurm.conf, which clients find by the variable SLURM_CONF."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    folder.chmod(0o755)  # munged refuses a socket that others cannot reach
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        conf = _write(folder)
+        processes.append(_munged(folder))
+        processes.append(_start(folder, "slurmctld", "-D", "-f", str(conf)))
+        processes += [_node(folder, conf, name) for name in NODES]
+        _wait_until_idle(conf, folder)
+        yield conf
+    finally:
+        for process in reversed(processes):
+            _end(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(folder: Path) -> Path:
+    for name in ("state", *(f"spool-{node}" for node in NODES)):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
+    (folder / "hosts").write_text(Path("/etc/hosts").read_text() + f"\n127.0.0.1 {' '.join(NODES)}\n")
+    controller, *ports = _free_ports(1 + len(NODES))
+    nodes = "\n".join(NODE.format(name=name, port=port) for name, port in zip(NODES, ports, strict=True))
+    conf = folder / "slurm.conf"
+    conf.write_text(CONF.format(host=socket.gethostname(), folder=folder, controller=controller, nodes=nodes))
+    (folder / "cgroup.conf").write_text("")
+    return conf
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def _munged(folder: Path) -> subprocess.Popen[bytes]:
+    files = {name: f"{folder}/munge.{name}" for name in ("socket", "pid", "log", "seed")}
+    process = _start(
+        folder,
+        "munged",
+        "--foreground",
+        "--force",
+        f"--key-file={folder}/munge.key",
+        f"--socket={files['socket']}",
+        f"--pid-file={files['pid']}",
+        f"--log-file={files['log']}",
+        f"--seed-file={files['seed']}",
+    )
+    _wait_for(lambda: Path(files["socket"]).exists(), "munged opens its socket", folder)
+    return process
+
+
+def _node(folder: Path, conf: Path, name: str) -> subprocess.Popen[bytes]:
+    script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+    inside = ["sh", "-c", script, "sh", f"{folder}/hosts", "slurmd", "-D", "-f", str(conf), "-N", name]
+    return _start(folder, "unshare", "--mount", "--", *inside)
+
+
+def _start(folder: Path, program: str, *words: str) -> subprocess.Popen[bytes]:
+    with open(folder / "started.log", "ab") as log:
+        return subprocess.Popen([program, *words], stdout=log, stderr=log, start_new_session=True)
+
+
+def _wait_until_idle(conf: Path, folder: Path) -> None:
+    _wait_for(lambda: _sinfo(conf).count("idle") == len(NODES), "both nodes are idle", folder)
+
+
+def _sinfo(conf: Path) -> list[str]:
+    command = ["sinfo", "--noheader", "--Node", "--format=%T"]
+    environment = os.environ | {"SLURM_CONF": str(conf)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout.split()
+
+
+def _wait_for(happened: Callable[[], bool], what: str, folder: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))
+            raise TimeoutError(f"not within {seconds:g} s: {what}\n{logs}")
+        time.sleep(0.1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
