@@ -43,14 +43,7 @@ def initial_state(
     """The state before the first step, made in its place on the mesh at hand."""
 
     def make() -> TrainState:
-        params = trained(posterior.initial(seed))
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            optimizer=optimizer.init(params),
-            average=jax.tree.map(jnp.copy, params) if averaged else {},
-            key=jax.random.key(seed),
-        )
+        return fresh_state(posterior, optimizer, seed, averaged)
 
     mesh = current_mesh()
     if mesh is None:
@@ -58,6 +51,18 @@ def initial_state(
     specs = state_specs(jax.eval_shape(make), posterior, mesh)
     state: TrainState = jax.jit(make, out_shardings=shardings(mesh, specs))()
     return state
+
+
+def fresh_state(posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool) -> TrainState:
+    """The same, as a function that can be traced for its shapes."""
+    params = trained(posterior.initial(seed))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        optimizer=optimizer.init(params),
+        average=jax.tree.map(jnp.copy, params) if averaged else {},
+        key=jax.random.key(seed),
+    )
 
 
 def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:

@@ -1,0 +1,94 @@
+"""The training step of an experiment on a mesh, compiled from shapes: nothing is allocated and nothing runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from experiments.experiment import Experiment
+from pnol_jax.bases import GridOperands, make_operands
+from pnol_jax.posteriors import Batch
+from pnol_jax.posteriors.protocol import NORMALISER
+from pnol_jax.sharding.divide import Specs, current_mesh
+from pnol_jax.sharding.mesh import use
+from pnol_jax.sharding.partition import shardings
+from pnol_jax.sharding.placement import WHOLE, field_spec, grid_specs, space_parts
+from pnol_jax.sharding.roofline import Cost
+from pnol_jax.sharding.traffic import collectives_of
+from pnol_jax.training.optimizers import make_optimizer
+from pnol_jax.training.step import TrainState, fresh_state, make_step, state_specs
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a device holds, bytes: `state` from step to step, `rest` within one (batch, gradients, fields); and does."""
+
+    state: int
+    rest: int
+    cost: Cost
+
+    @property
+    def total(self) -> int:
+        """Bytes at the peak of a step."""
+        return self.state + self.rest
+
+
+def abstract_state(experiment: Experiment) -> TrainState:
+    """The training state as shapes."""
+    settings = experiment.config.training
+    optimizer = make_optimizer(experiment.config.optimizer, settings.steps, experiment.posterior.members)
+    state: TrainState = jax.eval_shape(
+        lambda: fresh_state(experiment.posterior, optimizer, settings.seed, settings.ema > 0)
+    )
+    return state
+
+
+def compile_step(experiment: Experiment, mesh: Mesh) -> Compiled:
+    """Compile the step for a mesh of simulated devices."""
+    config = experiment.config
+    optimizer = make_optimizer(config.optimizer, config.training.steps, experiment.posterior.members)
+    step = make_step(experiment.posterior, optimizer, config.training.ema, config.training.accumulate)
+    state = abstract_state(experiment)
+    with use(mesh):
+        held = _there(state, state_specs(state, experiment.posterior, mesh))
+        compiled = step.lower(held, *_given(experiment)).compile()
+        analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
+        moved = () if mesh.size == 1 else tuple(collectives_of(compiled.as_text(), mesh))
+    inside = memory.argument_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    cost = Cost(analysis["flops"], analysis["bytes accessed"], moved)
+    return Compiled(memory.alias_size_in_bytes, inside, cost)
+
+
+def _given(experiment: Experiment) -> tuple[Any, Batch, GridOperands]:
+    """Constants, batch and grid: those of the largest grid in the training set."""
+    config = experiment.config
+    grid = max((group.grid for group in experiment.train.groups), key=lambda grid: len(grid.weights().ravel()))
+    bucket = max(experiment.buckets or [grid.shape], key=lambda shape: len(shape))
+    parts = space_parts()
+    padded = (*bucket[:-1], -(-bucket[-1] // parts) * parts)
+    operands: GridOperands = jax.tree.map(_shape, make_operands(grid, experiment.bases, padded))
+    channels = (experiment.train.input_channels, experiment.train.output_channels)
+    steps = (config.training.unroll,) if experiment.train.trajectories else ()
+    size = config.training.batch_size
+    batch = Batch(_float(size, *padded, channels[0]), _float(size, *steps, *padded, channels[1]))
+    widths = zip(("inputs", "outputs"), channels, strict=True)
+    constants = {f"{NORMALISER}{side}.{what}": _float(n) for side, n in widths for what in ("mean", "std")}
+    fields = Batch(*(_there(leaf, field_spec(leaf.ndim)) for leaf in batch))
+    return _there(constants, dict.fromkeys(constants, WHOLE)), fields, _there(operands, grid_specs(operands))
+
+
+def _there(shapes: Any, specs: Specs) -> Any:
+    mesh = current_mesh()
+    if mesh is None:
+        return shapes
+    return jax.tree.map(lambda leaf, place: _shape(leaf, place), shapes, shardings(mesh, specs))
+
+
+def _float(*shape: int) -> Any:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+
+
+def _shape(leaf: Any, place: Any = None) -> Any:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)  # type: ignore[no-untyped-call]
