@@ -47,17 +47,18 @@ CONSTANTS = {"inputs.mean": 0.3, "inputs.std": 2.0, "outputs.mean": -1.0, "outpu
 def build(asked: dict[str, Any]) -> Any:
     """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
 
+    settings = TrainingConfig(**asked["training"])
+    options = OPTIONS[asked["operator"]] | {"remat": settings.remat}
+
     def make(channels: int, seed: int | None) -> Any:
         def operator() -> Any:
-            return build_operator(
-                asked["operator"], 1, channels, BASES, OPTIONS[asked["operator"]], nnx.Rngs(seed or 0)
-            )
+            return build_operator(asked["operator"], 1, channels, BASES, options, nnx.Rngs(seed or 0))
 
-        return functional(nnx.eval_shape(operator) if seed is None else operator())
+        return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
     ensemble = asked["posterior"] == "ensemble"
     config = EnsembleConfig(members=4, heteroscedastic=False) if ensemble else DeterministicConfig()
-    return build_posterior(config, TrainingConfig(**asked["training"]), make, 1)
+    return build_posterior(config, settings, make, 1)
 
 
 def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
@@ -70,9 +71,14 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
         place, parts = BatchPlacement(CASES), asked["mesh"].get("space", 1)
         operands = make_operands(GRID, BASES, (8, -(-15 // parts) * parts), np.dtype(dtype).name)
         grid, steps = placed(operands, grid_specs(operands)), asked["training"].get("unroll", 1)
+        parts_of_batch = asked["training"].get("accumulate", 1)
         constants = {f"normaliser.{name}": np.full(1, value, dtype) for name, value in CONSTANTS.items()}
         constants = placed(constants, dict.fromkeys(constants, WHOLE))
-        state, step, losses = initial_state(posterior, optimizer, 0, True), make_step(posterior, optimizer, 0.9), []
+        state, step, losses = (
+            initial_state(posterior, optimizer, 0, True),
+            make_step(posterior, optimizer, 0.9, parts_of_batch),
+            [],
+        )
         for _ in range(STEPS):
             inputs = draws.standard_normal((CASES, 8, 15, 1)).astype(dtype)
             outputs = draws.standard_normal((CASES, *([steps] if steps > 1 else []), 8, 15, 1)).astype(dtype)

@@ -77,6 +77,14 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
         same(answer, expected, 1e-5)
 
 
+def test_what_saves_memory_changes_nothing_on_a_mesh_either() -> None:
+    frugal = DETERMINISTIC | {"training": {"loss": "h1", "remat": "full", "accumulate": 2}}
+    meshes: list[dict[str, int]] = [{"fsdp": 2, "space": 2}, {"data": 2, "model": 2}]
+    expected, *found = answers(4, "float32", [on(DETERMINISTIC), *(on(frugal, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-5)
+
+
 def test_in_double_precision_a_mesh_changes_nothing_but_rounding() -> None:
     meshes: list[dict[str, int]] = [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}, {"space": 4}]
     expected, *found = answers(4, "float64", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
