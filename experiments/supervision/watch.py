@@ -17,7 +17,7 @@ class Heard:
     @property
     def step(self) -> int | None:
         """The furthest step of any process."""
-        return max((beat.step for beat in self.beats.values() if beat), default=None)
+        return max((beat.step for beat in self.beats.values() if beat and beat.step is not None), default=None)
 
     @property
     def reporting(self) -> bool:
@@ -27,9 +27,11 @@ class Heard:
     @property
     def stands(self) -> str:
         """Who stands at which step, the hindmost first."""
-        steps = sorted(self.beats.items(), key=lambda item: -1 if item[1] is None else item[1].step)
+        steps = {index: beat.step if beat else None for index, beat in self.beats.items()}
+        hindmost = sorted(steps.items(), key=lambda item: -1 if item[1] is None else item[1])
         return ", ".join(
-            f"process {i} " + (f"stands at step {beat.step}" if beat else "has not reported") for i, beat in steps
+            f"process {index} " + ("has done no step" if step is None else f"stands at step {step}")
+            for index, step in hindmost
         )
 
 

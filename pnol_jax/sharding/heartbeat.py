@@ -11,11 +11,11 @@ _BYTES = 64  # a beat is written over the one before, so all are equally long
 
 
 class Beat(msgspec.Struct, frozen=True, array_like=True):
-    """How often process `pid` has reported, the last step that it did, and whether this was its last report."""
+    """How often process `pid` has reported, the last step that it did, if any, and whether this was its last report."""
 
     pid: int
     beats: int
-    step: int
+    step: int | None
     over: bool = False
 
 
@@ -29,7 +29,7 @@ class Heartbeat:
         path = heartbeat_file(folder, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-        self._last = Beat(os.getpid(), 0, 0)
+        self._last = Beat(os.getpid(), 0, None)
 
     def beat(self, step: int) -> None:
         """Report that `step` is done; takes a few microseconds. Also to be called while something else goes on."""
@@ -40,7 +40,7 @@ class Heartbeat:
         self._write(self._last.step, over=True)
         os.close(self._file)
 
-    def _write(self, step: int, over: bool = False) -> None:
+    def _write(self, step: int | None, over: bool = False) -> None:
         beat = self._last = Beat(self._last.pid, self._last.beats + 1, step, over)
         with contextlib.suppress(OSError):  # a full disk is for the checkpoint to report
             os.pwrite(self._file, msgspec.json.encode(beat).ljust(_BYTES - 1) + b"\n", 0)

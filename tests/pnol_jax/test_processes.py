@@ -198,6 +198,8 @@ def test_beats_are_read_back_and_the_last_one_says_so(tmp_path: Path) -> None:
             heart.beat(step)
         assert read_beat(path) == Beat(os.getpid(), 4, 11)
     assert read_beat(path) == Beat(os.getpid(), 5, 11, over=True)
+    Heartbeat(tmp_path, 0).close()
+    assert read_beat(path) == Beat(os.getpid(), 1, None, over=True)
     path.write_bytes(b"[1,")
     assert read_beat(path) is None
 
