@@ -31,7 +31,7 @@ from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Batch, Params
 from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.toml import load
-from pnol_jax.training.optimizer import make_optimizer
+from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
 CONFIG = "experiments/configs/darcy.toml"

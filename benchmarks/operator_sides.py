@@ -1,6 +1,6 @@
 """Our FNO as sides of a comparison: the training step and the forward pass at one of the shared sizes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +28,18 @@ class FFTConv(SpectralConv):
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
         field, space = unfold(rows, grid), tuple(range(len(grid.axes)))
-        index = np.ix_(*(_positions(basis.modes, n) for basis, n in zip(self.bases[:-1], grid.shape, strict=False)))
-        index = (*(kept[..., None] for kept in index), np.arange(self.bases[-1].modes // 2 + 1))
+        index = kept_index([basis.modes for basis in self.bases], grid.shape)
         spectrum = jnp.fft.rfftn(field, axes=space, norm="forward")
         kernel = as_complex(self.kernel[...])
         mixed = jnp.matmul(spectrum[index], kernel)
         whole = jnp.zeros((*spectrum.shape[:-1], mixed.shape[-1]), spectrum.dtype).at[index].set(mixed)
         return fold(jnp.fft.irfftn(whole, grid.shape, axes=space, norm="forward") + self.bias[...])
+
+
+def kept_index(modes: Sequence[int], points: Sequence[int]) -> tuple[NDArray[np.intp], ...]:
+    """Where the kept modes stand in a real transform of fields of so many points."""
+    signed = [_positions(kept, n) for kept, n in zip(modes[:-1], points, strict=False)]
+    return np.ix_(*signed, np.arange(modes[-1] // 2 + 1))
 
 
 def as_complex(kernel: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from pnol_jax.config import AutoBasis, AxisConfig, DataConfig, ExperimentConfig,
 from pnol_jax.data import AxisSpec, CaseSet, Pipeline, SourceSpec, evaluation_batches, fit_normaliser, read_cases
 from pnol_jax.errors import InputError
 from pnol_jax.operators import Functional, build_operator, functional
+from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.posteriors import Batch, FitBatch, Params, Posterior, build_posterior
 from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.sharding.placement import WHOLE, BatchPlacement, placed, space_parts
@@ -86,7 +87,7 @@ def open_experiment(config: ExperimentConfig) -> Experiment:
     if data.calibration:
         train, calibration = everything.split(data.calibration, config.training.seed)
     bases = make_bases(config.operator, data.axes)
-    build = functools.partial(_build, config.operator, train.input_channels, bases)
+    build = functools.partial(_build, config.operator, config.training.remat, train.input_channels, bases)
     return Experiment(
         config=config,
         train=train,
@@ -123,12 +124,14 @@ def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Ba
     return tuple(bases)
 
 
-def _build(operator: SpectralConfig, inputs: int, bases: Sequence[Basis], outputs: int, seed: int | None) -> Functional:
+def _build(
+    operator: SpectralConfig, remat: Remat, inputs: int, bases: Sequence[Basis], outputs: int, seed: int | None
+) -> Functional:
     config = msgspec.structs.asdict(operator)
     options = {name: value for name, value in config.items() if name not in SpectralConfig.__struct_fields__}
     name = str(type(operator).__struct_config__.tag)
 
     def build() -> nnx.Module:
-        return build_operator(name, inputs, outputs, bases, options, nnx.Rngs(seed or 0))
+        return build_operator(name, inputs, outputs, bases, options | {"remat": remat}, nnx.Rngs(seed or 0))
 
-    return functional(build() if seed is not None else nnx.eval_shape(build))
+    return functional(build() if seed is not None else nnx.eval_shape(build), remat)

@@ -12,12 +12,13 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.command import run
 from experiments.supervision import nodes
-from experiments.supervision.events import FILE
+from experiments.supervision.events import FILE, Events
 from experiments.supervision.machine import Policy
 from experiments.supervision.sites import SSH, Allocation, Hosts, Local, Pod, Site
 from experiments.supervision.supervise import supervise
@@ -37,12 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_intermixed_args(own)
     nodes.check_once(os.environ)
     config, *overrides = asked.words
-    folder = Path(asked.run or f"runs/{load(config, ExperimentConfig, overrides).name}")
+    name = load(config, ExperimentConfig, overrides).name  # also where the folder is given: nothing wrong is started
+    folder = Path(asked.run or f"runs/{name}")
     site = find_site(asked)
     if asked.overwrite and (folder / "config.toml").exists():
-        shutil.rmtree(folder)
+        with Events(folder):  # nobody else works in it
+            shutil.rmtree(folder)
     policy = Policy(restarts=asked.restarts, hang=asked.hang, begin=asked.begin, grace=asked.grace, save=asked.save)
-    return supervise(site, train_command([*asked.words, *train], folder), folder, policy, _events(site))
+    command = train_command([*asked.words, *train], folder)
+    with tempfile.TemporaryDirectory(prefix="pnol-compiled-") as compiled:  # private, as what is in it is executed
+        if isinstance(site, Local):
+            site.compiled = compiled
+        return supervise(site, command, folder, policy, _events(site))
 
 
 def train_command(words: Sequence[str], folder: Path) -> Callable[[int | None], list[str]]:

@@ -65,6 +65,8 @@ def write_about(folder: Path, experiment: Experiment) -> None:
 def _without_none(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    if isinstance(tree, list):
+        return [_without_none(value) for value in tree]
     return tree
 
 

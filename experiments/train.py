@@ -28,6 +28,7 @@ from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
+from pnol_jax.training.optimizers import evaluation_params
 
 FOLDER_SECONDS = 120  # for the first process to make the run's folder
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_calibration(config)
         agree(place, facts(config, [Path(__file__).parent]))
         mesh = make_mesh(config.mesh)
-        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size))
+        check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
         runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
         barrier("folder", FOLDER_SECONDS)
@@ -88,7 +89,8 @@ def train_model(
         resume=resume,
         beat=beat,
     )
-    params = (state.average or state.params) | constants
+    params = state.average or evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
+    params = params | constants
     return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
 
 

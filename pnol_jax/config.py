@@ -1,18 +1,16 @@
-"""The experiment schema: one tree of structs with every default. `pnol_jax.toml` reads it from a file."""
+"""The experiment schema: one tree of structs with every default (the optimiser's in `optimizer_config.py`).
 
-from typing import Annotated, Literal
+`pnol_jax.toml` reads it from a file.
+"""
 
-import msgspec
+from typing import Literal
 
 from pnol_jax.grids import Kind, Placement
+from pnol_jax.optimizer_config import AdamWConfig, Optimizer
+from pnol_jax.schema import Count, Section
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
-
-
-class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A part of the config; unknown keys are errors."""
 
 
 class AxisConfig(Section, frozen=True):
@@ -102,16 +100,6 @@ class CalibrationConfig(Section, frozen=True):
     level: float = 0.9
 
 
-class OptimizerConfig(Section, frozen=True):
-    """AdamW with linear warm-up and cosine decay."""
-
-    learning_rate: float = 1e-3
-    final_ratio: float = 1e-2  # learning rate at the end, as a share of the highest
-    warmup_steps: int = 100
-    weight_decay: float = 1e-4
-    clip_norm: float | None = 1.0
-
-
 class TrainingConfig(Section, frozen=True):
     """How the operator is trained."""
 
@@ -123,6 +111,9 @@ class TrainingConfig(Section, frozen=True):
     unroll: Count = 1  # steps of a step model in one loss
     pushforward: bool = False  # no gradient through the unrolled steps but the last
     input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
+    precision: Literal["float32", "bfloat16", "float64"] = "float32"  # of the operator; weights: float32
+    remat: Literal["none", "dots", "block", "full"] = "none"  # what is computed again rather than kept
+    accumulate: Count = 1  # parts of a batch that are computed one after the other
     log_every: Count = 50
     checkpoint_every: Count = 500
     keep_checkpoints: Count = 2
@@ -155,7 +146,7 @@ class ExperimentConfig(Section, frozen=True):
     operator: FNOConfig | FFNOConfig | DeepONetConfig
     posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()
     export: ExportConfig = ExportConfig()

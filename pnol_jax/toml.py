@@ -43,11 +43,27 @@ def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 
 
 def parse(tree: Any, schema: type[T], where: str) -> T:
-    """Check a tree of plain values against a schema of structs."""
+    """Check a tree of plain values against a schema of structs.
+
+    Where a section can be of several kinds and gives no `name`, it is of the kind that it is by default.
+    """
+    tree = _named(tree, schema)
     try:
         return msgspec.convert(tree, schema)
     except msgspec.ValidationError as error:
         raise InputError(f"{where}: {_explain(str(error), tree, schema)}") from None
+
+
+def _named(tree: Any, schema: Any) -> Any:
+    """The tree with the name of the default kind in each section that gives none."""
+    if not isinstance(tree, dict):
+        return tree
+    kinds = {field.name: getattr(field.default, "__struct_config__", None) for field in msgspec.structs.fields(schema)}
+    return tree | {
+        key: {kind.tag_field: kind.tag} | tree[key]
+        for key, kind in kinds.items()
+        if kind is not None and kind.tag is not None and isinstance(tree.get(key), dict)
+    }
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
@@ -79,9 +95,11 @@ def _explain(message: str, tree: Any, schema: Any) -> str:
     if unknown is None:
         names = _tags(schema, tree, path.removesuffix(".name")) if path.endswith(".name") else []
         return f"{place}: {what}" + (f", expected one of {names}" if names else "")
-    known = [field.name for field in msgspec.structs.fields(_struct_at(schema, tree, path))]
+    struct = _struct_at(schema, tree, path)
+    known = [field.name for field in msgspec.structs.fields(struct)]
     near = difflib.get_close_matches(unknown[1], known, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys: {', '.join(known)}"
+    kind = f" of {struct.__struct_config__.tag!r}" if struct.__struct_config__.tag else ""
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys{kind}: {', '.join(known)}"
     return f"{place}: unknown key {unknown[1]!r}; {hint}"
 
 

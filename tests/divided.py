@@ -22,14 +22,15 @@ from flax import nnx
 from pnol_jax import scores
 from pnol_jax.bases import Basis, make_operands
 from pnol_jax.calibration import conformity_scores
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, OptimizerConfig, TrainingConfig
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
+from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.mesh import make_mesh, use
 from pnol_jax.sharding.placement import OF_CASES, WHOLE, BatchPlacement, grid_specs, on_host, placed
-from pnol_jax.training.optimizer import make_optimizer
+from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
 STEPS, CASES = 5, 8
@@ -64,7 +65,7 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
     settings = msgspec.convert(asked["mesh"], MeshConfig)
     count = int(np.prod([size or 1 for size in msgspec.structs.astuple(settings)]))
     posterior, draws = build(asked), np.random.default_rng(0)
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=1), 50, posterior.members)
+    optimizer = make_optimizer(AdamWConfig(learning_rate=1e-2, warmup_steps=1), 50, posterior.members)
     with use(make_mesh(settings, jax.devices()[:count])):
         place, parts = BatchPlacement(CASES), asked["mesh"].get("space", 1)
         operands = make_operands(GRID, BASES, (8, -(-15 // parts) * parts), np.dtype(dtype).name)

@@ -54,6 +54,7 @@ class Seen:
 
     now: float
     statuses: tuple[int | None, ...] = ()
+    names: tuple[str, ...] = ()  # of the workers
     stops: int = 0  # how often somebody asked to stop
     checkpoint: int | None = None  # the newest step that is saved
     silent: float = 0.0  # since the last report of any process
@@ -143,7 +144,8 @@ def _running(state: State, seen: Seen, policy: Policy) -> tuple[State, Orders]:
 
 def _lose(state: State, seen: Seen, policy: Policy) -> tuple[State, Orders]:
     lost = culprits(seen.statuses)
-    why = ", ".join(f"{index}: {ended(seen.statuses[index])}" for index in lost) or "nothing could be started"
+    names = seen.names or tuple(f"process {index}" for index in range(len(seen.statuses)))
+    why = ", ".join(f"{names[index]} {ended(seen.statuses[index])}" for index in lost) or "nothing could be started"
     return _end(replace(state, lost=lost), seen, policy, Note("lost", why, lost, seen.step))
 
 
@@ -231,10 +233,9 @@ def _failed(status: int) -> bool:
 
 
 def ended(status: int | None) -> str:
-    """A status in words."""
-    if status is None or status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"ended by signal {-status}"
+    """A status in words; ssh, srun and mpirun say 128 + N where signal N ended what they ran."""
+    known = {int(number): number.name for number in signal.Signals}
+    if status is not None and status < 0:
+        return f"ended by {known.get(-status, f'signal {-status}')}"
+    by = known.get(status - 128) if status is not None and status > 128 else None
+    return f"ended with status {status}" + (f" ({by})" if by else "")

@@ -12,7 +12,15 @@ Environment = Mapping[str, str]
 
 # Files in which other batch systems list the nodes of a job, one word a process.
 NODE_FILES = ("PBS_NODEFILE", "LSB_DJOB_HOSTFILE", "PE_HOSTFILE")
-DOWN = ("down", "fail", "drain", "unk", "boot", "power", "reboot")
+UNUSABLE = {"down", "fail", "drain", "unknown", "error", "future", "not_responding", "invalid_reg"} | {
+    "powering_down",
+    "powered_down",
+    "power_down",
+    "power_up",
+    "powering_up",
+    "reboot_issued",
+    "reboot_requested",
+}
 
 
 def find_cluster(environment: Environment) -> str:
@@ -52,21 +60,23 @@ def find_nodes(cluster: str, environment: Environment = os.environ) -> list[str]
 
 
 def alive(using: Sequence[str]) -> list[str]:
-    """Those of SLURM's nodes that are up; all of them where SLURM is not there to be asked."""
-    if not shutil.which("sinfo"):
+    """Those of SLURM's nodes that are up and still the job's; all of them where SLURM is not there to be asked.
+
+    A node that fails is taken from its job for good, even if it is back a moment later.
+    """
+    if not shutil.which("sinfo") or "SLURM_JOB_ID" not in os.environ:
         return list(using)
-    said = _run(["sinfo", "--noheader", "--Node", "--nodes", ",".join(using), "--format", "%N %t"])
-    return up(using, said)
+    wide = "NodeList:128,StateComplete:128"  # the short forms hide that a node which cleans up is down
+    states = _run(["sinfo", "--noheader", "--Node", "--nodes", ",".join(using), "--Format", wide])
+    left = _run(["squeue", "--noheader", "--job", os.environ["SLURM_JOB_ID"], "--format", "%N"]).strip()
+    ours = _run(["scontrol", "show", "hostnames", left]).split()
+    return [node for node in up(using, states) if node in ours]
 
 
 def up(using: Sequence[str], said: str) -> list[str]:
-    """Those nodes that sinfo's lines "NODE STATE" call usable; a star is a node that does not answer."""
-    states = dict(line.split()[:2] for line in said.splitlines() if line.strip())
-    return [node for node in using if _usable(states.get(node, "unk"))]
-
-
-def _usable(state: str) -> bool:
-    return not state.endswith("*") and not state.startswith(DOWN)
+    """Those nodes that sinfo's lines "NODE STATE+FLAG+FLAG" call usable."""
+    states = {words[0]: set(words[1].split("+")) for line in said.splitlines() if len(words := line.split()) > 1}
+    return [node for node in using if not states.get(node, {"unknown"}) & UNUSABLE]
 
 
 def _run(command: Sequence[str]) -> str:

@@ -49,12 +49,14 @@ class Local:
     """`processes` on this machine.
 
     `devices` is the number of simulated CPU devices of each (0: the real ones); with `pin` each has its own cores.
+    In the folder `compiled`, if one is given, JAX keeps its programs: whoever is started again need not compile them.
     """
 
     processes: int
     minimum: int | None = None
     devices: int = 0
     pin: bool = False
+    compiled: str = ""
 
     def start(self, command: Sequence[str], folder: Path, lost: tuple[int, ...]) -> Started:
         """Start all; with a minimum without those that were lost, as many as were left."""
@@ -70,6 +72,9 @@ class Local:
             flags = os.environ.get("XLA_FLAGS", "")
             environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={self.devices}".strip()
             environment["JAX_PLATFORMS"] = "cpu"
+        if self.compiled and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+            environment["JAX_COMPILATION_CACHE_DIR"] = self.compiled
+            environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
         if not self.pin:
             return Worker(command, environment, log_file(folder, index))
         mine = sorted(os.sched_getaffinity(0))
@@ -139,14 +144,14 @@ class Allocation:
             using = self.alive(using)
             if len(using) * self.each < self.minimum:
                 return [], []
-        environment = {**LIFELINE, LOGS: str(log_file(folder, 0).parent.absolute())}
+        logs = log_file(folder, 0).parent.absolute()
+        environment = {**LIFELINE, LOGS: str(logs)}
         if using:
             environment["PNOL_COORDINATOR"] = f"{using[0]}:{_some_port()}"
         words = with_environment(command, environment)
         client = self.command(words, None if using is None else list(using), self.each)
         forwarded = frozenset({signal.SIGUSR2} if self.cluster == "mpi" else ())
-        log = folder / "logs" / f"{self.cluster}.log"
-        return [Client(client, log, forwarded)], range(len(using or [""]) * self.each)
+        return [Client(client, logs / f"{self.cluster}.log", forwarded, logs)], range(len(using or [""]) * self.each)
 
 
 @dataclass

@@ -83,6 +83,7 @@ class _Job:
         return Seen(
             now=time.monotonic(),
             statuses=tuple(worker.status() for worker in self._workers),
+            names=tuple(worker.name for worker in self._workers),
             stops=stops,
             checkpoint=state.checkpoint if running else newest_checkpoint(self._folder),
             silent=heard.silent,
@@ -119,14 +120,18 @@ class _Job:
 
 
 class Stops:
-    """While entered, counts SIGTERM, SIGINT and SIGUSR1 (SLURM's notice before the end) instead of obeying them."""
+    """While entered, counts the signals that ask to stop instead of obeying them.
+
+    SIGUSR1 is SLURM's notice before the end; SIGHUP comes when the terminal is closed, unless nohup keeps it away.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup):
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -11,18 +11,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.supervision.machine import WRONG_INPUT
 from pnol_jax.errors import InputError
 from pnol_jax.sharding import lifeline
+from pnol_jax.sharding.processes import LAST_WORD
 
 Environment = Mapping[str, str]
 
 
 class Worker:
-    """A process on this machine in a group of its own; what it says is appended to `log`."""
+    """A process on this machine in a group of its own; what it says is appended to `log`, after which it is named."""
 
     def __init__(self, command: Sequence[str], environment: Environment, log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
+        self.name = log.stem.replace("-", " ")
         with log.open("ab") as output:
             try:
                 self._process = subprocess.Popen(
@@ -72,12 +75,33 @@ class Client(Worker):
 
     mpirun hands its input to rank 0 alone, which is enough for a wish to stop: training stops together. But it hands
     SIGUSR2 on to all of them, so `forwarded` signals are left to the client.
+
+    srun and mpirun end all when one has ended, and their status is then that of any. So a process that ends by an error
+    leaves its status in the folder `words`, and a wrong input there is what counts.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, forwarded: frozenset[signal.Signals] = frozenset()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        forwarded: frozenset[signal.Signals] = frozenset(),
+        words: Path | None = None,
+    ) -> None:
+        self._words = words
+        for word in self._last_words():
+            word.unlink(missing_ok=True)
         super().__init__(command, {}, log)
         self._forwarded = forwarded
         self._killed = False
+
+    def status(self) -> int | None:
+        """The client's exit status; that of a wrong input if one of its processes found one."""
+        status = super().status()
+        refused = status and any(word.read_text() == str(WRONG_INPUT) for word in self._last_words())
+        return WRONG_INPUT if refused else status
+
+    def _last_words(self) -> list[Path]:
+        return list(self._words.glob(f"{LAST_WORD}*")) if self._words else []
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the processes; SIGKILL lets the lifeline go, and the second one ends the client."""

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.operators import rematerialise
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import Linear
 from pnol_jax.operators.layout import coordinates, enter, unfold
+from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.transforms import analyse
 
 
@@ -47,6 +49,7 @@ class DeepONet(nnx.Module):
         width: int = 128,
         depth: int = 4,
         features: int = 128,
+        remat: Remat = "none",
         rngs: nnx.Rngs,
     ) -> None:
         self.bases = tuple(bases)
@@ -57,12 +60,14 @@ class DeepONet(nnx.Module):
         self.trunk = MLP([seen, *hidden, features], rngs=rngs)
         self.bias = nnx.Param(jnp.zeros(outputs), axes=(None,))
         self.features = features
+        self.remat = remat
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         coefficients = jnp.moveaxis(analyse(unfold(enter(inputs, grid), grid), grid), -2, 0)
-        branch = self.branch(coefficients.reshape(inputs.shape[0], -1)).reshape(inputs.shape[0], self.features, -1)
-        trunk = self.trunk(self._seen(grid, inputs.dtype))
+        read = coefficients.reshape(inputs.shape[0], -1).astype(inputs.dtype)
+        branch = rematerialise.block(self.branch, self.remat)(read).reshape(inputs.shape[0], self.features, -1)
+        trunk = rematerialise.block(self.trunk, self.remat)(self._seen(grid, inputs.dtype))
         pattern = "b...p,bpc->b...c" if grid.batched else "...p,bpc->b...c"
         scaled = jnp.einsum(pattern, trunk, branch) / self.features**0.5
         shifted: jax.Array = scaled + self.bias[...].astype(inputs.dtype)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.operators import rematerialise
 from pnol_jax.operators.fno import Lifting
 from pnol_jax.operators.layers import ChannelMLP
 from pnol_jax.operators.layout import enter, leave
+from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.spectral import SpectralConv1D
 
 
@@ -42,9 +44,11 @@ class FFNO(nnx.Module):
         depth: int = 4,
         expansion: float = 2.0,
         coordinates: bool = True,
+        remat: Remat = "none",
         rngs: nnx.Rngs,
     ) -> None:
         self.bases = tuple(bases)
+        self.remat = remat
         axes = len(self.bases) if coordinates else 0
         self.lifting = Lifting(inputs, 2 * width, width, axes, rngs=rngs)
         self.blocks = nnx.List(FFNOBlock(width, bases, expansion, rngs=rngs) for _ in range(depth))
@@ -52,7 +56,7 @@ class FFNO(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        rows = self.lifting(enter(inputs, grid), grid)
+        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
         for block in self.blocks:
-            rows = block(rows, grid)
-        return leave(self.projection(rows), grid)
+            rows = rematerialise.block(block, self.remat)(rows, grid)
+        return leave(rematerialise.end(self.projection, self.remat)(rows), grid)

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.operators import rematerialise
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
 from pnol_jax.operators.layout import coordinates, enter, fold, leave, unfold
+from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.spectral import SpectralConv
 
 
@@ -93,9 +95,11 @@ class FNO(nnx.Module):
         mlp_skip: SkipKind = "soft_gating",
         norm: NormKind = "none",
         coordinates: bool = True,
+        remat: Remat = "none",
         rngs: nnx.Rngs,
     ) -> None:
         self.bases = tuple(bases)
+        self.remat = remat
         axes = len(self.bases) if coordinates else 0
         self.lifting = Lifting(inputs, round(lifting_ratio * width), width, axes, rngs=rngs)
         self.blocks = nnx.List(
@@ -106,7 +110,7 @@ class FNO(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        rows = self.lifting(enter(inputs, grid), grid)
+        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
         for block in self.blocks:
-            rows = block(rows, grid)
-        return leave(self.projection(rows), grid)
+            rows = rematerialise.block(block, self.remat)(rows, grid)
+        return leave(rematerialise.end(self.projection, self.remat)(rows), grid)

@@ -5,10 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import CASES, FSDP
+from pnol_jax.operators import rematerialise
+from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.sharding.partition import Axes, stored
 
 Params = dict[str, jax.Array]
@@ -27,8 +30,8 @@ class Functional(NamedTuple):
     apply: Apply
 
 
-def functional(module: nnx.Module) -> Functional:
-    """Take an operator apart into parameters and a pure function of them."""
+def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
+    """Take an operator apart into parameters and a pure function of them; `remat` as its layers have it."""
     graph, state = nnx.split(module, graph=False)
     flat: list[tuple[tuple[Any, ...], Any]] = list(nnx.to_flat_state(state))
     names = [".".join(map(str, path)) for path, _ in flat]
@@ -48,7 +51,7 @@ def functional(module: nnx.Module) -> Functional:
     return Functional(
         params={name: variable.get_value() for name, variable in zip(names, variables, strict=True)},
         axes=axes,
-        apply=apply,
+        apply=rematerialise.operator(apply, remat),
     )
 
 
@@ -59,4 +62,8 @@ def _ready(parameter: jax.Array, axes: Axes) -> jax.Array:
     a layer; what is divided in storage is divided again before it is added up over the other axes.
     """
     own, dimension = collectives.varying(parameter, CASES), stored(axes)
-    return own if dimension is None else collectives.gathered(own, (FSDP,), dimension)
+    if dimension is None:
+        return own
+    put_together = collectives.gathered(own, (FSDP,), dimension)
+    whole: jax.Array = checkpoint_name(put_together, rematerialise.GATHERED)  # type: ignore[no-untyped-call]
+    return whole

@@ -104,7 +104,7 @@ class Norm(nnx.Module):
         """(rows, width) -> (rows, width)."""
         if self.kind == "none":
             return rows
-        field = unfold(rows, grid)
+        field = unfold(rows, grid).astype(jnp.promote_types(rows.dtype, jnp.float32))
         weights = jnp.asarray(grid.weights(), field.dtype)
         space = tuple(range(grid.batched, grid.batched + len(grid.axes)))
         share = over_cases(weights / collectives.total(jnp.sum(weights, axis=space, keepdims=True), SPACE), grid)
@@ -117,6 +117,6 @@ class Norm(nnx.Module):
 
         centred = field - mean(field)
         normal = fold(centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5))
-        if self.kind == "instance":
-            return normal
-        return normal * self.scale[...].astype(field.dtype) + self.shift[...].astype(field.dtype)
+        if self.kind == "group":
+            normal = normal * self.scale[...].astype(field.dtype) + self.shift[...].astype(field.dtype)
+        return normal.astype(rows.dtype)

@@ -85,7 +85,7 @@ class SpectralConv(nnx.Module):
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
-        return fold(synthesise(self._mix(analyse(unfold(rows, grid), grid)), grid))
+        return fold(synthesise(self._mix(analyse(unfold(rows, grid), grid)).astype(rows.dtype), grid))
 
     def _mix(self, coefficients: jax.Array) -> jax.Array:
         dtype = coefficients.dtype
@@ -116,7 +116,7 @@ class SpectralConv1D(nnx.Module):
         coefficients = jnp.moveaxis(analyse_axis(unfold(rows, grid), grid, self.position), axis, 0)
         mixed = self._mix(coefficients.reshape(coefficients.shape[0], -1, rows.shape[-1]))
         mixed = mixed.reshape(*coefficients.shape[:-1], mixed.shape[-1])
-        return fold(synthesise_axis(jnp.moveaxis(mixed, 0, axis), grid, self.position))
+        return fold(synthesise_axis(jnp.moveaxis(mixed, 0, axis).astype(rows.dtype), grid, self.position))
 
     def _mix(self, coefficients: jax.Array) -> jax.Array:
         kernel = self.kernel[...].astype(coefficients.dtype)

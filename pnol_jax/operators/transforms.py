@@ -1,21 +1,24 @@
 """Samples to modes and back: an axis at a time, as matrix products of unfolded fields (`layout.py`).
 
 Every product is written as `matmul` of a small matrix with a field reshaped to (modes so far, points, rest), so that
-its derivative is a product of the same form, and where cases share a grid no field is ever transposed.
+its derivative is a product of the same form, and where cases share a grid no field is ever transposed. Modes of
+16-bit fields are added up and kept in float32; samples have the field's own precision.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import SPACE
 
 
-def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool) -> jax.Array:
+def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool, into: DTypeLike) -> jax.Array:
     """Replace axis `position` (points) of a field by the rows of `matrix` (rows, points), or (batch, rows, points)."""
+    matrix = matrix.astype(field.dtype)
     shape = field.shape
     lead = shape[: position + batched]
     rows, points = matrix.shape[-2:]
@@ -23,13 +26,13 @@ def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool)
     if batched:
         before = math.prod(lead[1:])
         matrix = jnp.broadcast_to(matrix[:, None], (shape[0], before, rows, points))
-        product = jnp.matmul(matrix, field.reshape(shape[0], before, points, -1))
+        product = jnp.matmul(matrix, field.reshape(shape[0], before, points, -1), preferred_element_type=into)
     elif position == 0:
-        product = jnp.matmul(matrix, field.reshape(points, -1))
+        product = jnp.matmul(matrix, field.reshape(points, -1), preferred_element_type=into)
     else:
         before = math.prod(lead)
         matrix = jnp.broadcast_to(matrix, (before, rows, points))
-        product = jnp.matmul(matrix, field.reshape(before, points, -1))
+        product = jnp.matmul(matrix, field.reshape(before, points, -1), preferred_element_type=into)
     return product.reshape(*lead, rows, *rest)
 
 
@@ -38,15 +41,20 @@ def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Arr
 
     The last axis is the one that a mesh divides, so the coefficients along it are sums over its parts.
     """
-    matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis, field.dtype), -1, -2)
-    coefficients = _contract(matrix, field, position, grid.batched)
+    matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis), -1, -2)
+    coefficients = _contract(matrix, field, position, grid.batched, mode_type(field.dtype))
     return collectives.total(coefficients, SPACE) if position == len(grid.axes) - 1 else coefficients
 
 
 def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) -> jax.Array:
     """Replace the coefficients of one axis by samples at its points."""
-    matrix = jnp.asarray(grid.axes[position].synthesis, coefficients.dtype)
-    return _contract(matrix, coefficients, position, grid.batched)
+    matrix = jnp.asarray(grid.axes[position].synthesis)
+    return _contract(matrix, coefficients, position, grid.batched, coefficients.dtype)
+
+
+def mode_type(field: DTypeLike) -> DTypeLike:
+    """The type of the modes of a field: its own, and float32 where that has 16 bits."""
+    return jnp.promote_types(field, jnp.float32)
 
 
 def analyse(field: jax.Array, grid: GridOperands) -> jax.Array:

@@ -23,6 +23,7 @@ from pnol_jax.sharding.partition import Axes, spec
 
 LossKind = Literal["relative_l2", "h1", "nll"]
 NOISE = "noise.variance"
+WIDE = ("float32", "float64")  # precisions in which everything is computed alike
 LEAST_VARIANCE = 1e-8  # in normalised units
 
 
@@ -33,7 +34,8 @@ class Deterministic:
     `apply` is the operator with `outputs` channels, twice as many with the head, `start(seed)` draws its parameters and
     `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head
     together; or the mean by "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves
-    over (weighted by `head_weight`). On trajectories the loss is unrolled over the steps that a batch holds.
+    over (weighted by `head_weight`). With a `precision` of 16 bits the operator alone computes in it. On trajectories
+    the loss is unrolled over the steps that a batch holds.
     """
 
     apply: Apply
@@ -45,6 +47,7 @@ class Deterministic:
     head_weight: float = 0.1
     pushforward: bool = False
     input_noise: float = 0.0
+    precision: str = "float32"
     members: int | None = None
     has_samples: bool = False
 
@@ -67,7 +70,9 @@ class Deterministic:
         """Mean and, with the head, variance in normalised units: (batch, *space, in) -> (batch, *space, out)."""
         operator = {name.removeprefix(OPERATOR): value for name, value in params.items() if name.startswith(OPERATOR)}
         mean, deviation = params[NORMALISER + "inputs.mean"], params[NORMALISER + "inputs.std"]
-        raw = self.apply(operator, (inputs - mean) / deviation, grid)
+        normal = (inputs - mean) / deviation
+        compute = normal.dtype if self.precision in WIDE else self.precision
+        raw = self.apply(operator, normal.astype(compute), grid).astype(normal.dtype)
         if not self.heteroscedastic:
             return raw, None
         return raw[..., : self.outputs], jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE

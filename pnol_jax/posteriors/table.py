@@ -26,6 +26,7 @@ def _deterministic(
         heteroscedastic=config.heteroscedastic,
         pushforward=training.pushforward,
         input_noise=training.input_noise,
+        precision=training.precision,
     )
 
 

@@ -3,6 +3,7 @@
 Each process publishes its facts, process 0 compares them, and all learn the verdict and raise alike.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -72,6 +73,8 @@ def agree(place: Place, mine: Facts, seconds: float = 120) -> None:
         records = [msgspec.json.decode(client.blocking_key_value_get(key, milliseconds)) for key in keys]
         client.key_value_set(f"{_PREFIX}/verdict", verdict(records) or "same", allow_overwrite=True)
     said = client.blocking_key_value_get(f"{_PREFIX}/verdict", milliseconds)
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # what is known is known
+        client.wait_at_barrier(f"{_PREFIX}/known", milliseconds)  # process 0 may not leave before all have heard
     if said != "same":
         raise InputError(said)
 

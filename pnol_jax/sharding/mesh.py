@@ -53,7 +53,7 @@ def one_device() -> Mesh:
 def fits(config: MeshConfig, batch_size: int) -> bool:
     """Whether the devices there are can be the mesh of a config and share a batch of this size."""
     try:
-        check_batch(batch_size, sizes(config, jax.device_count()))
+        check_batch(batch_size, sizes(config, jax.device_count()), 1)
     except InputError:
         return False
     return True
@@ -69,13 +69,13 @@ def use(mesh: Mesh) -> Iterator[None]:
         yield
 
 
-def check_batch(batch_size: int, shape: Mapping[str, int]) -> None:
-    """Refuse a batch that the mesh cannot share equally."""
-    parts = math.prod(shape[axis] for axis in CASES)
+def check_batch(batch_size: int, shape: Mapping[str, int], accumulate: int) -> None:
+    """Refuse a batch that the mesh cannot share equally, in as many parts as it is computed in."""
+    parts = math.prod(shape[axis] for axis in CASES) * accumulate
     if batch_size % parts:
         raise InputError(
             f"training.batch_size: got {batch_size}, expected a multiple of {parts}: mesh.data = {shape['data']} times "
-            f"mesh.fsdp = {shape['fsdp']} devices share a batch by case"
+            f"mesh.fsdp = {shape['fsdp']} devices share a batch by case, in training.accumulate = {accumulate} parts"
         )
 
 

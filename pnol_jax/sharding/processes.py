@@ -29,7 +29,8 @@ from pnol_jax.sharding.places import Place, find_place, share_of_devices
 HEARTBEAT_SECONDS = 10  # a dead process is found after about nine
 START_SECONDS = 300
 END_SECONDS = 3600  # one process may still write a report while the others have nothing more to do
-LOGS = "PNOL_LOGS"  # the folder for each process' own output, where one launcher runs them all
+LOGS = "PNOL_LOGS"  # the folder for each process' own output and last word, where one launcher runs them all
+LAST_WORD = "ended-"
 
 
 class Missing(RuntimeError):
@@ -71,6 +72,7 @@ def together(heartbeat_seconds: int = HEARTBEAT_SECONDS, start_seconds: int = ST
         if place.count == 1:
             raise
         status = _report(error)
+        _leave_word(place, status)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -151,6 +153,12 @@ def _visible_gpus() -> int:
     if chosen is not None:
         return len([name for name in chosen.split(",") if name])
     return len([path for path in Path("/dev").glob("nvidia*") if path.name[6:].isdigit()])
+
+
+def _leave_word(place: Place, status: int) -> None:
+    """Leave the status where a launcher tells only that of one of its processes."""
+    if folder := os.environ.get(LOGS):
+        (Path(folder) / f"{LAST_WORD}{place.index}").write_text(str(status))
 
 
 def _report(error: BaseException) -> int:

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-import optax
 
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
@@ -14,7 +13,7 @@ from pnol_jax.posteriors import Batch, Params, Posterior
 from pnol_jax.sharding.placement import BatchPlacement
 from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.interrupt import Interrupt
-from pnol_jax.training.optimizer import make_optimizer, schedule
+from pnol_jax.training.optimizers import learning_rate, make_optimizer, schedule
 from pnol_jax.training.progress import Log
 from pnol_jax.training.step import TrainState, initial_state, make_step, not_finite
 
@@ -70,7 +69,7 @@ def train(
         state, position = checkpoints.restore(state)
         batches.set_state(position)
     place = BatchPlacement(settings.batch_size)
-    step = make_step(posterior, optimizer, settings.ema)
+    step = make_step(posterior, optimizer, settings.ema, settings.accumulate)
     rate = schedule(config.optimizer, settings.steps)
     done = int(state.step)
     log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
@@ -87,7 +86,7 @@ def train(
                 beat(done)
                 log.advance(done)
                 if done % settings.log_every == 0 or done == settings.steps:
-                    log.write(done, _figures(metrics, rate, done))
+                    log.write(done, _figures(metrics, learning_rate(rate, state.optimizer, done - 1)))
                 if done % settings.checkpoint_every == 0:
                     checkpoints.save(state, batches.get_state())
         checkpoints.save(state, batches.get_state())
@@ -98,8 +97,8 @@ def train(
     return state
 
 
-def _figures(metrics: dict[str, jax.Array], rate: optax.Schedule, done: int) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(rate(done - 1))}
+def _figures(metrics: dict[str, jax.Array], rate: float) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": rate}
 
 
 def _not_finite_message(step: int, name: str, saved: int | None, folder: Path) -> str:

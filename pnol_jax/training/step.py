@@ -14,6 +14,7 @@ from pnol_jax.posteriors import Batch, Params, Posterior, trained
 from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holder
 from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
+from pnol_jax.training.accumulate import accumulated
 
 
 @jax.tree_util.register_dataclass
@@ -72,10 +73,12 @@ def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:
     return TrainState(**parts)
 
 
-def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema: float) -> Step:
+def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema: float, accumulate: int = 1) -> Step:
     """The compiled step `(state, constants, batch, grid) -> (state, metrics)`; the old state is given up.
 
     Loss and gradient are computed by parts on a mesh; the optimiser acts on whole arrays, which lie divided.
+
+    With `accumulate` they are the means over so many parts of the batch, computed one after the other.
 
     Where the loss or a gradient is not finite the parameters stay what they were, so that the state in hand is always
     the last good one; the metrics say so.
@@ -85,9 +88,8 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
         return posterior.loss(params | constants, batch, grid, key)
 
     def make(specs: Specs, *others: Specs) -> Callable[..., tuple[TrainState, Metrics]]:
-        gradient_of = divide(
-            jax.value_and_grad(loss, has_aux=True), (specs.params, *others, WHOLE), (WHOLE, specs.params)
-        )
+        gradient = accumulated(jax.value_and_grad(loss, has_aux=True), accumulate)
+        gradient_of = divide(gradient, (specs.params, *others, WHOLE), (WHOLE, specs.params))
 
         held: Callable[[TrainState], TrainState] = holder(specs)
 
@@ -96,7 +98,7 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
             (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
             norm = optax.tree.norm(gradient)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
-            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
+            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
             params = optax.apply_updates(state.params, updates)
             new = replace(
                 state,

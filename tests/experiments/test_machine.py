@@ -7,7 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.supervision.machine import Note, Order, Phase, Policy, Seen, Send, Start, State, advance, culprits
+from experiments.supervision.machine import (
+    Note,
+    Order,
+    Phase,
+    Policy,
+    Seen,
+    Send,
+    Start,
+    State,
+    advance,
+    culprits,
+    ended,
+)
 
 POLICY = Policy(restarts=3, first_delay=1, longest_delay=60, grace=5, save=100, hang=50, begin=500, stacks=2)
 TWO = (None, None)
@@ -54,7 +66,7 @@ def test_a_lost_process_ends_the_others_by_sigterm_then_by_sigkill_and_all_start
     assert _events(orders) == ["started", "lost", "waiting", "started"]
     assert _signals(orders) == [signal.SIGTERM, signal.SIGKILL]
     assert [order.lost for order in orders if isinstance(order, Start)] == [(), (1,)]
-    assert next(order.why for order in orders if isinstance(order, Note) and order.lost) == "1: ended by SIGKILL"
+    assert next(order.why for order in orders if isinstance(order, Note) and order.lost) == "process 1 ended by SIGKILL"
 
 
 def test_without_progress_it_gives_up_after_so_many_restarts() -> None:
@@ -155,6 +167,20 @@ def test_where_too_few_hosts_are_left_it_tries_again_until_it_gives_up() -> None
 )
 def test_who_is_to_blame(statuses: tuple[int | None, ...], to_blame: tuple[int, ...]) -> None:
     assert culprits(statuses) == to_blame
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (1, "ended with status 1"),
+        (137, "ended with status 137 (SIGKILL)"),
+        (255, "ended with status 255"),
+        (-11, "ended by SIGSEGV"),
+        (-63, "ended by signal 63"),
+    ],
+)
+def test_a_status_in_words(status: int, words: str) -> None:
+    assert ended(status) == words
 
 
 def test_whatever_is_seen_it_ends_once_all_workers_stay_gone_and_never_starts_after_that() -> None:

@@ -1,9 +1,9 @@
 """Where workers are started, with the real programs where this machine has them: sshd on the loopback, mpirun."""
 
 import getpass
+import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import pytest
 from experiments.supervision import nodes
 from experiments.supervision.events import read_events
 from experiments.supervision.machine import Policy
-from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site, log_file
+from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site, _free_port, log_file
 from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import Client
 from pnol_jax.errors import InputError
@@ -43,8 +43,7 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
     shutil.copy(folder / "user.pub", folder / "allowed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     server = f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/allowed\nStrictModes no\nPidFile none\nUsePAM no\n"
     (folder / "sshd").write_text(f"{server}ListenAddress 127.0.0.1:{port}\nPermitUserEnvironment no\n")
     client = f"Host one two\n HostName 127.0.0.1\n Port {port}\nHost down\n HostName 127.0.0.1\n Port 1\n"
@@ -114,7 +113,11 @@ def test_a_process_on_another_host_ends_with_its_connection(ssh: list[str], run_
 
 
 @needs_mpirun
-def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(run_dir: Path) -> None:
+def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMPI_MCA_oob_tcp_if_include", "lo")
+
     def command(words: list[str], using: list[str] | None, each: int) -> list[str]:
         return ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(each), *words]
 
@@ -126,6 +129,25 @@ def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(run_dir:
     assert log.count("in _stand_still") >= 1
     names = [event["event"] for event in read_events(run_dir) if event["event"] != "stepping"]
     assert names == ["started", "hung", "waiting", "started", "finished"]
+
+
+def test_a_wrong_input_of_one_process_counts_where_the_client_ends_the_others(run_dir: Path) -> None:
+    """As srun does it: the status of the whole is the largest, here of one that was killed on the way."""
+    begin = "import sys; from pnol_jax.sharding import processes; from pnol_jax.errors import InputError\n"
+    refuse = begin + "with processes.together(start_seconds=60): raise InputError('no such file')"
+    port = _free_port()
+
+    def command(words: list[str], using: list[str] | None, each: int) -> list[str]:
+        own = f"PNOL_PROCESSES=2 PNOL_COORDINATOR=127.0.0.1:{port}"
+        starts = " ".join(f"PNOL_PROCESS={i} {own} {shlex.join(words)} <&3 &" for i in range(2))
+        return ["sh", "-c", f"exec 3<&0; {starts} wait; exit 137"]
+
+    run_dir.joinpath("logs").mkdir()
+    run_dir.joinpath("logs", "ended-0").write_text("2")  # of an earlier start
+    assert supervise(Allocation("slurm", command, None, 2), lambda _: ["false"], run_dir, Policy(restarts=0)) == 1
+    ends = Allocation("slurm", command, None, 2)
+    assert supervise(ends, lambda _: [sys.executable, "-c", refuse], run_dir, POLICY) == 2
+    assert "error: no such file" in log_file(run_dir, 0).read_text()
 
 
 def test_an_allocation_names_the_first_node_as_the_place_to_meet_and_goes_on_with_the_nodes_that_are_up(
@@ -205,7 +227,8 @@ def test_nodes_are_read_from_the_file_of_the_batch_system(tmp_path: Path) -> Non
 
 
 def test_nodes_that_are_down_or_do_not_answer_are_left_out() -> None:
-    said = "a idle\nb down*\nc alloc\nd mix*\ne drain\nf comp\n"
+    states = {"a": "idle", "b": "down+completing", "c": "allocated", "d": "mixed+not_responding", "e": "idle+drain"}
+    said = "\n".join(f"{node:<20}{state:<30}" for node, state in (states | {"f": "allocated+completing"}).items())
     assert nodes.up(["a", "b", "c", "d", "e", "f", "unheard"], said) == ["a", "c", "f"]
 
 

@@ -80,7 +80,7 @@ def test_all_goes_well(run_dir: Path) -> None:
 def test_a_killed_worker_ends_the_others_and_the_job_goes_on_from_its_checkpoint(run_dir: Path) -> None:
     assert _run(run_dir, "13:1:kill") == 0
     assert _names(run_dir) == ["started", "stepping", "lost", "waiting", "started", "stepping", "finished"]
-    assert _event(run_dir, "lost")["why"] == "1: ended by SIGKILL"
+    assert _event(run_dir, "lost")["why"] == "process 1 ended by SIGKILL"
     resumed = int(re.findall(r"process 1 of 2 begins at step (\d+)", log_file(run_dir, 1).read_text())[1])
     assert resumed == read_events(run_dir)[4]["step"]
     assert resumed >= 5
@@ -127,7 +127,7 @@ def test_a_hang_is_found_the_stacks_are_written_and_the_job_goes_on(run_dir: Pat
     assert _names(run_dir)[2:] == ["hung", "waiting", "started", "stepping", "finished"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_told_to_stop_it_lets_the_workers_save_and_exits_75(
     started: subprocess.Popen[bytes], run_dir: Path, number: signal.Signals
 ) -> None:

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 from experiments import train
+from experiments.experiment import open_experiment
+from experiments.runs import load_model, read_config
 from pnol_jax.errors import InputError
+from pnol_jax.optimizer_config import ConstantConfig, PlateauConfig
+from pnol_jax.training.checkpoints import Checkpoints
+from pnol_jax.training.optimizers import evaluation_params, make_optimizer
+from pnol_jax.training.step import initial_state
 
 STEPS = 60
 CONFIG = """
@@ -100,6 +106,34 @@ def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_fo
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+def test_members_train_by_another_optimiser_with_a_plateau_and_its_config_is_read_back(config, tmp_path):
+    pieces = [{"name": "constant", "steps": 20}, {"name": "plateau", "window": 2, "patience": 1, "threshold": 0.5}]
+    words = ["posterior.name=ensemble", "posterior.members=2", "optimizer.name=muon", "optimizer.warmup_steps=5"]
+    asked = "[" + ", ".join("{" + ", ".join(f"{k} = {json.dumps(v)}" for k, v in p.items()) + "}" for p in pieces) + "]"
+    done = _train(config, tmp_path / "run", *words, f"optimizer.schedule={asked}")
+    assert done.returncode == 0, done.stderr
+    read = read_config(tmp_path / "run").optimizer
+    assert [(piece.steps, type(piece)) for piece in read.schedule] == [(20, ConstantConfig), (None, PlateauConfig)]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[1]["learning_rate"] == pytest.approx(read.learning_rate)
+    assert lines[-1]["learning_rate"] < read.learning_rate  # a threshold that no loss can meet
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_a_schedule_free_run_keeps_its_average(config, tmp_path):
+    words = ["optimizer.name=schedule_free_adamw", "training.ema=0"]
+    done = _train(config, tmp_path / "run", *words)
+    assert done.returncode == 0, done.stderr
+    experiment = open_experiment(read_config(tmp_path / "run"))
+    optimizer = make_optimizer(experiment.config.optimizer, STEPS, None)
+    state = initial_state(experiment.posterior, optimizer, 0, averaged=False)
+    state, _ = Checkpoints(tmp_path / "run" / "checkpoints", 2, experiment.digest).restore(state)
+    average = evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
+    model = load_model(tmp_path / "run")
+    assert all(np.array_equal(model[name], value) for name, value in average.items())
+    assert not all(np.array_equal(model[name], value) for name, value in state.params.items())
+
+
 def test_sigterm_saves_and_asks_to_be_resumed(config, tmp_path):
     process = _begin_and_wait(config, tmp_path / "run", 7)
     process.send_signal(signal.SIGTERM)
@@ -132,6 +166,11 @@ def test_a_loss_that_is_not_finite_stops_with_step_tensor_and_last_good_checkpoi
         (['data.inputs=["b"]'], "no array 'b'"),
         (['data.train=["nowhere.npz"]'], "nowhere.npz"),
         (['data.symmetries=["spin"]'], "spin"),
+        (
+            ['optimizer.schedule=[{name="cosine", steps=2}]'],
+            "got pieces of 2 after 0 of warm-up steps, expected 1 (train",
+        ),
+        (['optimizer.groups=[{parameters="*.krnel", rate=0}]'], "optimizer.groups[0].parameters: '*.krnel' fits no"),
         (["data.calibration=5"], "data.calibration: got 5 cases, expected at least 9"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_mesh_that_the_devices_cannot_be_is_refused(mesh: MeshConfig, message:
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(InputError, match=r"training.batch_size: got 50, expected a multiple of 4"):
-        check_batch(50, ONE | {"data": 2, "fsdp": 2})
+        check_batch(50, ONE | {"data": 2, "fsdp": 2}, 1)
 
 
 def test_rules_that_want_one_mesh_axis_twice_are_refused() -> None:

@@ -5,13 +5,14 @@ import pytest
 from flax import nnx
 
 from pnol_jax.bases import Basis, make_operands, stack_operands
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, OptimizerConfig, TrainingConfig
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, TrainingConfig
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
+from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior, trained
 from pnol_jax.posteriors.losses import gaussian_nll, relative_h1, relative_l2
-from pnol_jax.training.optimizer import make_optimizer
+from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
 BASES = (Basis("fourier", 6), Basis("fourier", 6))
@@ -61,7 +62,7 @@ def test_an_ensemble_trains_each_member_as_it_would_be_trained_alone():
     grid, batch = make_operands(_grid(10), BASES), _batch()
 
     def after(posterior, start):
-        optimizer = make_optimizer(OptimizerConfig(warmup_steps=1), steps, posterior.members)
+        optimizer = make_optimizer(AdamWConfig(warmup_steps=1), steps, posterior.members)
         state = initial_state(posterior, optimizer, start, averaged=True)
         step = make_step(posterior, optimizer, 0.9)
         for _ in range(steps):

@@ -1,7 +1,8 @@
 import pytest
 
-from pnol_jax.config import ExperimentConfig
+from pnol_jax.config import DeterministicConfig, ExperimentConfig
 from pnol_jax.errors import InputError
+from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.toml import load
 
 CONFIG = """
@@ -33,6 +34,12 @@ def test_overrides_have_the_types_of_toml(config):
     assert read.operator.basis == ["padded", "cosine"]
 
 
+def test_a_section_without_a_name_is_of_its_default_kind(config):
+    read = load(config, ExperimentConfig, ["optimizer.learning_rate=0.5", "posterior.heteroscedastic=false"])
+    assert read.optimizer == AdamWConfig(learning_rate=0.5)
+    assert read.posterior == DeterministicConfig(heteroscedastic=False)
+
+
 def test_an_override_can_change_the_kind_of_a_section(config):
     read = load(config, ExperimentConfig, ["posterior.name=ensemble", "posterior.members=3"])
     assert read.posterior.members == 3
@@ -45,6 +52,14 @@ def test_an_override_can_change_the_kind_of_a_section(config):
         ("data.axes=[{knd='x'}]", "data.axes[0]: unknown key 'knd'; did you mean 'kind'"),
         ("operator.wdth=3", "operator: unknown key 'wdth'; did you mean 'width'"),
         ("foo.bar=1", "top level: unknown key 'foo'; known keys: name, data"),
+        ("optimizer.momentum=0.9", "optimizer: unknown key 'momentum'; known keys of 'adamw': learning_rate,"),
+        ("optimizer={name='sgd', momntum=0.9}", "optimizer: unknown key 'momntum'; did you mean 'momentum'"),
+        ("optimizer={name='custom', path='a:b', weight_decay=1}", "optimizer: unknown key 'weight_decay'"),
+        ("optimizer.name=adam", "optimizer.name: Invalid value 'adam', expected one of ['adamw', 'lion', "),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate: Expected `float` > 0.0"),
+        ("optimizer.schedule=[{name='cosin'}]", "optimizer.schedule[0].name: Invalid value 'cosin', expected one of"),
+        ("optimizer.schedule=[{name='step', every=3}]", "optimizer.schedule[0]: unknown key 'every'; known keys of"),
+        ("optimizer.groups=[{parameters='*', rate=-1}]", "optimizer.groups[0].rate: Expected `float` >= 0.0"),
         ("operator.name=fnoo", "operator.name: Invalid value 'fnoo', expected one of ['fno', 'ffno', 'deeponet']"),
         ("training.steps=many", "training.steps: Expected `int`, got `str`"),
         ("training=3", "training: Expected `object`, got `int`"),

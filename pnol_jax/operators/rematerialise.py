@@ -1,0 +1,72 @@
+"""What a layer keeps for its gradient, and what is computed again: memory against time.
+
+"none" keeps everything; "dots" keeps the results of matrix products and computes again what is cheap; "block" keeps a
+block's input alone; "full" does the same for lifting and projection, whose hidden fields are the widest.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import jax
+
+Remat = Literal["none", "dots", "block", "full"]
+GATHERED = "gathered"  # the name of parameters that were put together from their stored parts
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def block(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.Array]:
+    """A block of an operator, a function of rows and what does not need a gradient, under a policy."""
+    match policy:
+        case "none":
+            return layer
+        case "dots":
+            return _kept(layer, jax.checkpoint_policies.dots_saveable)
+    return _again(layer)
+
+
+def end(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.Array]:
+    """Lifting or projection under a policy."""
+    return _again(layer) if policy == "full" else layer
+
+
+def operator(apply: Callable[P, R], policy: Remat) -> Callable[P, R]:
+    """The whole operator: parameters that a mesh stores divided are put together again rather than kept."""
+    if policy == "none":
+        return apply
+    return _kept(apply, jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
+
+
+def _kept(layer: Callable[P, R], policy: Callable[..., bool]) -> Callable[P, R]:
+    wrapped: Callable[P, R] = jax.checkpoint(layer, policy=policy)
+    return wrapped
+
+
+def _again(layer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The layer, of which only the inputs are kept.
+
+    `jax.checkpoint` shields what is computed again by optimisation barriers, which XLA's CPU compiler takes away before
+    it looks for what is computed twice. Here the second computation hangs on the gradient that comes in, by adding zero
+    times a number of it, so that no compiler can take it for the first, nor do it before its time.
+    """
+
+    def wrapped(rows: jax.Array, *others: Any) -> jax.Array:
+        pure, weights = jax.closure_convert(lambda rows: layer(rows, *others), rows)
+
+        @jax.custom_vjp
+        def run(rows: jax.Array, weights: list[jax.Array]) -> jax.Array:
+            out: jax.Array = pure(rows, *weights)
+            return out
+
+        def forward(rows: jax.Array, weights: list[jax.Array]) -> tuple[jax.Array, Any]:
+            return run(rows, weights), (rows, weights)
+
+        def backward(kept: Any, gradient: jax.Array) -> Any:
+            rows, weights = kept
+            late = rows + (0 * gradient.ravel()[0]).astype(rows.dtype)
+            return jax.vjp(lambda rows, weights: pure(rows, *weights), late, weights)[1](gradient)
+
+        run.defvjp(forward, backward)
+        return run(rows, weights)
+
+    return wrapped

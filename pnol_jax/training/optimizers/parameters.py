@@ -1,0 +1,65 @@
+"""Which parameters: by dotted name, and by what the axes of their arrays are.
+
+An array is what one member holds. Its last two axes are (in, out), or its last three (in, 2, out) where it is complex,
+real part then imaginary; axes before them count modes.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pnol_jax.errors import InputError
+from pnol_jax.optimizer_config import GroupConfig, Mask
+
+Kind = Literal["vector", "matrix", "complex"]
+ENDS = ("*.lifting.*", "*.projection.*")  # of an operator: what is between them is hidden
+
+
+def kind(array: Any) -> Kind:
+    """What an array is made of; a scalar and what is no array count as vectors."""
+    shape: Sequence[int] = getattr(array, "shape", ())
+    if len(shape) < 2:
+        return "vector"
+    return "complex" if len(shape) > 3 and shape[-2] == 2 else "matrix"
+
+
+def fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether the last pattern that fits a name admits it. Exceptions alone are exceptions from everything."""
+    verdict = bool(patterns) and all(pattern.startswith("!") for pattern in patterns)
+    for pattern in patterns:
+        if fnmatchcase(name, pattern.removeprefix("!")):
+            verdict = not pattern.startswith("!")
+    return verdict
+
+
+def masked(mask: Mask, name: str, array: Any) -> bool:
+    """Whether a parameter is among those of a mask."""
+    if isinstance(mask, list):
+        return fits(name, mask)
+    if mask == "all":
+        return True
+    return kind(array) != "vector" and not (mask == "hidden" and any(fnmatchcase(name, end) for end in ENDS))
+
+
+def chosen(mask: Mask) -> Callable[[Mapping[str, Any]], dict[str, bool]]:
+    """A mask as optax takes it: from parameters to a truth value for each."""
+    return lambda params: {name: masked(mask, name, array) for name, array in params.items()}
+
+
+def factors(groups: Sequence[GroupConfig], names: Iterable[str]) -> dict[str, float]:
+    """The factor on the learning rate of each parameter."""
+    return {name: next((g.rate for g in groups if fits(name, g.patterns)), 1.0) for name in names}
+
+
+def check(where: str, patterns: Sequence[str], names: Iterable[str]) -> None:
+    """Refuse a pattern that fits no parameter.
+
+    Raises:
+        InputError: with the nearest names.
+    """
+    known = list(names)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in known):
+            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.0)
+            raise InputError(f"{where}: {pattern!r} fits no parameter; there are {', '.join(near)} and others")
