@@ -38,7 +38,7 @@ test: $(READY) ## All tests
 test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
 	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
 
-test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (five minutes); root on Debian gets what is missing
+test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minutes); root on Debian gets what is missing
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
 	@$(BIN)/pytest tests/clusters

@@ -131,6 +131,9 @@ def _wait(command: str, words: Sequence[str]) -> int:
 
 
 def _counts(found: Sequence[Status]) -> str:
+    """How many are in which state; of a single one that waits, also why, as it may wait for what never comes."""
+    if len(found) == 1 and found[0].state == "waiting":
+        return f"waiting: {found[0].detail}".rstrip(": ")
     states = [status.state for status in found]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 

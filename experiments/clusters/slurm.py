@@ -181,6 +181,7 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
     return [
         "srun",
         "--kill-on-bad-exit=1",
+        "--overlap",  # a step that lost a node keeps its cores in SLURM's books, and the next would wait for them
         "--label",
         f"--nodes={count}",
         f"--ntasks={count * processes_per_node}",

@@ -21,25 +21,21 @@ PATIENCE = 300.0  # seconds after which something hangs, on a machine with much 
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[None]:
+def slurm() -> Iterator[virtual.Slurm]:
     """SLURM runs, and its clients find it."""
     if reason := virtual.missing():
         pytest.skip(reason)
-    with virtual.slurm() as conf, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(conf))
-        yield
+    with virtual.slurm() as started, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(started.conf))
+        yield started
 
 
 @pytest.fixture
-def empty_queue(slurm: None) -> Iterator[None]:
+def empty_queue(slurm: virtual.Slurm) -> Iterator[None]:
     """No job is left behind for the next test."""
     yield
     subprocess.run(["scancel", "--user=root"], check=True, timeout=30)
-    until(lambda: not _queue(), _queue)
-
-
-def _queue() -> str:
-    return subprocess.run(["squeue", "--noheader"], check=True, timeout=30, capture_output=True, text=True).stdout
+    slurm.until_idle()
 
 
 @pytest.fixture

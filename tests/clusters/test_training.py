@@ -15,6 +15,7 @@ from experiments import submit
 from experiments.clusters import record
 from experiments.supervision.supervise import newest_checkpoint
 from tests.clusters.conftest import ask, log, until
+from tests.clusters.virtual import Slurm
 
 RUN = Path("runs/smoothing")
 CONFIG = """
@@ -110,6 +111,20 @@ def test_a_preempted_job_saves_and_goes_on_when_it_is_started_again(hand_in: Cal
         *("started", "stopped"),
         *("started", "finished"),
     ]
+
+
+@pytest.mark.usefixtures("empty_queue")
+def test_a_lost_node_leaves_the_job_to_the_others(slurm: Slurm, hand_in: Callable[..., str]) -> None:
+    job = hand_in("--cluster", "slurm", "--nodes", "2", "--elastic")
+    _until_saved(job)
+    slurm.lose("node-b")
+    try:
+        _finish(job)
+    finally:
+        slurm.start("node-b")
+    (status,) = ask(record.find(job)[0])
+    assert (status.restarts, status.where) == (0, "node-a")
+    assert _events().count("lost") == 1
 
 
 @pytest.mark.usefixtures("open_mpi")

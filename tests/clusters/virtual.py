@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
+
 NODES = ("node-a", "node-b")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "unshare")
 
@@ -66,22 +68,57 @@ def missing() -> str | None:
     return None
 
 
+class Slurm:
+    """The daemons, while they run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = _write(folder)  # clients find it by the variable SLURM_CONF
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._others = [_munged(folder), _start(folder, "slurmctld", "-D", "-f", str(self.conf))]
+
+    def start(self, node: str) -> None:
+        """Start a node, or one that was lost again."""
+        script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+        inside = ["sh", "-c", script, "sh", f"{self.folder}/hosts", "slurmd", "-D", "-f", str(self.conf), "-N", node]
+        self.nodes[node] = _start(self.folder, "unshare", "--mount", "--", *inside)
+
+    def until_idle(self) -> None:
+        """Wait until no job is on any node."""
+        _wait_for(lambda: _sinfo(self.conf).count("idle") == len(NODES), "all nodes are idle", self.folder)
+
+    def lose(self, node: str) -> None:
+        """Kill all that runs on a node, as when its power fails."""
+        self.nodes[node].kill()
+        self.nodes[node].wait()
+        for keeper in self._keepers(node):
+            for process in [keeper, *keeper.children(recursive=True)]:
+                process.kill()
+
+    def _keepers(self, node: str) -> list[psutil.Process]:
+        """The processes that keep the steps of a node: each has a socket in its spool folder."""
+        mark = f"{self.folder}/spool-{node}/"
+        keepers = [each for each in psutil.process_iter(["name"]) if each.info["name"] == "slurmstepd"]
+        return [each for each in keepers if any(mark in str(c.laddr) for c in each.net_connections("unix"))]
+
+    def close(self) -> None:
+        """End everything."""
+        for process in [*self.nodes.values(), *reversed(self._others)]:
+            _end(process)
+
+
 @contextlib.contextmanager
-def slurm() -> Iterator[Path]:
-    """Start it; the path of its slurm.conf, which clients find by the variable SLURM_CONF."""
+def slurm() -> Iterator[Slurm]:
+    """Start it, with all nodes idle; afterwards nothing of it is left."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     folder.chmod(0o755)  # munged refuses a socket that others cannot reach
-    processes: list[subprocess.Popen[bytes]] = []
     try:
-        conf = _write(folder)
-        processes.append(_munged(folder))
-        processes.append(_start(folder, "slurmctld", "-D", "-f", str(conf)))
-        processes += [_node(folder, conf, name) for name in NODES]
-        _wait_until_idle(conf, folder)
-        yield conf
+        with contextlib.closing(Slurm(folder)) as started:
+            for node in NODES:
+                started.start(node)
+            started.until_idle()
+            yield started
     finally:
-        for process in reversed(processes):
-            _end(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -125,19 +162,9 @@ def _munged(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def _node(folder: Path, conf: Path, name: str) -> subprocess.Popen[bytes]:
-    script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
-    inside = ["sh", "-c", script, "sh", f"{folder}/hosts", "slurmd", "-D", "-f", str(conf), "-N", name]
-    return _start(folder, "unshare", "--mount", "--", *inside)
-
-
 def _start(folder: Path, program: str, *words: str) -> subprocess.Popen[bytes]:
     with open(folder / "started.log", "ab") as log:
         return subprocess.Popen([program, *words], stdout=log, stderr=log, start_new_session=True)
-
-
-def _wait_until_idle(conf: Path, folder: Path) -> None:
-    _wait_for(lambda: _sinfo(conf).count("idle") == len(NODES), "both nodes are idle", folder)
 
 
 def _sinfo(conf: Path) -> list[str]:
