@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
 from experiments import runs
@@ -22,7 +23,7 @@ from pnol_jax.posteriors import Params
 from pnol_jax.sharding.agreement import agree, facts
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.heartbeat import Heartbeat
-from pnol_jax.sharding.mesh import check_batch, make_mesh, sizes, use
+from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes, use
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(config: ExperimentConfig, folder: Path, place: Place, *, resume: bool, report: bool) -> int:
     show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
+    check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
     runs.write_about(folder, experiment)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
     try:

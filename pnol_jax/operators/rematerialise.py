@@ -9,6 +9,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 
+from pnol_jax import collectives
+
 Remat = Literal["none", "dots", "block", "full"]
 GATHERED = "gathered"  # the name of parameters that were put together from their stored parts
 P = ParamSpec("P")
@@ -51,6 +53,8 @@ def _again(layer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """
 
     def wrapped(rows: jax.Array, *others: Any) -> jax.Array:
+        # The gradient that comes in may differ along axes of a mesh along which the rows do not, as before lifting.
+        rows = collectives.varying(rows, collectives.EVERY)
         pure, weights = jax.closure_convert(lambda rows: layer(rows, *others), rows)
 
         @jax.custom_vjp

@@ -79,5 +79,14 @@ def check_batch(batch_size: int, shape: Mapping[str, int], accumulate: int) -> N
         )
 
 
+def check_members(members: int | None, shape: Mapping[str, int]) -> None:
+    """Refuse to divide members that there are not."""
+    if (members or 1) % shape["member"]:
+        raise InputError(
+            f"mesh.member: got {shape['member']}, expected a divisor of the posterior's {members or 1} members: "
+            "only an ensemble (posterior.name = 'ensemble') has several"
+        )
+
+
 def _product(shape: Mapping[str, int | None]) -> str:
     return " times ".join(f"{axis} = {shape[axis]}" for axis in ORDER if shape[axis] is not None)

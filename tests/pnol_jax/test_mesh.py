@@ -5,7 +5,7 @@ import pytest
 from pnol_jax.collectives import EVERY
 from pnol_jax.config import MeshConfig
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.mesh import check_batch, sizes
+from pnol_jax.sharding.mesh import check_batch, check_members, sizes
 from pnol_jax.sharding.partition import partition
 
 ONE = dict.fromkeys(EVERY, 1)
@@ -34,6 +34,13 @@ def test_a_mesh_that_the_devices_cannot_be_is_refused(mesh: MeshConfig, message:
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(InputError, match=r"training.batch_size: got 50, expected a multiple of 4"):
         check_batch(50, ONE | {"data": 2, "fsdp": 2}, 1)
+
+
+def test_members_that_there_are_not_are_not_divided() -> None:
+    check_members(4, ONE | {"member": 2})
+    for members in (None, 3):
+        with pytest.raises(InputError, match=r"mesh.member: got 2, expected a divisor of the posterior's"):
+            check_members(members, ONE | {"member": 2})
 
 
 def test_rules_that_want_one_mesh_axis_twice_are_refused() -> None:
