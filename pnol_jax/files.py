@@ -1,5 +1,6 @@
 """Writing a file so that a reader sees the old one or the new one, never half of one; and naming it by its digest."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -36,6 +37,27 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class LineFile:
+    """A file to which lines are added, each whole or, where the disk is full, not at all."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def add(self, line: str) -> bool:
+        """Add a line; whether it is there now."""
+        data, end = line.encode() + b"\n", os.fstat(self._file).st_size
+        with contextlib.suppress(OSError):
+            if os.write(self._file, data) == len(data):
+                return True
+        if os.fstat(self._file).st_size > end:
+            os.ftruncate(self._file, end)
+        return False
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self._file)
 
 
 def sha256_bytes(data: bytes) -> str:
