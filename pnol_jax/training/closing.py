@@ -50,9 +50,8 @@ def memory_peak() -> int:
     return max(peaks) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def table(goodput: Goodput, step: Step, arguments: tuple[Any, ...], precision: str) -> Table:
-    """The closing table of a run; its figures are written with the goodput."""
-    found = figures(step, arguments, goodput.step_seconds, precision)
+def table(goodput: Goodput, found: dict[str, float]) -> Table:
+    """The closing table of a run; `found` are the figures of a step."""
     rows = {"step": f"{1000 * goodput.step_seconds:.1f} ms (median)"}
     if "mfu" in found:
         rows["MFU"] = f"{100 * found['mfu']:.1f}%"

@@ -77,9 +77,9 @@ class Goodput:
         """Steps of this attempt are done again, or not at all."""
         _lose(self.now, steps, self.step_seconds)
 
-    def write(self, done: int) -> None:
+    def write(self, done: int, **figures: float) -> None:
         """Leave what is known; of several processes the first does."""
-        self.now |= {"last_step": done, "written": time.time()}
+        self.now |= figures | {"last_step": done, "written": time.time()}
         if jax.process_index() == 0:
             content = {"goodput": self.share(), "attempts": self.attempts}
             with contextlib.suppress(OSError):  # a full disk is for the checkpoint to report
@@ -110,7 +110,7 @@ class Goodput:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         jax.monitoring.unregister_event_duration_listener(self._hear)
 
-    def _hear(self, event: str, _: float, **__: Any) -> None:
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         self._compiled = self._compiled or event == COMPILED
 
 

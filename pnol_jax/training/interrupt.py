@@ -41,7 +41,7 @@ class Interrupt:
 
 
 def leave_when_told() -> None:
-    """From here on SIGTERM ends the process with RESUME_ME: what there was to save is saved."""
+    """From here on SIGTERM ends the process with RESUME_ME: there is nothing to save, or it is saved."""
 
     def leave(*_: object) -> None:
         raise SystemExit(RESUME_ME)

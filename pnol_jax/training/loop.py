@@ -103,8 +103,8 @@ def train(
                     clock.lose(done - int(state.step))
                     log.fault(done, "rollback", f"back to step {int(state.step)}, learning rate times {guard.rate:g}")
                     done = int(state.step)
+                clock.lap("other")
                 if done % settings.checkpoint_every == 0:
-                    clock.lap("other")
                     recovery.save(state, log)
                     clock.lap("checkpoint")
                     clock.write(done)
@@ -113,7 +113,10 @@ def train(
             clock.lap("checkpoint")
             clock.write(done)
             if done > begun:
-                log.show(closing.table(clock, step, (state, constants, batch, grid, *guard.limit), settings.precision))
+                arguments = (state, constants, batch, grid, *guard.limit)
+                figures = closing.figures(step, arguments, clock.step_seconds, settings.precision)
+                clock.write(done, **figures)
+                log.show(closing.table(clock, figures))
         if done < settings.steps:
             raise Stopped(f"stopped at step {done} of {settings.steps}; the state is saved in {folder}")
     finally:

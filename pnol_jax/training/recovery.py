@@ -43,11 +43,13 @@ class Recovery:
         self._said = 0
 
     def resume(self, like: TrainState) -> TrainState:
-        """Go on from the last whole checkpoint.
+        """The state of the last whole checkpoint; `like` itself where nothing was saved before the run was stopped.
 
         Raises:
-            InputError: there is none, or it is of another config.
+            InputError: none is whole, or it is of another config.
         """
+        if not self._checkpoints.begun():
+            return like
         state, position = self._checkpoints.restore(like)
         self._batches.set_state(position["batches"])
         self._guard.set_state(position["guard"])

@@ -43,7 +43,7 @@ class Trace:
     def _stop(self) -> None:
         if self._runs:
             self._runs = False
-            jax.profiler.stop_trace()
+            jax.profiler.stop_trace()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         return self
