@@ -40,24 +40,33 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
 
 
 class LineFile:
-    """A file to which lines are added, each whole or, where the disk is full, not at all."""
+    """A file to which lines are added, each whole or, where the disk is full, not at all; made with the first line."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._path = path
+        self._file: int | None = None
 
     def add(self, line: str) -> bool:
         """Add a line; whether it is there now."""
-        data, end = line.encode() + b"\n", os.fstat(self._file).st_size
         with contextlib.suppress(OSError):
-            if os.write(self._file, data) == len(data):
-                return True
-        if os.fstat(self._file).st_size > end:
-            os.ftruncate(self._file, end)
+            if self._file is None:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            return self._append(self._file, line.encode() + b"\n")
         return False
+
+    def _append(self, file: int, data: bytes) -> bool:
+        end, written = os.fstat(file).st_size, 0
+        with contextlib.suppress(OSError):
+            written = os.write(file, data)
+        if 0 < written < len(data):
+            os.ftruncate(file, end)
+        return written == len(data)
 
     def close(self) -> None:
         """Let the file go."""
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def sha256_bytes(data: bytes) -> str:

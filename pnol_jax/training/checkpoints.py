@@ -50,7 +50,7 @@ class Checkpoints:
         self._folder = folder
         self._saving = 0
         self._restores = 0
-        self.damaged: list[str] = []  # what `restore` found and set aside, in sentences
+        self.found: list[str] = []  # what `restore` found wrong, in sentences
 
     def latest(self, before: int | None = None) -> int | None:
         """The last step that was saved; of those before a given one, if there are any."""
@@ -98,7 +98,8 @@ class Checkpoints:
         Raises:
             InputError: there is none, it belongs to another config, or its arrays do not fit.
         """
-        self.finish()
+        failed = self._failure(self._manager.wait_until_finished)
+        self.found += [str(failed)] if failed else []
         step = self._whole(before)
         about = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
         if about["config"] != self._config_digest:
@@ -118,8 +119,8 @@ class Checkpoints:
         self._restores += 1
         said = told(f"checkpoint-{self._restores}", lambda: self._choose(before), CHECK_SECONDS)
         if said == "none":
-            found = "; ".join(self.damaged) or "no checkpoint"
-            raise InputError(f"resume: {found} in {self._folder}; start without --resume")
+            why = "; ".join([f"no whole checkpoint in {self._folder}", *self.found])
+            raise InputError(f"resume: {why}; expected one, or start anew with --overwrite")
         self._manager.reload()
         return int(said)
 
@@ -130,7 +131,7 @@ class Checkpoints:
                 return str(step)
             aside = set_aside(self._folder / str(step))
             self._manager.reload()
-            self.damaged.append(f"checkpoint {step} is damaged and set aside as {aside.name} ({found})")
+            self.found.append(f"checkpoint {step} is damaged and set aside as {aside.name} ({found})")
         return "none"
 
     def begun(self) -> bool:

@@ -28,30 +28,39 @@ class Goodput:
 
     A step in which a program was compiled counts as "compile". While entered it listens to JAX for that.
 
-    Args:
-        folder: the run's.
-        done: the steps that are done, in the attempts before this one and kept.
-        goes_on: whether there were attempts before this one.
+    It runs from when it is made; `start` says where this attempt begins.
     """
 
-    def __init__(self, folder: Path, done: int, *, goes_on: bool) -> None:
-        self._path = folder / FILE
-        self._last = time.monotonic()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._began, self._last = time.time(), time.monotonic()
         self._compiled = False
         self._steps: deque[float] = deque(maxlen=LATEST)
-        reported = _reported(folder)
-        self.attempts = _before(folder, done, reported) if goes_on else []
-        self.now: dict[str, Any] = {
-            "began": time.time(),
-            "first_step": done,
-            "last_step": done,
-            "seconds": dict.fromkeys(KINDS, 0.0),
-            "away_seconds": max(0.0, time.time() - reported) if reported and self.attempts else 0.0,
-            "skipped_steps": 0,
-            "lost_steps": 0,
-            "lost_seconds": 0.0,
-        }
-        self.attempts.append(self.now)
+        self.attempts: list[dict[str, Any]] = []
+
+    def start(self, done: int, *, goes_on: bool) -> None:
+        """Begin an attempt with `done` steps kept of those before, if it goes on from any."""
+        reported = _reported(self._folder)
+        self.attempts = _before(self._folder, done, reported) if goes_on else []
+        away = max(0.0, self._began - reported) if reported and self.attempts else 0.0
+        self.attempts.append(
+            {
+                "began": self._began,
+                "first_step": done,
+                "last_step": done,
+                "seconds": dict.fromkeys(KINDS, 0.0),
+                "away_seconds": away,
+                "skipped_steps": 0,
+                "lost_steps": 0,
+                "lost_seconds": 0.0,
+            }
+        )
+        self.lap("start")
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """This attempt."""
+        return self.attempts[-1]
 
     def lap(self, kind: str) -> None:
         """Add the time since the last lap to a kind (`KINDS`)."""
@@ -79,11 +88,11 @@ class Goodput:
 
     def write(self, done: int, **figures: float) -> None:
         """Leave what is known; of several processes the first does."""
-        self.now |= figures | {"last_step": done, "written": time.time()}
+        self.now.update(figures, last_step=done, written=time.time())
         if jax.process_index() == 0:
             content = {"goodput": self.share(), "attempts": self.attempts}
             with contextlib.suppress(OSError):  # a full disk is for the checkpoint to report
-                write_atomically(self._path, json.dumps(content, indent=2) + "\n")
+                write_atomically(self._folder / FILE, json.dumps(content, indent=2) + "\n")
 
     def total(self, kind: str) -> float:
         """Seconds of a kind over all attempts."""

@@ -62,7 +62,7 @@ def train(
         SaveFailed: a checkpoint could not be written, and it is the last one or there is none before it.
         InputError: nothing to resume from, or it is of another config.
     """
-    settings = config.training
+    settings, clock = config.training, Goodput(folder)
     guard = Guard(settings)
     kept = {"keep": settings.keep_checkpoints, "best": settings.keep_best, "every": settings.keep_every}
     checkpoints = Checkpoints(folder / "checkpoints", config_digest=config_digest, **kept)
@@ -74,16 +74,16 @@ def train(
     place = BatchPlacement(settings.batch_size)
     begun = done = int(state.step)
     log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
-    clock = Goodput(folder, done, goes_on=resume)
+    clock.start(done, goes_on=resume)
     try:
         with log, Interrupt() as interrupt, clock, Trace(folder, profiled) as trace:
             recovery.report(log, done)
-            clock.lap("start")
             while done < settings.steps and not interrupt.wanted(done):
                 drawn = next(batches)
                 batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
                 clock.lap("input")
                 with trace.step(done):
+                    clock.lap("other")
                     state, metrics = step(state, constants, batch, grid, *guard.limit)
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
                 done += 1
@@ -100,8 +100,9 @@ def train(
                     name = not_finite(posterior, state, constants, batch, grid) if guard.blind else ""
                     state = recovery.roll_back(state, done, name or str(bad), folder)
                     step, rate = _program(config, posterior, guard.rate)
-                    clock.lose(done - int(state.step))
+                    recovery.report(log, done)
                     log.fault(done, "rollback", f"back to step {int(state.step)}, learning rate times {guard.rate:g}")
+                    clock.lose(done - int(state.step))
                     done = int(state.step)
                 clock.lap("other")
                 if done % settings.checkpoint_every == 0:

@@ -94,7 +94,7 @@ class Recovery:
         return restored
 
     def report(self, log: Log, step: int) -> None:
-        """Say which checkpoints were found damaged."""
-        for found in self._checkpoints.damaged[self._said :]:
-            log.fault(step, "checkpoint", found)
-        self._said = len(self._checkpoints.damaged)
+        """Say what was found wrong with checkpoints, and which one is used instead."""
+        found, self._said = self._checkpoints.found[self._said :], len(self._checkpoints.found)
+        for sentence in found:
+            log.fault(step, "checkpoint", f"{sentence}; that of step {self._checkpoints.latest()} is used")

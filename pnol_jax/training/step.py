@@ -108,11 +108,11 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
             if limit is not None:
                 good &= norm <= limit
             updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
-            params = optax.apply_updates(state.params, updates)
+            params = _where(good, optax.apply_updates(state.params, updates), state.params)
             new = replace(
                 state,
                 step=state.step + 1,
-                params=_where(good, params, state.params),
+                params=params,
                 optimizer=_where(good, opt_state, state.optimizer),
                 average=_averaged(state, params, ema, good),
             )
@@ -129,7 +129,10 @@ def _where(condition: jax.Array, new: T, old: T) -> T:
 
 
 def _averaged(state: TrainState, params: Params, ema: float, good: jax.Array) -> Params:
-    """Exponential moving average, its decay small at first so that the start is forgotten."""
+    """Exponential moving average, its decay small at first so that the start is forgotten.
+
+    `params` are finite even where the step was not good, so that their share of zero is zero.
+    """
     if not state.average:
         return {}
     decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
