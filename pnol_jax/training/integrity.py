@@ -4,6 +4,7 @@ Orbax and its array format notice a file that is missing or short, but not one w
 """
 
 import shutil
+import time
 from pathlib import Path
 
 from pnol_jax.data.digests import DIGESTS, digests_of, read_digests, verify, write_digests
@@ -47,7 +48,15 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def clear(checkpoints: Path) -> None:
-    """Remove what a failed save has left; its space may be what the next one needs."""
-    for left in checkpoints.glob(f"*{UNFINISHED}*"):
-        shutil.rmtree(left, ignore_errors=True)
+def clear(checkpoints: Path, seconds: float = 5.0) -> None:
+    """Remove what a failed save has left; its space may be what the next one needs.
+
+    Threads of it may still be writing, for which it waits so long.
+    """
+    until = time.monotonic() + seconds
+    while left := [*checkpoints.glob(f"*{UNFINISHED}*")]:
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() > until:
+            return
+        time.sleep(0.05)

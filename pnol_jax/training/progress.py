@@ -22,7 +22,7 @@ Fault = Literal["skipped", "rollback", "checkpoint"]
 class Log:
     """A progress bar, `log.jsonl`, `faults.jsonl`, TensorBoard event files if asked for.
 
-    Of several processes the first has them. A full disk costs lines, not the run.
+    Of several processes the first has them. Lines wait where the disk is full.
     """
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:

@@ -111,7 +111,7 @@ def test_after_the_last_rollback_it_stops_and_names_step_tensor_and_checkpoint(r
 
 
 def test_with_no_budget_the_first_bad_step_stops(run_dir):
-    with pytest.raises(NotFinite, match="step 8: batch.outputs is not finite; there is no checkpoint yet"):
+    with pytest.raises(NotFinite, match=r"step 8: batch\.outputs is not finite; there is no checkpoint yet"):
         run(run_dir, Batches(bad=[7]), max_bad_steps=0, rollbacks=0)
 
 
