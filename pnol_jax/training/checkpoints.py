@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: the training state, where in data and faults the run is, and the config they belong to."""
 
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -45,6 +46,7 @@ class Checkpoints:
             best_mode="min",
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
         )
+        logging.getLogger("absl").addFilter(_said_by_us)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._config_digest = config_digest
         self._folder = folder
@@ -70,13 +72,13 @@ class Checkpoints:
             SaveFailed: this save or the one begun before failed.
         """
         step = int(state.step)
-        before = self._failure(self._manager.wait_until_finished)
+        failed = [self._failure(self._manager.wait_until_finished)]
+        if failed[0] and self.latest() is None:
+            raise failed[0]  # there is nothing to go on with
         if step != self.latest():
-            failed = self._failure(lambda: self._begin(step, state, position, loss))
-            if failed:
-                raise failed
-        if before:
-            raise before
+            failed.append(self._failure(lambda: self._begin(step, state, position, loss)))
+        if any(failed):
+            raise SaveFailed("; ".join(str(failure) for failure in failed if failure))
 
     def _begin(self, step: int, state: TrainState, position: Position, loss: float | None) -> None:
         # The state is donated to the next step, so Orbax must have copied it before this returns; it does.
@@ -154,10 +156,10 @@ class Checkpoints:
         Raises:
             SaveFailed: the last save could not be written.
         """
-        try:
-            self.finish()
-        finally:
-            self._manager.close()
+        failed = self._failure(self._manager.wait_until_finished)
+        self._failure(self._manager.close)  # what failed before may be said once more
+        if failed:
+            raise failed
 
     def _failure(self, act: Callable[[], None]) -> SaveFailed | None:
         try:
@@ -181,6 +183,11 @@ def _of_the_disk(error: OSError | ValueError) -> str | None:
         return error.strerror or str(error)
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(code[1])) if code else None
+
+
+def _said_by_us(record: logging.LogRecord) -> bool:
+    """Whether a record is to be logged: not what Orbax says of errors, which it raises too, from several threads."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
 
 def _loss(metrics: Any) -> float:

@@ -109,8 +109,7 @@ def train(
                     recovery.save(state, log)
                     clock.lap("checkpoint")
                     clock.write(done)
-            recovery.save(state)
-            checkpoints.finish()
+            recovery.save_last(state, log)
             clock.lap("checkpoint")
             clock.write(done)
             if done > begun:

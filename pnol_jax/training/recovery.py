@@ -1,5 +1,6 @@
 """Saving and going back: what a checkpoint holds besides the training state, after a loss and after bad steps."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,19 +56,35 @@ class Recovery:
         self._guard.set_state(position["guard"])
         return state
 
-    def save(self, state: TrainState, log: Log | None = None) -> None:
-        """Begin to save; with a log, a failure that can be borne is said there.
+    def save(self, state: TrainState, log: Log) -> None:
+        """Begin to save. A failure of this save or of the one before is said in the log, if it can be borne.
 
         Raises:
-            SaveFailed: it cannot be borne: there is no checkpoint before it, or others wait for this process.
+            SaveFailed: it cannot: there is no checkpoint before it, or other processes wait for this one.
         """
+        self._bear(int(state.step), log, lambda: self._save(state))
+
+    def save_last(self, state: TrainState, log: Log) -> None:
+        """Save, and wait until it is on the disk.
+
+        Raises:
+            SaveFailed: it could not be written.
+        """
+        self._bear(int(state.step), log, self._checkpoints.finish)
+        self._save(state)
+        self._checkpoints.finish()
+
+    def _save(self, state: TrainState) -> None:
         position = {"batches": self._batches.get_state(), "guard": self._guard.get_state()}
+        self._checkpoints.save(state, position, self._guard.mean_loss())
+
+    def _bear(self, step: int, log: Log, act: Callable[[], None]) -> None:
         try:
-            self._checkpoints.save(state, position, self._guard.mean_loss())
+            act()
         except SaveFailed as failed:
-            if log is None or jax.process_count() > 1 or self._checkpoints.latest() is None:
+            if jax.process_count() > 1 or self._checkpoints.latest() is None:
                 raise
-            log.fault(int(state.step), "checkpoint", f"{failed}; training goes on, the next one is tried as usual")
+            log.fault(step, "checkpoint", f"{failed}; training goes on, the next one is tried as usual")
 
     def roll_back(self, state: TrainState, step: int, what: str, folder: Path) -> TrainState:
         """The state of the last whole checkpoint before the bad steps; from here on the learning rate is smaller.
