@@ -31,7 +31,7 @@ from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes,
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
-from pnol_jax.training.checkpoints import SaveFailed
+from pnol_jax.training.checkpoints import SaveFailed, quiet
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
 from pnol_jax.training.optimizers import evaluation_params
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the config, train, calibrate, evaluate."""
     asked = _parser().parse_intermixed_args(arguments)
     keep_arena()
+    quiet()
     profiled = step_range(asked.profile) if asked.profile else None
     with together() as place, contextlib.ExitStack() as stack:
         if place.count == 1:  # of several processes JAX lets all stop together

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,6 @@ class Checkpoints:
             best_mode="min",
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
         )
-        logging.getLogger("absl").addFilter(_said_by_us)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._config_digest = config_digest
         self._folder = folder
@@ -185,9 +185,16 @@ def _of_the_disk(error: OSError | ValueError) -> str | None:
     return os.strerror(int(code[1])) if code else None
 
 
-def _said_by_us(record: logging.LogRecord) -> bool:
-    """Whether a record is to be logged: not what Orbax says of errors, which it raises too, from several threads."""
-    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+def quiet() -> None:
+    """From here on, what Orbax and TensorStore print of errors goes unsaid: they raise them too, and once."""
+    logging.getLogger("absl").addFilter(lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname)
+    before = sys.unraisablehook
+
+    def say(unraised: "sys.UnraisableHookArgs") -> None:
+        if str(unraised.exc_value) != "Event loop is closed":  # to which writes that failed later belonged
+            before(unraised)
+
+    sys.unraisablehook = say
 
 
 def _loss(metrics: Any) -> float:
