@@ -194,6 +194,9 @@ def test_two_processes_agree_on_the_checkpoint_before_a_damaged_one(config, tmp_
     (tmp_path / "run" / "log.jsonl").unlink()
     assert losses() == {step: whole[step] for step in range(9, 13)}
     assert newest.with_name("damaged-12").is_dir()
+    first, second = json.loads((tmp_path / "run" / "goodput.json").read_text())["attempts"]
+    assert first["lost_steps"] == 4
+    assert second["sent_bytes"] > 0  # the gradients
 
 
 @pytest.mark.slow
