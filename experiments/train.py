@@ -31,10 +31,10 @@ from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes,
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
-from pnol_jax.training.checkpoints import SaveFailed, quiet
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
 from pnol_jax.training.optimizers import evaluation_params
+from pnol_jax.training.storage import SaveFailed, quiet
 from pnol_jax.training.trace import step_range
 
 FOLDER_SECONDS = 120  # for the first process to make the run's folder

@@ -1,9 +1,5 @@
 """Checkpoints by Orbax: the training state, where in data and faults the run is, and the config they belong to."""
 
-import logging
-import os
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +13,10 @@ from pnol_jax.errors import InputError
 from pnol_jax.sharding.processes import told
 from pnol_jax.training.integrity import ASIDE, clear, damage, seal, set_aside
 from pnol_jax.training.step import TrainState
+from pnol_jax.training.storage import SaveFailed, reason
 
 Position = dict[str, Any]
 CHECK_SECONDS = 3600  # for the first process to read and compare checkpoints
-
-
-class SaveFailed(OSError):
-    """A checkpoint could not be written; the message says of which step, why, and which is the last whole one."""
 
 
 class Checkpoints:
@@ -165,7 +158,7 @@ class Checkpoints:
         try:
             act()
         except (OSError, ValueError) as error:
-            why = _of_the_disk(error)
+            why = reason(error)
             if why is None:
                 raise
             if jax.process_index() == 0:
@@ -175,26 +168,6 @@ class Checkpoints:
             good = "there is none before it" if last is None else f"the last one is of step {last}"
             return SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {why}; {good}")
         return None
-
-
-def _of_the_disk(error: OSError | ValueError) -> str | None:
-    """Why a file could not be written, None if it is something else; TensorStore raises its own kind."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    code = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(code[1])) if code else None
-
-
-def quiet() -> None:
-    """From here on, what Orbax and TensorStore print of errors goes unsaid: they raise them too, and once."""
-    logging.getLogger("absl").addFilter(lambda record: record.levelno < logging.ERROR or "orbax" not in record.pathname)
-    before = sys.unraisablehook
-
-    def say(unraised: "sys.UnraisableHookArgs") -> None:
-        if str(unraised.exc_value) != "Event loop is closed":  # to which writes that failed later belonged
-            before(unraised)
-
-    sys.unraisablehook = say
 
 
 def _loss(metrics: Any) -> float:

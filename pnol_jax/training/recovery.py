@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import jax
 
 from pnol_jax.errors import InputError
-from pnol_jax.training.checkpoints import Checkpoints, SaveFailed
+from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.guard import Guard
 from pnol_jax.training.progress import Log
 from pnol_jax.training.step import TrainState
+from pnol_jax.training.storage import SaveFailed
 
 
 class Diverged(InputError):

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pnol_jax.errors import InputError
-from pnol_jax.training.checkpoints import SaveFailed
 from pnol_jax.training.guard import LEAST
 from pnol_jax.training.loop import Diverged, NotFinite, Stopped
+from pnol_jax.training.storage import SaveFailed
 from tests.loop import Batches, run, same
 
 
