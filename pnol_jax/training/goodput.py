@@ -56,6 +56,7 @@ class Goodput:
             }
         )
         self.lap("start")
+        self.write(done)
 
     @property
     def now(self) -> dict[str, Any]:
@@ -131,10 +132,13 @@ def _before(folder: Path, done: int, reported: float | None) -> list[dict[str, A
         return []
     beat, last = read_beat(heartbeat_file(folder, 0)), attempts[-1]
     reached = max(last["last_step"], beat.step if beat and beat.step is not None else 0)
-    if reported is not None:  # what it did after it had last written
-        last["seconds"]["step"] += max(0.0, reported - last["written"])
-    taken = max(1, reached - last["first_step"])
-    _lose(last, max(0, reached - done), last["seconds"]["step"] / taken)
+    recorded = last["last_step"] - last["first_step"]
+    mean = last["seconds"]["step"] / recorded if recorded > 0 else 0.0
+    after = mean * (reached - last["last_step"])  # what it did after it had last written
+    last["seconds"]["step"] += after
+    if reported is not None:
+        last["seconds"]["other"] += max(0.0, reported - last["written"] - after)
+    _lose(last, max(0, reached - done), mean)
     return attempts
 
 

@@ -117,7 +117,7 @@ def train(
                 figures = closing.figures(step, arguments, clock.step_seconds, settings.precision)
                 clock.write(done, **figures)
                 log.show(closing.table(clock, figures))
-        if done < settings.steps:
+        if done < settings.steps or interrupt.told:
             raise Stopped(f"stopped at step {done} of {settings.steps}; the state is saved in {folder}")
     finally:
         checkpoints.close()

@@ -28,17 +28,20 @@ def test_laps_add_up_to_the_time_that_passed(run_dir):
 def test_what_a_killed_attempt_reported_after_its_checkpoint_is_lost(run_dir):
     killed = Goodput(run_dir)
     killed.start(0, goes_on=False)
+    time.sleep(0.02)
+    killed.lap("step")
     killed.write(10)
-    time.sleep(0.05)
+    ten = killed.now["seconds"]["step"]
+    time.sleep(0.1)
     Heartbeat(run_dir, 0).beat(17)  # and then it is killed
     time.sleep(0.05)
     again = Goodput(run_dir)
     again.start(10, goes_on=True)
-    again.write(10)
     first, second = json.loads((run_dir / "goodput.json").read_text())["attempts"]
     assert first["lost_steps"] == 7
-    assert first["lost_seconds"] == pytest.approx(7 / 17 * first["seconds"]["step"])
-    assert first["seconds"]["step"] >= 0.04
+    assert first["lost_seconds"] == pytest.approx(0.7 * ten)
+    assert first["seconds"]["step"] == pytest.approx(1.7 * ten)
+    assert first["seconds"]["step"] + first["seconds"]["other"] - ten >= 0.09  # from the checkpoint to the last report
     assert second["away_seconds"] >= 0.04
 
 
