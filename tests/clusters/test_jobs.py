@@ -59,9 +59,14 @@ def test_a_job_that_slurm_refuses_is_refused_with_its_words(settings: PoolConfig
         pass
 
 
-def test_a_folder_that_needs_quotes_is_refused(settings: PoolConfig, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_needs_quotes_is_refused(
+    settings: PoolConfig, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(workdir)
-    with pytest.raises(InputError, match=r"slurm.logs: got .*expected a path that needs no quotes"), open_pool(settings):
+    with (
+        pytest.raises(InputError, match=r"slurm.logs: got .*expected a path that needs no quotes"),
+        open_pool(settings),
+    ):
         pass
 
 
