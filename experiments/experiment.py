@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import msgspec
 from flax import nnx
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from pnol_jax.bases import Basis, BasisKind
 from pnol_jax.config import AutoBasis, AxisConfig, DataConfig, ExperimentConfig, MeshConfig, SpectralConfig
 from pnol_jax.data import AxisSpec, CaseSet, Pipeline, SourceSpec, evaluation_batches, fit_normaliser, read_cases
+from pnol_jax.data.spec import DType
 from pnol_jax.errors import InputError
 from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.operators.rematerialise import Remat
@@ -80,11 +82,14 @@ class Experiment:
 def open_experiment(config: ExperimentConfig) -> Experiment:
     """Read the cases and build the posterior.
 
+    JAX computes in float64 from here on if the config says so, and else in float32, all of the process included.
+
     Raises:
         InputError: a file is missing or wrong, or the operator does not fit the data.
     """
-    data = config.data
-    everything = _read(data, data.train)
+    data, dtype = config.data, working_type(config)
+    jax.config.update("jax_enable_x64", dtype == "float64")  # type: ignore[no-untyped-call]
+    everything = _read(data, data.train, dtype)
     train, calibration = everything, None
     if data.calibration:
         train, calibration = everything.split(data.calibration, config.training.seed)
@@ -93,10 +98,15 @@ def open_experiment(config: ExperimentConfig) -> Experiment:
         config=config,
         train=train,
         calibration=calibration,
-        test=tuple(_read(data, [path]) for path in data.test),
+        test=tuple(_read(data, [path], dtype) for path in data.test),
         bases=bases,
         posterior=_posterior(config, train, bases),
     )
+
+
+def working_type(config: ExperimentConfig) -> DType:
+    """The type of weights, data and operands; an operator of 16 bits acts between them."""
+    return "float64" if config.training.precision == "float64" else "float32"
 
 
 def with_training(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
@@ -111,13 +121,14 @@ def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis])
     return build_posterior(config.posterior, config.training, build, train.output_channels)
 
 
-def _read(data: DataConfig, paths: Iterable[str]) -> CaseSet:
+def _read(data: DataConfig, paths: Iterable[str], dtype: DType) -> CaseSet:
     spec = SourceSpec(
         inputs=tuple(data.inputs),
         outputs=tuple(data.outputs),
         axes=tuple(AxisSpec(axis.kind, axis.length, axis.placement) for axis in data.axes),
         time_step=data.time_step,
         select=tuple(data.select),
+        dtype=dtype,
     )
     return read_cases([Path(path) for path in paths], spec)
 

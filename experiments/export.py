@@ -1,18 +1,24 @@
-"""Write the servable of a trained run: `python -m experiments.export RUN` makes models/NAME/VERSION."""
+"""Write the servable of a trained run: `python -m experiments.export RUN` makes models/NAME/VERSION.
+
+A run in float64 is served in float32, which is what requests and answers have.
+"""
 
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from rich.console import Console
 
 from experiments import runs
 from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import load_model
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.data import AxisSpec, CaseGroup
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
 from pnol_jax.grids import Axis, Grid, Placement
@@ -40,7 +46,8 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
     Raises:
         InputError: the run is not finished, the version exists, or a bucket is too small for the modes.
     """
-    experiment = open_experiment(runs.read_config(folder))
+    config = runs.read_config(folder)
+    experiment = open_experiment(as_served(config))
     model = load_model(folder, experiment)
     settings = experiment.config.export
     name = name or settings.name
@@ -55,8 +62,14 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
         num_samples=settings.num_samples,
         tests=_tests(experiment),
         calibration=model.guarantee,
-        provenance=runs.provenance(experiment) | {"run": folder.name},
+        provenance=runs.provenance(replace(experiment, config=config)) | {"run": folder.name},
     )
+
+
+def as_served(config: ExperimentConfig) -> ExperimentConfig:
+    """The config with the precision that a servable computes in."""
+    precision = "float32" if config.training.precision == "float64" else config.training.precision
+    return structs.replace(config, training=structs.replace(config.training, precision=precision))
 
 
 def next_version(folder: Path) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from experiments.experiment import Experiment
@@ -66,15 +65,19 @@ def _given(experiment: Experiment) -> tuple[Any, Batch, GridOperands]:
     config = experiment.config
     grid = max((group.grid for group in experiment.train.groups), key=lambda grid: len(grid.weights().ravel()))
     bucket = max(experiment.buckets or [grid.shape], key=lambda shape: len(shape))
-    parts = space_parts()
+    parts, dtype = space_parts(), experiment.train.dtype
     padded = (*bucket[:-1], -(-bucket[-1] // parts) * parts)
-    operands: GridOperands = jax.tree.map(_shape, make_operands(grid, experiment.bases, padded))
+    operands: GridOperands = jax.tree.map(_shape, make_operands(grid, experiment.bases, padded, dtype))
     channels = (experiment.train.input_channels, experiment.train.output_channels)
     steps = (config.training.unroll,) if experiment.train.trajectories else ()
     size = config.training.batch_size
-    batch = Batch(_float(size, *padded, channels[0]), _float(size, *steps, *padded, channels[1]))
+
+    def numbers(*shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+
+    batch = Batch(numbers(size, *padded, channels[0]), numbers(size, *steps, *padded, channels[1]))
     widths = zip(("inputs", "outputs"), channels, strict=True)
-    constants = {f"{NORMALISER}{side}.{what}": _float(n) for side, n in widths for what in ("mean", "std")}
+    constants = {f"{NORMALISER}{side}.{what}": numbers(n) for side, n in widths for what in ("mean", "std")}
     fields = Batch(*(_there(leaf, field_spec(leaf.ndim)) for leaf in batch))
     return _there(constants, dict.fromkeys(constants, WHOLE)), fields, _there(operands, grid_specs(operands))
 
@@ -84,10 +87,6 @@ def _there(shapes: Any, specs: Specs) -> Any:
     if mesh is None:
         return shapes
     return jax.tree.map(lambda leaf, place: _shape(leaf, place), shapes, shardings(mesh, specs))
-
-
-def _float(*shape: int) -> Any:
-    return jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
 
 
 def _shape(leaf: Any, place: Any = None) -> Any:

@@ -39,6 +39,7 @@ class _Frame:
     times: slice
     space: tuple[int, ...]
     cut: tuple[slice, ...]
+    dtype: str
 
 
 def unknown_name(path: str, name: str, names: Mapping[str, Any]) -> InputError:
@@ -68,9 +69,8 @@ def assemble(contents: Contents, spec: SourceSpec) -> CaseGroup:
         for i, (axis, n, part) in enumerate(zip(spec.axes, frame.space, frame.cut, strict=True))
     )
     grid = Grid(axes)
-    if not inputs:
-        return CaseGroup(grid, np.zeros((frame.cases, *grid.shape, 0), np.float32), _field(contents, outputs, frame))
-    return CaseGroup(grid, _field(contents, inputs, frame), _field(contents, outputs, frame))
+    given = _field(contents, inputs, frame) if inputs else np.zeros((frame.cases, *grid.shape, 0), frame.dtype)
+    return CaseGroup(grid, given, _field(contents, outputs, frame), frame.dtype)
 
 
 def _field(contents: Contents, columns: tuple[Column, ...], frame: _Frame) -> Field:
@@ -84,7 +84,7 @@ def _frame(contents: Contents, spec: SourceSpec) -> _Frame:
     if len(shape) not in (first + ndim, first + ndim + 1):
         raise _misshapen(contents, spec.outputs[0], (), timed=spec.time_step is not None, ndim=ndim)
     times = _times(contents, spec.time_step) if spec.time_step is not None else slice(None)
-    return _Frame(shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim))
+    return _Frame(shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim), spec.dtype)
 
 
 def _times(contents: Contents, time_step: float) -> slice:
@@ -120,10 +120,10 @@ def _column(contents: Contents, name: str, frame: _Frame, timed: bool) -> Column
     channels = shape[first + ndim :] or (1,)
     label = f"{contents.path}: array {name!r}"
     if constant:
-        return Column(label, stored, (), (*space, 1))
+        return Column(label, stored, (), (*space, 1), np.dtype(frame.dtype))
     times = (len(range(shape[1])[frame.times]),) if timed else ()
     index = (*before, *frame.cut, *(slice(None),) * (len(shape) - first - ndim))
-    return Column(label, stored, index, (*times, *space, *channels))
+    return Column(label, stored, index, (*times, *space, *channels), np.dtype(frame.dtype))
 
 
 def _misshapen(contents: Contents, name: str, sizes: tuple[Any, ...], timed: bool, ndim: int) -> InputError:

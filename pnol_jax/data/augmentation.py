@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnol_jax.data.bits import Bits, again
-from pnol_jax.data.columns import Float32
+from pnol_jax.data.columns import Floats
 from pnol_jax.data.fields import Indices
 from pnol_jax.data.symmetries import SYMMETRIES, Elements
 from pnol_jax.errors import InputError
@@ -25,7 +25,7 @@ class Augmentation:
                 raise InputError(f"data.symmetries[{position}]: got {name!r}, expected one of {list(SYMMETRIES)}")
         self._draws = [SYMMETRIES[name](grid, f"data.symmetries[{i}]") for i, name in enumerate(names)]
 
-    def __call__(self, inputs: Float32, outputs: Float32, bits: Bits) -> tuple[Float32, Float32]:
+    def __call__(self, inputs: Floats, outputs: Floats, bits: Bits) -> tuple[Floats, Floats]:
         """Inputs and outputs, (cases, ..., *space, channels), each case moved by the element that its bits draw."""
         if not self._draws:
             return inputs, outputs
@@ -35,7 +35,7 @@ class Augmentation:
     def _product(self, bits: Bits) -> Elements:
         """The elements drawn from every symmetry, one after the other."""
         sources: Indices | None = None
-        signs: Float32 | None = None
+        signs: Floats | None = None
         for number, draw in enumerate(self._draws):
             next_sources, next_signs = draw(again(bits, number))
             if next_sources is not None:
@@ -45,7 +45,7 @@ class Augmentation:
         return Elements(sources, signs)
 
 
-def _moved(field: Float32, elements: Elements) -> Float32:
+def _moved(field: Floats, elements: Elements) -> Floats:
     sources, signs = elements
     if field.size == 0:
         return field

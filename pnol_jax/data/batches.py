@@ -18,7 +18,7 @@ from pnol_jax.data.augmentation import Augmentation
 from pnol_jax.data.bits import Bits
 from pnol_jax.data.buckets import Bucket, Shape, make_buckets
 from pnol_jax.data.cases import CaseGroup, CaseSet
-from pnol_jax.data.columns import Float32
+from pnol_jax.data.columns import Floats
 from pnol_jax.data.fields import Indices
 from pnol_jax.data.thinning import Thinning, thin, thin_grid
 from pnol_jax.errors import InputError
@@ -34,11 +34,11 @@ class HostBatch:
     cases (batch,): their numbers in the set; mask (batch,): 0 on samples that only fill up the last batch.
     """
 
-    inputs: Float32
-    outputs: Float32
+    inputs: Floats
+    outputs: Floats
     grid: GridOperands
     cases: NDArray[np.int32]
-    mask: Float32
+    mask: Floats
 
 
 class Gatherer:
@@ -58,6 +58,7 @@ class Gatherer:
         thinning: Thinning | None = None,
     ) -> None:
         self.bucket, self.unroll, self.stride = bucket, unroll, stride
+        self._dtype = cases.dtype
         self._groups = [cases.groups[number] for number in bucket.groups]
         starts = np.cumsum([0, *(len(group) for group in cases.groups)])
         self._first_case = starts[list(bucket.groups)]
@@ -95,14 +96,14 @@ class Gatherer:
         return HostBatch(
             _joined([(here, inputs) for here, inputs, _ in parts], len(samples), shape),
             _joined([(here, outputs) for here, _, outputs in parts], len(samples), shape),
-            self._thinning.operands([grids[n] for n in groups], shape, self.bucket.operands.batched)
+            self._thinning.operands([grids[n] for n in groups], shape, self.bucket.operands.batched, self._dtype)
             if self._thinning
             else self.bucket.operands_for(groups),
             (self._first_case[groups] + rows).astype(np.int32),
-            np.ones(len(samples), np.float32),
+            np.ones(len(samples), self._dtype),
         )
 
-    def _read(self, group: CaseGroup, rows: Indices, starts: Indices) -> tuple[Float32, Float32]:
+    def _read(self, group: CaseGroup, rows: Indices, starts: Indices) -> tuple[Floats, Floats]:
         static = fields.read(group.inputs, rows)
         if group.times is None:
             return static, fields.read(group.outputs, rows)
@@ -121,14 +122,14 @@ def _windows(group: CaseGroup, unroll: int, stride: int) -> int:
     return 1 + (group.times - 1 - unroll) // stride
 
 
-def _joined(parts: list[tuple[Indices, Float32]], size: int, bucket: Shape) -> Float32:
+def _joined(parts: list[tuple[Indices, Floats]], size: int, bucket: Shape) -> Floats:
     """The parts of a batch at their places, padded with zeros to the bucket."""
     first = parts[0][1]
     lead, channels = first.shape[1 : first.ndim - len(bucket) - 1], first.shape[-1]
     shape = (size, *lead, *bucket, channels)
     if len(parts) == 1 and first.shape == shape:
         return np.ascontiguousarray(first)
-    out = np.zeros(shape, np.float32)
+    out = np.zeros(shape, first.dtype)
     for here, values in parts:
         space = values.shape[1 + len(lead) : -1]
         index: tuple[Any, ...] = (here, *(slice(None),) * len(lead), *(slice(0, n) for n in space))
@@ -157,5 +158,5 @@ def evaluation_batches(
             samples = np.arange(start, start + batch_size)[slice(None) if rows is None else rows]
             batch = gather(np.minimum(samples, len(gather) - 1))
             yield HostBatch(
-                batch.inputs, batch.outputs, batch.grid, batch.cases, (samples < len(gather)).astype(np.float32)
+                batch.inputs, batch.outputs, batch.grid, batch.cases, (samples < len(gather)).astype(cases.dtype)
             )

@@ -50,7 +50,7 @@ def make_buckets(
     """
     grids = [group.grid for group in cases.groups]
     homes = [_home(grid, [tuple(shape) for shape in shapes or ()]) for grid in grids]
-    return tuple(_bucket(shape, homes, grids, bases, parts) for shape in dict.fromkeys(homes))
+    return tuple(_bucket(shape, homes, cases, bases, parts) for shape in dict.fromkeys(homes))
 
 
 def _home(grid: Grid, shapes: list[Shape]) -> Shape:
@@ -65,10 +65,11 @@ def _home(grid: Grid, shapes: list[Shape]) -> Shape:
     return min(holding, key=lambda shape: int(np.prod(shape)))
 
 
-def _bucket(shape: Shape, homes: list[Shape], grids: list[Grid], bases: tuple[Basis, ...], parts: int) -> Bucket:
+def _bucket(shape: Shape, homes: list[Shape], cases: CaseSet, bases: tuple[Basis, ...], parts: int) -> Bucket:
     padded = (*shape[:-1], -(-shape[-1] // parts) * parts)
     members = tuple(group for group, home in enumerate(homes) if home == shape)
-    distinct = list(dict.fromkeys(grids[group] for group in members))
-    operands = [make_operands(grid, bases, padded) for grid in distinct]
-    grid_of = np.array([distinct.index(grids[group]) for group in members])
+    grids = [cases.groups[group].grid for group in members]
+    distinct = list(dict.fromkeys(grids))
+    operands = [make_operands(grid, bases, padded, cases.dtype) for grid in distinct]
+    grid_of = np.array([distinct.index(grid) for grid in grids])
     return Bucket(padded, members, operands[0] if len(operands) == 1 else stack_operands(operands), grid_of)

@@ -17,15 +17,15 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 
 
-def _checked(values: Any, what: str) -> Field:
+def _checked(values: Any, what: str, dtype: str) -> Field:
     if isinstance(values, LazyField):
         return values
     array = np.asanyarray(values)
     if array.dtype.kind not in "biuf":
         raise InputError(f"{what}: got numbers of type {array.dtype}, expected real ones")
-    if array.dtype != np.float32:
+    if array.dtype != dtype:
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
+            array = array.astype(dtype)
     check_finite(array, what)
     checked: Field = array
     return checked
@@ -33,7 +33,7 @@ def _checked(values: Any, what: str) -> Field:
 
 @dataclass(frozen=True, eq=False)
 class CaseGroup:
-    """Cases on one grid, as float32 (other number types are converted).
+    """Cases on one grid, all numbers as `dtype`, float32 or float64 (others are converted; a `LazyField` has it already).
 
     Steady: inputs (cases, *space, channels), outputs (cases, *space, channels). Time-dependent: outputs are
     trajectories, (cases, times, *space, channels), and inputs hold static coefficients, with 0 or more channels.
@@ -46,10 +46,11 @@ class CaseGroup:
     grid: Grid
     inputs: Field
     outputs: Field
+    dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", _checked(self.inputs, "inputs"))
-        object.__setattr__(self, "outputs", _checked(self.outputs, "outputs"))
+        object.__setattr__(self, "inputs", _checked(self.inputs, "inputs", self.dtype))
+        object.__setattr__(self, "outputs", _checked(self.outputs, "outputs", self.dtype))
         space, steady = self.grid.shape, self.outputs.ndim == self.grid.ndim + 2
         before = 1 if steady else 2
         if self.outputs.ndim != self.grid.ndim + before + 1 or self.outputs.shape[before:-1] != space:
@@ -81,7 +82,9 @@ class CaseGroup:
         """The same cases on fewer points, with their coordinates."""
         pairs = zip(self.grid.axes, cut, strict=True)
         axes = tuple(Axis(axis.kind, axis.length, axis.coordinates[part]) for axis, part in pairs)
-        return CaseGroup(Grid(axes), fields.keep(self.inputs, cut), fields.keep(self.outputs, cut))
+        return replace(
+            self, grid=Grid(axes), inputs=fields.keep(self.inputs, cut), outputs=fields.keep(self.outputs, cut)
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -126,6 +129,11 @@ class CaseSet:
     def trajectories(self) -> bool:
         """Whether outputs are trajectories."""
         return self.groups[0].times is not None
+
+    @property
+    def dtype(self) -> str:
+        """The type of all numbers, those of grids and statistics made for the cases included."""
+        return self.groups[0].dtype
 
     @property
     def ndim(self) -> int:

@@ -1,4 +1,4 @@
-"""Channels taken from a stored array: which of its points are kept, read as float32 and checked to be finite."""
+"""Channels taken from a stored array: which of its points are kept, read in one type and checked to be finite."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from pnol_jax.errors import InputError
 
-Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
+FLOAT32 = np.dtype(np.float32)
 
 
 class Stored(Protocol):
@@ -32,23 +33,25 @@ class Column:
     """Channels that come from one stored array whose first axis counts the cases.
 
     `index` is what is kept of each axis after the first (an integer drops the axis); `shape` is one case's shape,
-    ([times,] *space, channels). A stored array with one number a case becomes a constant function.
+    ([times,] *space, channels), and `dtype` what they are read as. A stored array with one number a case becomes a
+    constant function.
     """
 
     label: str
     stored: Stored
     index: tuple[slice | int, ...]
     shape: tuple[int, ...]
+    dtype: np.dtype[Any] = FLOAT32
 
-    def read(self, cases: slice) -> Float32:
-        """Some cases as float32, (cases, *shape).
+    def read(self, cases: slice) -> Floats:
+        """Some cases, (cases, *shape).
 
         Raises:
             InputError: a value is not finite.
         """
         raw = np.asarray(self.stored[(cases, *self.index)])
         with np.errstate(over="ignore"):
-            values = raw.astype(np.float32, copy=False)
+            values = raw.astype(self.dtype, copy=False)
         check_finite(values, self.label, cases.start)
         if self.stored.shape[1:]:
             return values.reshape(-1, *self.shape)
@@ -90,5 +93,5 @@ def check_finite(values: NDArray[Any], label: str, first_case: int = 0) -> None:
     case = int(np.argmax(bad))
     raise InputError(
         f"{label}, case {first_case + case}: {int(np.count_nonzero(~finite[case]))} values are not finite "
-        f"(NaN, infinite or beyond float32); got {int(bad.sum())} such cases of {len(values)} read, expected none"
+        f"(NaN, infinite or beyond {values.dtype}); got {int(bad.sum())} such cases of {len(values)} read, expected none"
     )

@@ -1,7 +1,7 @@
 """Fields of many cases: in memory as NumPy arrays, or left on the disk and read case by case.
 
-A `LazyField` looks like a float32 array of shape (cases, [times,] *space, channels) whose channels may come from
-several stored arrays of any number type.
+A `LazyField` looks like an array of shape (cases, [times,] *space, channels) whose channels may come from several
+stored arrays of any number type, all read as one.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.data.columns import Column, Float32
+from pnol_jax.data.columns import Column, Floats
 
 Indices = NDArray[np.intp]
 IN_MEMORY_BYTES = 2**28
@@ -44,19 +44,19 @@ class LazyField:
         return len(self.shape)
 
     @property
-    def dtype(self) -> np.dtype[np.float32]:
+    def dtype(self) -> np.dtype[Any]:
         """The type of what is read."""
-        return np.dtype(np.float32)
+        return self.columns[0].dtype
 
     @property
     def nbytes(self) -> int:
         """The size that the whole would have in memory."""
-        return 4 * int(np.prod(self.shape, dtype=np.int64))
+        return self.dtype.itemsize * int(np.prod(self.shape, dtype=np.int64))
 
     def __len__(self) -> int:
         return int(self.rows.size)
 
-    def __getitem__(self, key: Any) -> Float32:
+    def __getitem__(self, key: Any) -> Floats:
         """Read cases, by an integer, a slice or an array of indices; further indices act on what was read."""
         first, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
         chosen = self.rows[first]
@@ -67,8 +67,8 @@ class LazyField:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype)
 
-    def _read(self, rows: Indices) -> Float32:
-        out = np.empty((rows.size, *self.shape[1:]), np.float32)
+    def _read(self, rows: Indices) -> Floats:
+        out = np.empty((rows.size, *self.shape[1:]), self.dtype)
         ends = np.cumsum([column.shape[-1] for column in self.columns])
         for column, end in zip(self.columns, ends, strict=True):
             filled = 0
@@ -91,7 +91,7 @@ class LazyField:
         return replace(self, columns=tuple(column.window(start, length) for column in self.columns))
 
 
-Field = Float32 | LazyField
+Field = Floats | LazyField
 
 
 def loaded(field: LazyField, limit: int = IN_MEMORY_BYTES) -> Field:
@@ -110,19 +110,19 @@ def keep(field: Field, cut: tuple[slice, ...]) -> Field:
     return field.keep(cut) if isinstance(field, LazyField) else np.ascontiguousarray(field[index])
 
 
-def read(field: Field, rows: Indices) -> Float32:
+def read(field: Field, rows: Indices) -> Floats:
     """Some of the cases, in memory."""
     return field[rows] if isinstance(field, LazyField) else field.take(rows, axis=0)
 
 
-def read_windows(field: Field, rows: Indices, starts: Indices, length: int) -> Float32:
+def read_windows(field: Field, rows: Indices, starts: Indices, length: int) -> Floats:
     """For each given case, `length` consecutive times from its start on: (len(rows), length, *space, channels)."""
     if isinstance(field, LazyField):
         return np.stack([field.window(int(s), length)[int(r)] for r, s in zip(rows, starts, strict=True)])
     return np.asarray(field[rows[:, None], starts[:, None] + np.arange(length)])
 
 
-def chunks(field: Field, limit: int = 2**24) -> Iterator[Float32]:
+def chunks(field: Field, limit: int = 2**24) -> Iterator[Floats]:
     """The cases one after the other, in pieces of at most `limit` bytes (at least one case each)."""
     size = max(1, limit * len(field) // max(1, field.nbytes))
     for start in range(0, len(field), size):
@@ -138,5 +138,5 @@ def digest(field: Field) -> str:
         state.update(field.rows.astype("<i8").tobytes())
     else:
         for piece in chunks(field):
-            state.update(piece.astype("<f4", copy=False).tobytes())
+            state.update(piece.astype(piece.dtype.newbyteorder("<"), copy=False).tobytes())
     return state.hexdigest()

@@ -15,12 +15,12 @@ import numpy as np
 
 from pnol_jax.data import fields
 from pnol_jax.data.cases import CaseSet
-from pnol_jax.data.columns import Float32
+from pnol_jax.data.columns import Floats
 from pnol_jax.data.fields import Field
 from pnol_jax.grids import Float64, Grid
 
 ArrayT = TypeVar("ArrayT")
-CONSTANT = 1e-6  # of the largest value: below it a channel's spread is the rounding of float32
+CONSTANT = 1e-6  # of the largest value: below it a channel's spread is the rounding of float32, in which most files are written
 
 
 class Moments(NamedTuple):
@@ -32,7 +32,7 @@ class Moments(NamedTuple):
     largest: Float64
 
 
-def fit_normaliser(cases: CaseSet) -> dict[str, Float32]:
+def fit_normaliser(cases: CaseSet) -> dict[str, Floats]:
     """`inputs.mean`, `inputs.std`, `outputs.mean`, `outputs.std` of the channels that a model sees, (channels,).
 
     Of a time-dependent set the inputs are the state, then the coefficients. A channel that is constant gets 1 for
@@ -42,10 +42,10 @@ def fit_normaliser(cases: CaseSet) -> dict[str, Float32]:
     static = _moments(_pieces(cases, "inputs"), cases.groups[0].inputs.shape[-1])
     inputs = [outputs, static] if cases.trajectories else [static]
     return {
-        "inputs.mean": np.concatenate([part.mean for part in inputs]).astype(np.float32),
-        "inputs.std": np.concatenate([_std(part) for part in inputs]).astype(np.float32),
-        "outputs.mean": outputs.mean.astype(np.float32),
-        "outputs.std": _std(outputs).astype(np.float32),
+        "inputs.mean": np.concatenate([part.mean for part in inputs]).astype(cases.dtype),
+        "inputs.std": np.concatenate([_std(part) for part in inputs]).astype(cases.dtype),
+        "outputs.mean": outputs.mean.astype(cases.dtype),
+        "outputs.std": _std(outputs).astype(cases.dtype),
     }
 
 
@@ -59,21 +59,21 @@ def denormalise(values: ArrayT, mean: ArrayT, std: ArrayT) -> ArrayT:
     return values * std + mean  # type: ignore[operator,no-any-return]
 
 
-def _pieces(cases: CaseSet, which: str) -> Iterator[tuple[Grid, Float32]]:
+def _pieces(cases: CaseSet, which: str) -> Iterator[tuple[Grid, Floats]]:
     for group in cases.groups:
         field: Field = getattr(group, which)
         for piece in fields.chunks(field):
             yield group.grid, piece
 
 
-def _moments(pieces: Iterable[tuple[Grid, Float32]], channels: int) -> Moments:
+def _moments(pieces: Iterable[tuple[Grid, Floats]], channels: int) -> Moments:
     total = Moments(0, *np.zeros((3, channels)))
     for grid, piece in pieces:
         total = _merge(total, _piece_moments(grid, piece))
     return total
 
 
-def _piece_moments(grid: Grid, piece: Float32) -> Moments:
+def _piece_moments(grid: Grid, piece: Floats) -> Moments:
     weights = grid.weights().ravel()
     weights = weights / weights.sum()
     functions = int(np.prod(piece.shape[: -grid.ndim - 1]))

@@ -2,12 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Float64, Kind, Placement
 
+DType = Literal["float32", "float64"]
 PLACEMENTS: tuple[Placement, ...] = ("left", "both", "neither", "centre")
 
 
@@ -25,7 +27,8 @@ class SourceSpec:
     """How files become cases.
 
     `inputs` and `outputs` name arrays; each gives one channel, or several if it has a last axis for them. With a
-    `time_step` outputs are trajectories. `select` keeps points of each axis, as slices such as "1:".
+    `time_step` outputs are trajectories. `select` keeps points of each axis, as slices such as "1:". Numbers of any
+    type are read as `dtype`.
     """
 
     inputs: tuple[str, ...]
@@ -33,6 +36,7 @@ class SourceSpec:
     axes: tuple[AxisSpec, ...]
     time_step: float | None = None
     select: tuple[str, ...] = ()
+    dtype: DType = "float32"
 
     def __post_init__(self) -> None:
         if not self.outputs:

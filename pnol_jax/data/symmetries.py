@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pnol_jax.data.bits import Bits, again
-from pnol_jax.data.columns import Float32
+from pnol_jax.data.columns import Floats
 from pnol_jax.data.fields import Indices
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
@@ -31,7 +31,7 @@ class Elements(NamedTuple):
     """An element for each case: where each point's value comes from, (cases, points), and a sign, (cases,)."""
 
     sources: Indices | None
-    signs: Float32 | None
+    signs: Floats | None
 
 
 Draw = Callable[[Bits], Elements]
@@ -101,7 +101,7 @@ def _square(grid: Grid, where: str) -> Draw:
     return _choose(np.stack([_flat(grid, parts, order) for parts in itertools.product(*ways) for order in orders]))
 
 
-def _signs(bits: Bits) -> Float32:
+def _signs(bits: Bits) -> Floats:
     return np.where(bits & np.uint64(1), np.float32(-1), np.float32(1))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pnol_jax.bases import Basis, GridOperands, make_operands, stack_operands
 from pnol_jax.data.buckets import Shape
-from pnol_jax.data.columns import Float32
+from pnol_jax.data.columns import Floats
 from pnol_jax.data.fields import Indices
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
@@ -44,10 +44,10 @@ class Thinning:
         """Which points of each axis stay, in order; the same for the same bits and numbers of points."""
         return tuple(self._keep(axis, np.random.default_rng([bits, i])) for i, axis in enumerate(grid.axes))
 
-    def operands(self, grids: Sequence[Grid], bucket: Shape, batched: bool) -> GridOperands:
+    def operands(self, grids: Sequence[Grid], bucket: Shape, batched: bool, dtype: str = "float32") -> GridOperands:
         """Operands of the thinned grids of a batch's cases, padded to the bucket: of each case, or shared by all."""
         distinct = list(dict.fromkeys(grids))
-        made = [make_operands(grid, self._bases, bucket) for grid in distinct]
+        made = [make_operands(grid, self._bases, bucket, dtype) for grid in distinct]
         if not batched:
             return made[0]
         chosen = np.array([distinct.index(grid) for grid in grids])
@@ -69,7 +69,7 @@ def thin_grid(grid: Grid, keep: Sequence[Indices]) -> Grid:
     return Grid(tuple(Axis(axis.kind, axis.length, tuple(axis.points[kept].tolist())) for axis, kept in pairs))
 
 
-def thin(field: Float32, keep: Sequence[Indices]) -> Float32:
+def thin(field: Floats, keep: Sequence[Indices]) -> Floats:
     """The values at the points that stay, (..., *space, channels)."""
     for position, kept in enumerate(keep):
         field = np.take(field, kept, axis=field.ndim - 1 - len(keep) + position)

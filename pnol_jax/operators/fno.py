@@ -24,9 +24,9 @@ class Lifting(nnx.Module):
 
     def __init__(self, inputs: int, hidden: int, width: int, axes: int, *, rngs: nnx.Rngs) -> None:
         bound = (inputs + axes) ** -0.5
-        draw = jax.random.uniform(rngs.params(), (inputs + axes, hidden), minval=-bound, maxval=bound)
+        draw = jax.random.uniform(rngs.params(), (inputs + axes, hidden), jnp.float32, minval=-bound, maxval=bound)
         self.kernel = nnx.Param(draw, axes=(None, "width"))
-        draw = jax.random.uniform(rngs.params(), (hidden,), minval=-bound, maxval=bound)
+        draw = jax.random.uniform(rngs.params(), (hidden,), jnp.float32, minval=-bound, maxval=bound)
         self.bias = nnx.Param(draw, axes=("width",))
         self.second = Linear(hidden, width, rngs=rngs)
         self.inputs = inputs

@@ -37,12 +37,12 @@ class Linear(nnx.Module):
         self, inputs: int, outputs: int, *, bias: bool = True, divided: Divided = "both", rngs: nnx.Rngs
     ) -> None:
         bound = inputs**-0.5
-        draw = jax.random.uniform(rngs.params(), (inputs, outputs), minval=-bound, maxval=bound)
+        draw = jax.random.uniform(rngs.params(), (inputs, outputs), jnp.float32, minval=-bound, maxval=bound)
         self.kernel = nnx.Param(draw, axes=KERNEL_AXES[divided])
         self.bias: nnx.Param[jax.Array] | None = nnx.data(None)
         self.divided = divided
         if bias:
-            draw = jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound)
+            draw = jax.random.uniform(rngs.params(), (outputs,), jnp.float32, minval=-bound, maxval=bound)
             self.bias = nnx.Param(draw, axes=("width" if divided == "both" else None,))
 
     def __call__(self, rows: jax.Array) -> jax.Array:

@@ -76,12 +76,12 @@ class SpectralConv(nnx.Module):
         deviation = (2.0 / (inputs + outputs)) ** 0.5
         names: tuple[str | None, ...] = (None,) * len(shape)
         if any(basis.paired for basis in self.bases):
-            draw = jax.random.normal(rngs.params(), (*shape, inputs, 2, outputs)) * deviation / 2**0.5
+            draw = jax.random.normal(rngs.params(), (*shape, inputs, 2, outputs), jnp.float32) * deviation / 2**0.5
             self.kernel = nnx.Param(draw, axes=(*names, "in", None, "out"))
         else:
-            draw = jax.random.normal(rngs.params(), (*shape, inputs, outputs)) * deviation
+            draw = jax.random.normal(rngs.params(), (*shape, inputs, outputs), jnp.float32) * deviation
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
-        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,)) * deviation, axes=("width",))
+        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,), jnp.float32) * deviation, axes=("width",))
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
@@ -106,7 +106,7 @@ class SpectralConv1D(nnx.Module):
         self.basis = basis
         self.position = position
         shape = (*wavenumbers.kept([basis]), inputs, *((2,) if basis.paired else ()), outputs)
-        draw = jax.random.normal(rngs.params(), shape) / (inputs * outputs) ** 0.5
+        draw = jax.random.normal(rngs.params(), shape, jnp.float32) / (inputs * outputs) ** 0.5
         names = (None, "in", None, "out") if basis.paired else (None, "in", "out")
         self.kernel = nnx.Param(draw, axes=names)
 

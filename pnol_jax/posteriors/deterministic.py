@@ -63,8 +63,8 @@ class Deterministic:
         return {OPERATOR + name: axes for name, axes in self.names.items()}
 
     def initial(self, seed: int) -> Params:
-        """The operator's parameters drawn with `seed`."""
-        return {OPERATOR + name: value for name, value in self.start(seed).items()}
+        """The operator's parameters drawn with `seed`: the same numbers in float32 and in float64."""
+        return {OPERATOR + name: jnp.asarray(value, float) for name, value in self.start(seed).items()}
 
     def moments(self, params: Params, inputs: jax.Array, grid: GridOperands) -> tuple[jax.Array, jax.Array | None]:
         """Mean and, with the head, variance in normalised units: (batch, *space, in) -> (batch, *space, out)."""

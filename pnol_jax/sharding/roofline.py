@@ -24,8 +24,9 @@ class DeviceKind:
     """What a datasheet says of a device: operations a second by precision, bytes, bytes a second in one direction."""
 
     name: str
+    float64: float
     float32: float
-    bfloat16: float
+    bfloat16: float  # and float16
     memory: float
     memory_bandwidth: float
     link: float  # to the others of its host
@@ -33,12 +34,17 @@ class DeviceKind:
     per_host: int
     source: str
 
+    def peak(self, precision: str) -> float:
+        """Operations a second in float64, float32, bfloat16 or float16."""
+        return {"float64": self.float64, "float32": self.float32}.get(precision, self.bfloat16)
+
 
 KINDS = {
     kind.name: kind
     for kind in (
         DeviceKind(
             "h100",
+            float64=67e12,  # on tensor cores, as the others
             float32=494e12,  # TF32 on tensor cores, dense
             bfloat16=989e12,
             memory=80 * GB,
@@ -50,6 +56,7 @@ KINDS = {
         ),
         DeviceKind(
             "h200",
+            float64=67e12,
             float32=494e12,
             bfloat16=989e12,
             memory=141 * GB,
@@ -61,6 +68,7 @@ KINDS = {
         ),
         DeviceKind(
             "a100",
+            float64=19.5e12,
             float32=156e12,
             bfloat16=312e12,
             memory=80 * GB,
@@ -126,9 +134,8 @@ def device_kind(name: str) -> DeviceKind:
 
 def predict(cost: Cost, kind: DeviceKind, precision: str = "float32", shares: Shares = SHARES) -> Prediction:
     """The time of a step by the formula above."""
-    peak = kind.bfloat16 if precision in ("bfloat16", "float16") else kind.float32
     return Prediction(
-        arithmetic=cost.flops / (shares.arithmetic * peak),
+        arithmetic=cost.flops / (shares.arithmetic * kind.peak(precision)),
         memory=cost.bytes / (shares.memory * kind.memory_bandwidth),
         communication=communication(cost.collectives, kind, shares),
     )
