@@ -111,7 +111,9 @@ class TrainingConfig(Section, frozen=True):
     unroll: Count = 1  # steps of a step model in one loss
     pushforward: bool = False  # no gradient through the unrolled steps but the last
     input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
-    precision: Literal["float32", "bfloat16", "float64"] = "float32"  # of the operator; 16 bits: weights in float32
+    precision: Literal["float32", "bfloat16", "float16", "float64"] = (
+        "float32"  # of the operator; 16 bits: weights in float32
+    )
     remat: Literal["none", "dots", "block", "full"] = "none"  # what is computed again rather than kept
     accumulate: Count = 1  # parts of a batch that are computed one after the other
     max_bad_steps: Natural = 10  # left out of any bad_window steps: not finite, or a spike; one more: roll back

@@ -77,8 +77,9 @@ def run(folder: Path, batches: Batches, *, resume: bool = False, **training: Any
     folder.mkdir(exist_ok=True)
     profiled = training.pop("profiled", None)
     beat = training.pop("beat", lambda _: None)
+    posterior = training.pop("posterior", Line())
     asked = config(**training)
-    return train(asked, "digest", Line(), {}, batches, folder, resume=resume, beat=beat, profiled=profiled)  # type: ignore[arg-type]
+    return train(asked, "digest", posterior, {}, batches, folder, resume=resume, beat=beat, profiled=profiled)  # type: ignore[arg-type]
 
 
 def same(left: TrainState, right: TrainState) -> bool:

@@ -39,7 +39,9 @@ def abstract_state(experiment: Experiment) -> TrainState:
     settings = experiment.config.training
     optimizer = make_optimizer(experiment.config.optimizer, settings.steps, experiment.posterior.members)
     state: TrainState = jax.eval_shape(
-        lambda: fresh_state(experiment.posterior, optimizer, settings.seed, settings.ema > 0)
+        lambda: fresh_state(
+            experiment.posterior, optimizer, settings.seed, settings.ema > 0, settings.precision == "float16"
+        )
     )
     return state
 

@@ -10,24 +10,26 @@ from jax import lax
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Batch, Params
 
-Gradient = Callable[[Params, Params, Batch, GridOperands, jax.Array], Any]
+Gradient = Callable[..., Any]  # of (params, constants, batch, grid, key[, scale])
 
 
 def accumulated(gradient: Gradient, parts: int) -> Gradient:
     """The mean of what `gradient` gives for `parts` equal parts of a batch.
 
     Losses are means over the cases, so it is what the whole batch gives, to rounding; only random draws (noise on the
-    inputs) are others, since each part has a key of its own.
+    inputs) are others, since each part has a key of its own. A scale of the loss is handed on.
     """
     if parts == 1:
         return gradient
 
-    def mean(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> Any:
+    def mean(
+        params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array, *scale: jax.Array
+    ) -> Any:
         pieces, grids = _split(batch, parts), _split(grid, parts) if grid.batched else None
         keys = jax.random.split(key, parts)
 
         def one(piece: Batch, own: GridOperands | None, key: jax.Array) -> Any:
-            return gradient(params, constants, piece, grid if own is None else own, key)
+            return gradient(params, constants, piece, grid if own is None else own, key, *scale)
 
         def add(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, one(*part)), None

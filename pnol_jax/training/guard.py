@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pnol_jax.config import TrainingConfig
+from pnol_jax.training.scaling import FLOOR
 
 NORMS = 100  # steps whose gradient norms make the median
 LEAST = 20  # of them, before which no step counts as a spike
@@ -44,15 +45,21 @@ class Guard:
         """The factor on the learning rate."""
         return self._settings.rollback_rate**self.rollbacks
 
-    def judge(self, step: int, loss: float, norm: float) -> str | None:
-        """Look at a step; None if it is good, otherwise what is wrong with it."""
+    def judge(self, step: int, loss: float, norm: float, scale: float = FLOOR) -> str | None:
+        """Look at a step; None if it is good, otherwise what is wrong with it.
+
+        With a `scale` of the loss above its floor an overflow lowers the scale and does not count as bad.
+        """
         limit = float(self.limit[0]) if self.limit else math.inf
-        if math.isfinite(loss) and math.isfinite(norm) and norm <= limit:
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        if finite and norm <= limit:
             self._norms.append(norm)
             self._losses.append(loss)
             return None
-        self.blind = not (math.isfinite(loss) and math.isfinite(norm))
         self.skipped += 1
+        if not finite and math.isfinite(loss) and scale > FLOOR:
+            return f"float16 overflows with the loss times {scale:g}, half of it from now on"
+        self.blind = not finite
         self._recent.append(step)
         while self._recent[0] <= step - self._settings.bad_window:
             self._recent.popleft()
@@ -78,7 +85,7 @@ class Guard:
     @property
     def count(self) -> str:
         """The bad steps of late, in words."""
-        return f"{len(self._recent)} of the last {self._settings.bad_window} steps left out, {self.rollbacks} rollbacks"
+        return f"{len(self._recent)} of the last {self._settings.bad_window} steps bad, {self.rollbacks} rollbacks"
 
     def mean_loss(self) -> float | None:
         """The mean loss of the good steps since this was last asked for; None if there were none."""

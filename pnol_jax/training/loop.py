@@ -20,6 +20,7 @@ from pnol_jax.training.interrupt import Interrupt
 from pnol_jax.training.optimizers import learning_rate, make_optimizer, schedule
 from pnol_jax.training.progress import Log
 from pnol_jax.training.recovery import Diverged, NotFinite, Positioned, Recovery
+from pnol_jax.training.scaling import FLOOR
 from pnol_jax.training.step import Step, TrainState, initial_state, make_step, not_finite
 from pnol_jax.training.trace import Trace
 
@@ -67,7 +68,8 @@ def train(
     kept = {"keep": settings.keep_checkpoints, "best": settings.keep_best, "every": settings.keep_every}
     checkpoints = Checkpoints(folder / "checkpoints", config_digest=config_digest, **kept)
     recovery = Recovery(checkpoints, batches, guard)
-    state = initial_state(posterior, _optimizer(config, posterior, 1.0), settings.seed, settings.ema > 0)
+    averaged, scaled = settings.ema > 0, settings.precision == "float16"
+    state = initial_state(posterior, _optimizer(config, posterior, 1.0), settings.seed, averaged, scaled)
     if resume:
         state = recovery.resume(state)
     step, rate = _program(config, posterior, guard.rate)
@@ -88,7 +90,7 @@ def train(
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
                 done += 1
                 clock.lap("step")
-                bad = guard.judge(done, loss, norm)
+                bad = guard.judge(done, loss, norm, float(metrics.get("loss_scale", FLOOR)))
                 beat(done)
                 log.advance(done)
                 if bad:

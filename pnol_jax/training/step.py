@@ -1,5 +1,6 @@
 """The training step: one pure function of the state, compiled once per shape of batch."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,12 +17,15 @@ from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holde
 from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
 from pnol_jax.training.accumulate import accumulated
+from pnol_jax.training.scaling import LossScale, first_scale
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
     """What a step changes. `average` is the moving average of `params`, empty where none is kept.
+
+    `scaling` is that of the loss in float16, None in other precisions.
 
     `key` is never drawn from itself: every step folds its number in, so a resumed run draws what an unbroken one does.
     """
@@ -31,6 +35,7 @@ class TrainState:
     optimizer: optax.OptState
     average: Params
     key: jax.Array
+    scaling: LossScale | None = None
 
 
 T = TypeVar("T")
@@ -39,12 +44,12 @@ Step = Program[..., tuple[TrainState, Metrics]]
 
 
 def initial_state(
-    posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool
+    posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool, scaled: bool = False
 ) -> TrainState:
     """The state before the first step, made in its place on the mesh at hand."""
 
     def make() -> TrainState:
-        return fresh_state(posterior, optimizer, seed, averaged)
+        return fresh_state(posterior, optimizer, seed, averaged, scaled)
 
     mesh = current_mesh()
     if mesh is None:
@@ -54,7 +59,9 @@ def initial_state(
     return state
 
 
-def fresh_state(posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool) -> TrainState:
+def fresh_state(
+    posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool, scaled: bool = False
+) -> TrainState:
     """The same, as a function that can be traced for its shapes."""
     params = trained(posterior.initial(seed))
     return TrainState(
@@ -63,6 +70,7 @@ def fresh_state(posterior: Posterior, optimizer: optax.GradientTransformation, s
         optimizer=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if averaged else {},
         key=jax.random.key(seed),
+        scaling=first_scale() if scaled else None,
     )
 
 
@@ -75,6 +83,7 @@ def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:
         "optimizer": like_parameters(state.optimizer, state.params, specs, posterior.members is not None),
         "average": {name: specs[name] for name in state.average},
         "key": WHOLE,
+        "scaling": jax.tree.map(lambda _: WHOLE, state.scaling),
     }
     return TrainState(**parts)
 
@@ -87,25 +96,32 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
     With `accumulate` they are the means over so many parts of the batch, computed one after the other.
 
     Where the loss or a gradient is not finite, or its norm is above the `limit`, parameters, optimiser and average stay
-    what they were, so that the state in hand is always the last good one; loss and norm in the metrics say so.
+    what they were, so that the state in hand is always the last good one; loss and norm in the metrics say so, and the
+    loss' scale of a state that has one.
     """
 
-    def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array):  # type: ignore[no-untyped-def]
-        return posterior.loss(params | constants, batch, grid, key)
+    def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array, *scale: jax.Array):  # type: ignore[no-untyped-def]
+        value, metrics = posterior.loss(params | constants, batch, grid, key)
+        return math.prod(scale, start=value), metrics
 
     def make(specs: Specs, *others: Specs) -> Callable[..., tuple[TrainState, Metrics]]:
         gradient = accumulated(jax.value_and_grad(loss, has_aux=True), accumulate)
-        gradient_of = divide(gradient, (specs.params, *others[:3], WHOLE), (WHOLE, specs.params))
-
+        scale = jax.tree.leaves(specs.scaling)[:1]
+        gradient_of = divide(gradient, (specs.params, *others[:3], WHOLE, *scale), (WHOLE, specs.params))
         held: Callable[[TrainState], TrainState] = holder(specs)
 
         def step(
             state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any = None
         ) -> tuple[TrainState, Metrics]:
             key = jax.random.fold_in(state.key, state.step)
-            (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
+            scale: tuple[jax.Array, ...] = () if state.scaling is None else (state.scaling.scale,)
+            (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key, *scale)
+            if scale:
+                value, gradient = jax.tree.map(lambda leaf: leaf / scale[0], (value, gradient))
+                metrics |= {"loss_scale": scale[0]}
             norm = optax.tree.norm(gradient)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
+            overflow = jnp.isfinite(value) & ~good
             if limit is not None:
                 good &= norm <= limit
 
@@ -116,7 +132,7 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
 
             # A branch rather than a choice between arrays: XLA then copies no moment to update it in its place.
             new = lax.cond(good, act, lambda state: state, state)
-            new = replace(new, step=state.step + 1)
+            new = replace(new, step=state.step + 1, scaling=state.scaling and state.scaling.after(overflow))
             return held(new), metrics | {"loss": value, "gradient_norm": norm}
 
         return step

@@ -208,4 +208,4 @@ def test_two_processes_roll_back_together_and_stop_together(config, tmp_path):
     log = (tmp_path / "run" / "logs" / "process-0.log").read_text()
     assert "back to step 2, learning rate times 0.5" in log
     assert "is not finite; the last good checkpoint is of step 2" in log
-    assert "2 of the last 1000 steps left out, 1 rollbacks" in log
+    assert "2 of the last 1000 steps bad, 1 rollbacks" in log

@@ -106,7 +106,7 @@ def test_after_the_last_rollback_it_stops_and_names_step_tensor_and_checkpoint(r
         run(run_dir, Batches(bad=range(25, 999)), rollbacks=2)
     said = str(stopped.value)
     assert "batch.outputs is not finite; the last good checkpoint is of step 20" in said
-    assert "3 of the last 1000 steps left out, 2 rollbacks" in said
+    assert "3 of the last 1000 steps bad, 2 rollbacks" in said
     assert [kind for _, kind in faults(run_dir)].count("rollback") == 2
 
 

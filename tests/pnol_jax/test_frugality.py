@@ -87,10 +87,11 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(per_case: bool) -> None:
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-9)
 
 
-def test_half_the_bits_change_the_gradient_by_their_rounding() -> None:
+@pytest.mark.parametrize(("precision", "rounding", "share"), [("bfloat16", 2**-7, 0.05), ("float16", 2**-10, 0.01)])
+def test_half_the_bits_change_the_gradient_by_their_rounding(precision: str, rounding: float, share: float) -> None:
     value, slopes = gradient(posterior(), "float32")
-    rounded, found = gradient(posterior(precision="bfloat16"), "float32")
-    assert np.isclose(rounded, value, rtol=2**-7)
+    rounded, found = gradient(posterior(precision=precision), "float32")
+    assert np.isclose(rounded, value, rtol=rounding)
     for name, slope in slopes.items():
         assert found[name].dtype == jnp.float32
-        assert np.linalg.norm(found[name] - slope) < 0.05 * np.linalg.norm(slope), name
+        assert np.linalg.norm(found[name] - slope) < share * np.linalg.norm(slope), name
