@@ -121,6 +121,7 @@ class TrainingConfig(Section, frozen=True):
     spike_factor: NonNegative = 0.0  # a spike's gradient norm over the median of the steps before; 0: none is one
     rollbacks: Natural = 2  # to the last checkpoint before the bad steps; then stop
     rollback_rate: OpenShare = 0.5  # factor on the learning rate at each rollback
+    offload: Literal["none", "optimizer"] = "none"  # what waits in the memory of the host between its uses
     log_every: Count = 50
     checkpoint_every: Count = 500
     keep_checkpoints: Count = 2  # the latest

@@ -12,6 +12,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from pnol_jax.errors import InputError
 from pnol_jax.sharding.processes import told
 from pnol_jax.training.integrity import ASIDE, clear, damage, seal, set_aside
+from pnol_jax.training.offload import beside
 from pnol_jax.training.step import TrainState
 from pnol_jax.training.storage import SaveFailed, reason
 
@@ -102,11 +103,13 @@ class Checkpoints:
                 f"resume: checkpoint {step} in {self._folder} is of another config (digest {about['config'][:12]}, "
                 f"this one {self._config_digest[:12]}); expected the config and cases that it began with"
             )
-        plain = jax.tree.map(_shape, replace(like, key=jax.random.key_data(like.key)))
-        restored = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(plain)))
+        bare = replace(like, key=jax.random.key_data(like.key))
+        plain = ocp.args.StandardRestore(jax.tree.map(_shape, bare))
+        restored = self._manager.restore(step, args=ocp.args.Composite(state=plain))
         for later in [later for later in self._manager.all_steps() if later > step]:
             self._manager.delete(later)
-        state: TrainState = restored["state"]
+        # Not restored to the host's memory at once: what Orbax makes there, JAX 0.10 takes to be on the device.
+        state: TrainState = jax.device_put(restored["state"], jax.tree.map(lambda leaf: leaf.sharding, bare))
         return replace(state, key=jax.random.wrap_key_data(state.key)), about["position"]
 
     def _whole(self, before: int | None) -> int:
@@ -175,4 +178,4 @@ def _loss(metrics: Any) -> float:
 
 
 def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)  # type: ignore[no-untyped-call]
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=beside(leaf.sharding))  # type: ignore[no-untyped-call]

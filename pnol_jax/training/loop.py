@@ -68,8 +68,7 @@ def train(
     kept = {"keep": settings.keep_checkpoints, "best": settings.keep_best, "every": settings.keep_every}
     checkpoints = Checkpoints(folder / "checkpoints", config_digest=config_digest, **kept)
     recovery = Recovery(checkpoints, batches, guard)
-    averaged, scaled = settings.ema > 0, settings.precision == "float16"
-    state = initial_state(posterior, _optimizer(config, posterior, 1.0), settings.seed, averaged, scaled)
+    state = _start(config, posterior)
     if resume:
         state = recovery.resume(state)
     step, rate = _program(config, posterior, guard.rate)
@@ -124,6 +123,19 @@ def train(
     finally:
         checkpoints.close()
     return state
+
+
+def _start(config: ExperimentConfig, posterior: Posterior) -> TrainState:
+    """The state before the first step, where it is kept."""
+    settings = config.training
+    return initial_state(
+        posterior,
+        _optimizer(config, posterior, 1.0),
+        settings.seed,
+        averaged=settings.ema > 0,
+        scaled=settings.precision == "float16",
+        offload=settings.offload == "optimizer",
+    )
 
 
 def _optimizer(config: ExperimentConfig, posterior: Posterior, factor: float) -> optax.GradientTransformationExtraArgs:

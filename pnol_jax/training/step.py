@@ -17,6 +17,7 @@ from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holde
 from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
 from pnol_jax.training.accumulate import accumulated
+from pnol_jax.training.offload import bound, fetched, offloaded, put_back
 from pnol_jax.training.scaling import LossScale, first_scale
 
 
@@ -44,19 +45,25 @@ Step = Program[..., tuple[TrainState, Metrics]]
 
 
 def initial_state(
-    posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool, scaled: bool = False
+    posterior: Posterior,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    averaged: bool,
+    scaled: bool = False,
+    offload: bool = False,
 ) -> TrainState:
-    """The state before the first step, made in its place on the mesh at hand."""
+    """The state before the first step, made in its place on the mesh at hand; the optimiser's on the host if asked."""
 
     def make() -> TrainState:
         return fresh_state(posterior, optimizer, seed, averaged, scaled)
 
     mesh = current_mesh()
     if mesh is None:
-        return make()
-    specs = state_specs(jax.eval_shape(make), posterior, mesh)
-    state: TrainState = jax.jit(make, out_shardings=shardings(mesh, specs))()
-    return state
+        state = make()
+    else:
+        specs = state_specs(jax.eval_shape(make), posterior, mesh)
+        state = jax.jit(make, out_shardings=shardings(mesh, specs))()
+    return replace(bound(state), optimizer=offloaded(state.optimizer)) if offload else state
 
 
 def fresh_state(
@@ -131,9 +138,12 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
                 return replace(state, params=params, optimizer=opt_state, average=_averaged(state, params, ema))
 
             # A branch rather than a choice between arrays: XLA then copies no moment to update it in its place.
-            new = lax.cond(good, act, lambda state: state, state)
+            here = replace(state, optimizer=fetched(state.optimizer))
+            new = lax.cond(good, act, lambda state: state, here)
             new = replace(new, step=state.step + 1, scaling=state.scaling and state.scaling.after(overflow))
-            return held(new), metrics | {"loss": value, "gradient_norm": norm}
+            new = held(new)
+            new = replace(new, optimizer=put_back(new.optimizer, state.optimizer))
+            return new, metrics | {"loss": value, "gradient_norm": norm}
 
         return step
 
