@@ -8,6 +8,7 @@ import optax
 
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import CustomConfig, OptimizerConfig, ScheduleFreeConfig
+from pnol_jax.training.offload import fetched
 from pnol_jax.training.optimizers.clipping import clipping
 from pnol_jax.training.optimizers.parameters import check, factors
 from pnol_jax.training.optimizers.schedules import plateau, schedule
@@ -43,7 +44,7 @@ def evaluation_params(config: OptimizerConfig, state: optax.OptState, params: Pa
         held = _held(state, optax.contrib.ScheduleFreeState)
     if held is None:
         return params
-    average = optax.contrib.schedule_free_eval_params
+    held, average = fetched(held), optax.contrib.schedule_free_eval_params
     of_members = jax.vmap(average) if held.b1.ndim else average
     averaged: Params = of_members(held, {name: params[name] for name in held.z})
     return params | averaged
