@@ -40,6 +40,7 @@ class _Frame:
     space: tuple[int, ...]
     cut: tuple[slice, ...]
     dtype: str
+    in_memory: bool
 
 
 def unknown_name(path: str, name: str, names: Mapping[str, Any]) -> InputError:
@@ -50,7 +51,7 @@ def unknown_name(path: str, name: str, names: Mapping[str, Any]) -> InputError:
 
 
 def assemble(contents: Contents, spec: SourceSpec) -> CaseGroup:
-    """The cases of one file. Small fields come into memory, large ones stay on the disk.
+    """The cases of one file. Large fields stay on the disk, and all where not even small ones are to be in memory.
 
     An output is (cases, *space) or (cases, *space, channels), with a `time_step` (cases, times, *space) or
     (cases, times, *space, channels); an input has no times; an input of shape (cases,) is a constant function.
@@ -74,7 +75,8 @@ def assemble(contents: Contents, spec: SourceSpec) -> CaseGroup:
 
 
 def _field(contents: Contents, columns: tuple[Column, ...], frame: _Frame) -> Field:
-    return loaded(LazyField(columns, np.arange(frame.cases), contents.origin))
+    field = LazyField(columns, np.arange(frame.cases), contents.origin)
+    return loaded(field) if frame.in_memory else field
 
 
 def _frame(contents: Contents, spec: SourceSpec) -> _Frame:
@@ -84,7 +86,7 @@ def _frame(contents: Contents, spec: SourceSpec) -> _Frame:
     if len(shape) not in (first + ndim, first + ndim + 1):
         raise _misshapen(contents, spec.outputs[0], (), timed=spec.time_step is not None, ndim=ndim)
     times = _times(contents, spec.time_step) if spec.time_step is not None else slice(None)
-    return _Frame(shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim), spec.dtype)
+    return _Frame(shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim), spec.dtype, spec.in_memory)
 
 
 def _times(contents: Contents, time_step: float) -> slice:

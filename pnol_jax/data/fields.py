@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pnol_jax.data.columns import Column, Floats
 
 Indices = NDArray[np.intp]
-IN_MEMORY_BYTES = 2**28
+IN_MEMORY_BYTES = 2**28  # of one field
 
 
 def _runs(rows: Indices) -> Iterator[slice]:

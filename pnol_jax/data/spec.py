@@ -28,7 +28,7 @@ class SourceSpec:
 
     `inputs` and `outputs` name arrays; each gives one channel, or several if it has a last axis for them. With a
     `time_step` outputs are trajectories. `select` keeps points of each axis, as slices such as "1:". Numbers of any
-    type are read as `dtype`.
+    type are read as `dtype`; `in_memory` fields that are small, the others when they are wanted.
     """
 
     inputs: tuple[str, ...]
@@ -37,6 +37,7 @@ class SourceSpec:
     time_step: float | None = None
     select: tuple[str, ...] = ()
     dtype: DType = "float32"
+    in_memory: bool = True
 
     def __post_init__(self) -> None:
         if not self.outputs:
