@@ -54,7 +54,8 @@ def test_it_is_the_formula_with_every_mode_of_both_signs(
     rng = np.random.default_rng(0)
     kernel, bias = rng.standard_normal(layer.kernel.shape), rng.standard_normal(3)
     assert kernel.shape == (*modes[:-1], modes[-1] // 2 + 1, 2, 2, 3)
-    layer.kernel[...], layer.bias[...] = jnp.asarray(kernel), jnp.asarray(bias)
+    layer.kernel.set_value(jnp.asarray(kernel))
+    layer.bias.set_value(jnp.asarray(bias))
     v = rng.standard_normal((2, *points, 2))
     found = leave(layer(enter(jnp.asarray(v), grid), grid), grid)
     np.testing.assert_allclose(found, by_fft(v, kernel, bias, modes), atol=1e-12 * math.prod(modes))
@@ -68,7 +69,8 @@ def test_the_highest_kept_wave_of_every_axis_passes(x64: None, position: int, wa
     layer = SpectralConv(1, 1, bases, rngs=nnx.Rngs(0))
     identity = np.zeros(layer.kernel.shape)
     identity[..., 0, :] = 1
-    layer.kernel[...], layer.bias[...] = jnp.asarray(identity), jnp.zeros(1)
+    layer.kernel.set_value(jnp.asarray(identity))
+    layer.bias.set_value(jnp.zeros(1))
     highest = modes[position] // 2 if position == 2 else (modes[position] - 1) // 2
     n = (11, 12, 9)[position]
     shape = [1] * 5
