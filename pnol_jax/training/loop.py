@@ -51,10 +51,12 @@ def train(
     *,
     resume: bool,
     beat: Callable[[int], None] = lambda _: None,
+    watch: Callable[[int, TrainState], None] = lambda *_: None,
 ) -> TrainState:
     """Train for `config.training.steps` steps in total, in `folder`; the state after the last one.
 
-    `beat` hears of every step that is done.
+    `beat` hears of every step that is done; `watch` sees the state after it, which the next step gives up, and what it
+    raises ends training.
 
     Raises:
         Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
@@ -89,6 +91,7 @@ def train(
                     log.write(done, _figures(metrics, learning_rate(rate, state.optimizer, done - 1)))
                 if done % settings.checkpoint_every == 0:
                     checkpoints.save(state, batches.get_state())
+                watch(done, state)
         checkpoints.save(state, batches.get_state())
         if done < settings.steps:
             raise Stopped(f"stopped at step {done} of {settings.steps}; the state is saved in {folder}")

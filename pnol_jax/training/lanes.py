@@ -1,0 +1,96 @@
+"""Trainings that differ in numbers of the optimiser and in the seed only, side by side as one program.
+
+Each lane is a whole training of its own, with its parameters, optimiser, moving average and random key; all see the
+same batches. The numbers are arguments of the program, so that further lanes of these shapes need no compilation.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import msgspec
+import optax
+
+from pnol_jax.bases import GridOperands
+from pnol_jax.config import ExperimentConfig
+from pnol_jax.errors import InputError
+from pnol_jax.posteriors import Batch, Params, Posterior, trained
+from pnol_jax.training.optimizers import make_optimizer
+from pnol_jax.training.step import Metrics, TrainState, make_step, state_from
+
+Numbers = dict[str, jax.Array]  # fields of the optimiser's config by name, (lanes,) each
+LaneStep = Callable[[Numbers, TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
+
+
+def lane_states(posterior: Posterior, config: ExperimentConfig, numbers: Numbers, seeds: Sequence[int]) -> TrainState:
+    """The states before the first step, each array with a leading axis of lanes; lane i starts with seed i."""
+    of_seed = {seed: trained(posterior.initial(seed)) for seed in sorted(set(seeds))}
+    params: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(of_seed[seed] for seed in seeds))
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+
+    def start(numbers: Numbers, params: Params, key: jax.Array) -> TrainState:
+        return state_from(params, _optimizer(posterior, config, numbers), key, config.training.ema > 0)
+
+    states: TrainState = jax.jit(jax.vmap(start))(numbers, params, keys)
+    return states
+
+
+def make_lane_step(posterior: Posterior, config: ExperimentConfig) -> LaneStep:
+    """The compiled step of all lanes; states and figures have a leading axis of lanes, the old states are given up.
+
+    A lane whose loss is not finite keeps its parameters and changes no other.
+    """
+    settings = config.training
+
+    def one(
+        numbers: Numbers, state: TrainState, constants: Params, batch: Batch, grid: GridOperands
+    ) -> tuple[TrainState, Metrics]:
+        optimizer = _optimizer(posterior, config, numbers)
+        return make_step(posterior, optimizer, settings.ema, settings.accumulate)(state, constants, batch, grid)
+
+    lanes = jax.vmap(one, in_axes=(0, 0, None, None, 0))
+
+    def step(
+        numbers: Numbers, state: TrainState, constants: Params, batch: Batch, grid: GridOperands
+    ) -> tuple[TrainState, Metrics]:
+        count = len(state.step)
+        # A grid for each lane, as for the members of an ensemble: every transform stays a matrix product per lane.
+        spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), grid)
+        stepped: tuple[TrainState, Metrics] = lanes(numbers, state, constants, batch, spread)
+        return stepped
+
+    return jax.jit(step, donate_argnums=1)
+
+
+def lane(states: Any, number: int) -> Any:
+    """One lane of a tree of arrays with a leading axis of lanes."""
+    return jax.tree.map(lambda leaf: leaf[number], states)
+
+
+def check_numbers(posterior: Posterior, config: ExperimentConfig, names: Sequence[str]) -> None:
+    """Refuse what cannot differ between lanes because the program itself depends on it.
+
+    Raises:
+        InputError: a name of such a field of the optimiser.
+    """
+    params = jax.eval_shape(lambda: trained(posterior.initial(0)))
+
+    def once(numbers: Numbers, params: Params) -> Any:
+        optimizer = _optimizer(posterior, config, numbers)
+        return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros(()))
+
+    for name in names:
+        try:
+            jax.eval_shape(once, {name: jnp.zeros(())}, params)
+        except jax.errors.ConcretizationTypeError:
+            kind = type(config.optimizer).__struct_config__.tag
+            raise InputError(f"optimizer.{name} of {kind} makes another program, so lanes cannot differ in it") from None
+
+
+def _optimizer(
+    posterior: Posterior, config: ExperimentConfig, numbers: Numbers
+) -> optax.GradientTransformationExtraArgs:
+    fields: dict[str, Any] = dict(numbers)
+    changed = msgspec.structs.replace(config.optimizer, **fields)
+    return make_optimizer(changed, config.training.steps, posterior.members)
