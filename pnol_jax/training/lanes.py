@@ -85,7 +85,9 @@ def check_numbers(posterior: Posterior, config: ExperimentConfig, names: Sequenc
             jax.eval_shape(once, {name: jnp.zeros(())}, params)
         except jax.errors.ConcretizationTypeError:
             kind = type(config.optimizer).__struct_config__.tag
-            raise InputError(f"optimizer.{name} of {kind} makes another program, so lanes cannot differ in it") from None
+            raise InputError(
+                f"optimizer.{name} of {kind} makes another program, so lanes cannot differ in it"
+            ) from None
 
 
 def _optimizer(
