@@ -61,7 +61,7 @@ class Together:
                     break
                 drawn = next(batches)
                 batch = Batch(jnp.asarray(drawn.inputs), jnp.asarray(drawn.outputs))
-                states, metrics = self._step(numbers, states, constants, batch, drawn.grid)
+                states, metrics = self._step(states, constants, batch, drawn.grid)
                 lanes.look_for_numbers(done, metrics)
                 if every and done % every == 0 and done < steps:
                     lanes.look_at_scores(done, functools.partial(self._scores, states))

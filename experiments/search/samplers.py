@@ -50,7 +50,7 @@ def make_pruner(search: SearchConfig, steps: int) -> BasePruner:
         return SuccessiveHalvingPruner(min_resource=every, reduction_factor=FACTOR)
     if search.pruner == "hyperband":
         return HyperbandPruner(min_resource=every, max_resource=steps, reduction_factor=FACTOR)
-    return MedianPruner(n_startup_trials=5, n_warmup_steps=every) if search.pruner == "median" else NopPruner()
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=2 * every) if search.pruner == "median" else NopPruner()
 
 
 def report_every(search: SearchConfig, steps: int) -> int:

@@ -5,22 +5,30 @@ same batches. The numbers are arguments of the program, so that further lanes of
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import msgspec
 import optax
+from msgspec.structs import replace
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch, Params, Posterior, trained
+from pnol_jax.sharding.placement import WHOLE
 from pnol_jax.training.optimizers import make_optimizer
-from pnol_jax.training.step import Metrics, TrainState, make_step, state_from
+from pnol_jax.training.step import Metrics, TrainState, fresh_state, make_step, state_from
 
 Numbers = dict[str, jax.Array]  # fields of the optimiser's config by name, (lanes,) each
-LaneStep = Callable[[Numbers, TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
+LaneStep = Callable[[TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
+
+
+class Numbered(NamedTuple):
+    """An optimiser's state with the numbers that it is made with."""
+
+    numbers: Numbers
+    inner: optax.OptState
 
 
 def lane_states(posterior: Posterior, config: ExperimentConfig, numbers: Numbers, seeds: Sequence[int]) -> TrainState:
@@ -39,28 +47,23 @@ def lane_states(posterior: Posterior, config: ExperimentConfig, numbers: Numbers
 def make_lane_step(posterior: Posterior, config: ExperimentConfig) -> LaneStep:
     """The compiled step of all lanes; states and figures have a leading axis of lanes, the old states are given up.
 
-    A lane whose loss is not finite keeps its parameters and changes no other.
+    A lane whose loss is not finite keeps its parameters and changes no other. To be made and used on one device.
     """
     settings = config.training
+    optimizer = _optimizer(posterior, config, {})
+    like = jax.eval_shape(lambda: fresh_state(posterior, optimizer, settings.seed, settings.ema > 0))
+    whole: Any = WHOLE  # on one device nothing is divided
+    one = make_step(posterior, optimizer, settings.ema, settings.accumulate).plain(like, whole, whole, whole)
+    lanes = jax.vmap(one, in_axes=(0, None, None, 0))
 
-    def one(
-        numbers: Numbers, state: TrainState, constants: Params, batch: Batch, grid: GridOperands
-    ) -> tuple[TrainState, Metrics]:
-        optimizer = _optimizer(posterior, config, numbers)
-        return make_step(posterior, optimizer, settings.ema, settings.accumulate)(state, constants, batch, grid)
-
-    lanes = jax.vmap(one, in_axes=(0, 0, None, None, 0))
-
-    def step(
-        numbers: Numbers, state: TrainState, constants: Params, batch: Batch, grid: GridOperands
-    ) -> tuple[TrainState, Metrics]:
-        count = len(state.step)
+    def step(states: TrainState, constants: Params, batch: Batch, grid: GridOperands) -> tuple[TrainState, Metrics]:
+        count = len(states.step)
         # A grid for each lane, as for the members of an ensemble: every transform stays a matrix product per lane.
         spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), grid)
-        stepped: tuple[TrainState, Metrics] = lanes(numbers, state, constants, batch, spread)
+        stepped: tuple[TrainState, Metrics] = lanes(states, constants, batch, spread)
         return stepped
 
-    return jax.jit(step, donate_argnums=1)
+    return jax.jit(step, donate_argnums=0)
 
 
 def lane(states: Any, number: int) -> Any:
@@ -93,6 +96,14 @@ def check_numbers(posterior: Posterior, config: ExperimentConfig, names: Sequenc
 def _optimizer(
     posterior: Posterior, config: ExperimentConfig, numbers: Numbers
 ) -> optax.GradientTransformationExtraArgs:
-    fields: dict[str, Any] = dict(numbers)
-    changed = msgspec.structs.replace(config.optimizer, **fields)
-    return make_optimizer(changed, config.training.steps, posterior.members)
+    """The config's optimiser, made anew in every step with the numbers that its state holds; it begins with these."""
+
+    def make(numbers: Numbers) -> optax.GradientTransformationExtraArgs:
+        fields: dict[str, Any] = dict(numbers)
+        return make_optimizer(replace(config.optimizer, **fields), config.training.steps, posterior.members)
+
+    def update(updates: Params, state: Numbered, params: Params, **extra: Any) -> tuple[Params, Numbered]:
+        changed, inner = make(state.numbers).update(updates, state.inner, params, **extra)
+        return changed, Numbered(state.numbers, inner)
+
+    return optax.GradientTransformationExtraArgs(lambda params: Numbered(numbers, make(numbers).init(params)), update)
