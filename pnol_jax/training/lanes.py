@@ -83,14 +83,15 @@ def check_numbers(posterior: Posterior, config: ExperimentConfig, names: Sequenc
         optimizer = _optimizer(posterior, config, numbers)
         return optimizer.update(params, optimizer.init(params), params, value=jnp.zeros(()))
 
+    kind = type(config.optimizer).__struct_config__.tag
     for name in names:
+        refused = InputError(f"optimizer.{name} of {kind} makes another program, so lanes cannot differ in it")
+        if not isinstance(getattr(config.optimizer, name), float):
+            raise refused
         try:
             jax.eval_shape(once, {name: jnp.zeros(())}, params)
         except jax.errors.ConcretizationTypeError:
-            kind = type(config.optimizer).__struct_config__.tag
-            raise InputError(
-                f"optimizer.{name} of {kind} makes another program, so lanes cannot differ in it"
-            ) from None
+            raise refused from None
 
 
 def _optimizer(
