@@ -29,5 +29,5 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
         lane_numbers(space, experiment)
     if config.search.sampler == "grid":
         space.grid()
-    record = Record(config.name, tree, config.search, problem.train.digest)
+    record = Record(config.name, tree, config.search, problem.digest)
     return open_study(Path(folder or f"runs/{config.name}"), record)

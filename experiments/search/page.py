@@ -70,7 +70,7 @@ def _drawings(study: Study) -> list[Html]:
         ):
             made.append((f"{anchor}-{name}", f"{title}: {name}", _bound(plot, study, how), shown))
     made.append(("timeline", "Timeline", lambda: plots.plot_timeline(study.optuna), True))
-    if len([trial for trial in study.finished() if trial.state == TrialState.COMPLETE]) < 2:
+    if not best_trials(study):
         return []
     return [drawn for anchor, title, plot, shown in made if shown for drawn in _drawn(anchor, title, plot)]
 

@@ -42,6 +42,7 @@ class Problem:
                 f"search.validation: got {search.validation} cases to hold out, expected fewer than the "
                 f"{len(everything.train)} that there are to train on"
             )
+        self.digest = everything.train.digest
         self.train, self.validation = everything.train.split(search.validation, search.seed)
         self._base = make_experiment(base, self.train)
 

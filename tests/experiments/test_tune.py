@@ -51,7 +51,6 @@ validation = 20
 [search.space]
 "optimizer.learning_rate" = {{ low = 1e-3, high = 1e-1, log = true }}
 """
-LANES = ["search.vectorised=3", "search.space={'optimizer.learning_rate' = {low=1e-3, high=1e-1, log=true}}"]
 
 
 @pytest.fixture
@@ -89,6 +88,7 @@ def _wait_for(process: subprocess.Popen[bytes], journal: Path, complete: int) ->
     raise AssertionError("it did not come so far")
 
 
+@pytest.mark.slow
 def test_the_best_config_is_whole_and_its_score_is_the_least(study):
     assert _tune(study, 'search.pruner="asha"', "search.report_every=5") == 0
     run = study.parent / "run"
@@ -111,10 +111,10 @@ def test_the_best_config_is_whole_and_its_score_is_the_least(study):
 @pytest.mark.slow
 def test_a_killed_search_loses_no_finished_trial_and_asks_the_one_that_ran_again(study):
     run = study.parent / "run"
-    words = ["search.trials=4", "overrides=['training.steps=2000', 'training.checkpoint_every=10']"]
+    words = ["overrides=['training.steps=400', 'training.checkpoint_every=50']"]
     process = _begin(study, *words)
-    _wait_for(process, run / "journal.log", 2)
-    while not list(run.glob("trials/0002/checkpoints/[0-9]*")):
+    _wait_for(process, run / "journal.log", 1)
+    while not any(path.name.isdigit() for path in run.glob("trials/0001/checkpoints/*")):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait(60)
@@ -126,15 +126,14 @@ def test_a_killed_search_loses_no_finished_trial_and_asks_the_one_that_ran_again
 
     assert _begin(study, *words).wait(500) == 0
     after = load_study(run)
-    for trial in before[:2]:
-        now = after.optuna.trials[trial.number]
-        assert (now.state, now.values, now.params) == (TrialState.COMPLETE, trial.values, trial.params)
+    first = after.optuna.trials[0]
+    assert (first.state, first.values, first.params) == (TrialState.COMPLETE, before[0].values, before[0].params)
     assert after.optuna.trials[ran[0].number].state == TrialState.FAIL
     again = [trial for trial in after.finished() if trial.params == ran[0].params]
     assert [trial.state for trial in again] == [TrialState.COMPLETE]
-    assert len(after.finished()) == 4
-    assert len({trial.params["optimizer.learning_rate"] for trial in after.finished()}) == 4
-    steps = [json.loads(line)["step"] for line in (run / "trials/0002/log.jsonl").read_text().splitlines()]
+    assert len(after.finished()) == 3
+    assert len({trial.params["optimizer.learning_rate"] for trial in after.finished()}) == 3
+    steps = [json.loads(line)["step"] for line in (run / "trials/0001/log.jsonl").read_text().splitlines()]
     assert steps.count(5) == 1  # it went on from its checkpoint
 
 
@@ -166,6 +165,7 @@ def test_two_processes_share_a_study_and_train_as_many_trials_as_it_is_to_have(s
     assert not os.listdir(study.parent / "run" / "searchers")
 
 
+@pytest.mark.slow
 def test_trials_of_one_program_get_the_scores_that_they_get_alone(study):
     assert _tune(study, "search.vectorised=3") == 0
     together = load_study(study.parent / "run").finished()
@@ -188,6 +188,7 @@ def test_a_lane_that_diverges_is_pruned_and_the_others_come_to_the_end(study):
     assert "diverged" in ended[1e30].user_attrs["note"]
 
 
+@pytest.mark.slow
 def test_several_objectives_on_two_workers_leave_a_front_that_nothing_dominates(study):
     space = "search.space={'operator.width' = {low=4, high=8, step=4}, 'training.seed' = {low=0, high=9}}"
     words = ["search.objectives=['relative_l2', 'parameters']", "search.trials=4", "search.sampler=gp", space]
@@ -243,5 +244,5 @@ def test_a_study_is_gone_on_with_only_as_it_was(study):
 
 
 def test_where_all_trials_fail_it_ends_with_the_reason(study):
-    with pytest.raises(InputError, match=r"all 3 trials failed; failed: .*40 modes"):
+    with pytest.raises(InputError, match=r"all 3 trials failed; failed: .*[456]0 modes"):
         _tune(study, "search.trials=9", "search.space={'operator.modes' = {choices=[[40], [50], [60]]}}")
