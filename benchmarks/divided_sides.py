@@ -1,5 +1,6 @@
 """The FNO of a benchmark size as training programs divided over a mesh of simulated devices; compiled, never run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,19 +82,19 @@ def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0, 
         return compiled, cost_of(compiled)
 
 
-def compiled_gradient(size: Size, mesh: MeshConfig, devices: int) -> tuple[Any, Cost]:
-    """Loss and gradient through `jnp.fft`, divided by XLA itself as the arrays lie."""
-    source = posterior(size, through_fft=True)
-    with use(make_mesh(mesh, jax.devices()[:devices])):
-        given, params = arguments(size), source.initial(0)
-        params = placed(params, dict.fromkeys(params, WHOLE))
+def training_step(size: Size, **training: Any) -> Callable[[], object]:
+    """A training step on one device that can be repeated; it returns when it is done."""
+    source, given = posterior(size, **training), arguments(size)
+    optimizer = make_optimizer(AdamWConfig(), 10_000, source.members)
+    step = make_step(source, optimizer, 0.0, training.get("accumulate", 1))
+    state = initial_state(source, optimizer, 0, averaged=False)
 
-        def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands) -> jax.Array:
-            return source.loss(params | constants, batch, grid, jax.random.key(0))[0]
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, given.constants, given.batch, given.grid)
+        jax.block_until_ready(metrics)  # type: ignore[no-untyped-call]
 
-        lowered = jax.jit(jax.value_and_grad(loss)).lower(params, given.constants, given.batch, given.grid)
-        compiled = lowered.compile()
-        return compiled, cost_of(compiled)
+    return run
 
 
 def cost_of(compiled: Any) -> Cost:

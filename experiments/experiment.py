@@ -1,10 +1,12 @@
 """From a config to what every command works on: cases, bases, posterior, the constants of the model."""
 
+import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import msgspec
@@ -98,15 +100,26 @@ def make_experiment(
         InputError: the operator does not fit the data.
     """
     bases = make_bases(config.operator, config.data.axes)
-    build = functools.partial(_build, config.operator, config.training.remat, train.input_channels, bases)
     return Experiment(
         config=config,
         train=train,
         calibration=calibration,
         test=test,
         bases=bases,
-        posterior=build_posterior(config.posterior, config.training, build, train.output_channels),
+        posterior=_posterior(config, train, bases),
     )
+
+
+def with_training(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment with some settings of its training section changed."""
+    config = replace(experiment.config, training=replace(experiment.config.training, **changes))
+    posterior = _posterior(config, experiment.train, experiment.bases)
+    return dataclasses.replace(experiment, config=config, posterior=posterior)
+
+
+def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis]) -> Posterior:
+    build = functools.partial(_build, config.operator, config.training.remat, train.input_channels, bases)
+    return build_posterior(config.posterior, config.training, build, train.output_channels)
 
 
 def _read(data: DataConfig, paths: Iterable[str]) -> CaseSet:

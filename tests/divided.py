@@ -48,7 +48,7 @@ def build(asked: dict[str, Any]) -> Any:
     """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
 
     settings = TrainingConfig(**asked["training"])
-    options = OPTIONS[asked["operator"]] | {"remat": settings.remat}
+    options = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
 
     def make(channels: int, seed: int | None) -> Any:
         def operator() -> Any:

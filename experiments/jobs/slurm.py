@@ -1,6 +1,7 @@
 """Workers as SLURM jobs, one each, by dask-jobqueue."""
 
 import logging
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ def slurm_cluster(settings: PoolConfig, security: Any, variables: Mapping[str, s
     """A cluster that keeps so many worker jobs in the queue; one that ends is replaced.
 
     Raises:
-        InputError: there is no sbatch, no memory is given, or SLURM refuses the job.
+        InputError: there is no sbatch, no memory is given, a path needs quotes, or SLURM refuses the job.
     """
     from dask_jobqueue.slurm import SLURMCluster
 
@@ -27,6 +28,8 @@ def slurm_cluster(settings: PoolConfig, security: Any, variables: Mapping[str, s
         raise InputError("jobs.where: got 'slurm', but there is no sbatch on this machine")
     slurm = settings.slurm
     logs = Path(slurm.logs).absolute()
+    if shlex.quote(str(logs)) != str(logs) or "%" in str(logs):
+        raise InputError(f"jobs.slurm.logs: got {logs}; expected a path that needs no quotes: dask-jobqueue sets none")
     logs.mkdir(parents=True, exist_ok=True)
     cluster = SLURMCluster(
         queue=slurm.partition,

@@ -7,7 +7,8 @@ import jax
 
 from experiments.experiment import Experiment
 from experiments.planning.abstract import Compiled, compile_step
-from experiments.planning.meshes import Sizes, as_config, candidates, parameter_bytes, state_bytes
+from experiments.planning.frugal import Changes, Ladder
+from experiments.planning.meshes import Sizes, as_config, as_overrides, candidates, parameter_bytes, state_bytes
 from pnol_jax.sharding.mesh import make_mesh
 from pnol_jax.sharding.roofline import Cost, DeviceKind, Prediction, predict
 from pnol_jax.sharding.traffic import Collective
@@ -19,11 +20,17 @@ TRIES = 3  # meshes that are compiled before a number of devices is given up
 
 @dataclass(frozen=True)
 class Choice:
-    """A mesh, compiled, with the predicted step."""
+    """A mesh, compiled, with the predicted step; `changes` of the training section that it needs to fit."""
 
     mesh: Sizes
     compiled: Compiled
     prediction: Prediction
+    changes: Changes
+
+    @property
+    def overrides(self) -> list[str]:
+        """What to train with."""
+        return as_overrides(self.mesh) + [f"training.{name}={value}" for name, value in self.changes.items()]
 
 
 def fits(total: float, kind: DeviceKind) -> bool:
@@ -31,17 +38,36 @@ def fits(total: float, kind: DeviceKind) -> bool:
     return total <= SPARE * kind.memory
 
 
-def choose(experiment: Experiment, state: TrainState, alone: Compiled, devices: int, kind: DeviceKind) -> Choice | None:
+def best(experiment: Experiment, state: TrainState, ladder: Ladder, devices: int, kind: DeviceKind) -> Choice | str:
+    """The first rung of the ladder that fits on so many devices, on its best mesh; or why there is none."""
+    held = [state_bytes(experiment, state, mesh) for mesh in candidates(experiment, devices)]
+    known = [size for size in held if size is not None]
+    if not known:
+        return "no mesh divides batch and operator"
+    if not fits(min(known), kind):
+        return "the state does not fit"
+    for changes, changed, alone in ladder:
+        if choice := _choose(changed, state, alone, devices, kind, changes):
+            return choice
+    return "does not fit"
+
+
+def _choose(
+    experiment: Experiment, state: TrainState, alone: Compiled, devices: int, kind: DeviceKind, changes: Changes
+) -> Choice | None:
     """The mesh with the shortest predicted step among those that fit; None where none does."""
     ranked: list[tuple[float, int, Sizes]] = []
     for mesh in candidates(experiment, devices):
         held = state_bytes(experiment, state, mesh)
-        if held is not None and fits(estimated(state, alone, held, mesh), kind):
+        needs = alone.total if devices == 1 else held and estimated(state, alone, held, mesh)
+        if needs is not None and fits(needs, kind):
             ranked.append((_seconds(state, alone, mesh, kind), len(ranked), mesh))
     for _, _, mesh in sorted(ranked)[:TRIES]:
-        compiled = compile_step(experiment, make_mesh(as_config(mesh), jax.devices()[:devices]))
+        there = make_mesh(as_config(mesh), jax.devices()[:devices])
+        compiled = alone if devices == 1 else compile_step(experiment, there)
         if fits(compiled.total, kind):
-            return Choice(mesh, compiled, predict(compiled.cost, kind, experiment.config.training.precision))
+            prediction = predict(compiled.cost, kind, experiment.config.training.precision)
+            return Choice(mesh, compiled, prediction, changes)
     return None
 
 

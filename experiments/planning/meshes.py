@@ -85,9 +85,14 @@ def as_config(mesh: Sizes) -> MeshConfig:
     return MeshConfig(**mesh)
 
 
-def in_words(mesh: Sizes) -> str:
+def as_overrides(mesh: Sizes) -> list[str]:
     """As overrides of a config."""
-    return " ".join(f"mesh.{axis}={size}" for axis, size in mesh.items() if size > 1) or "one device"
+    return [f"mesh.{axis}={size}" for axis, size in mesh.items() if size > 1]
+
+
+def in_words(mesh: Sizes) -> str:
+    """For people."""
+    return " ".join(f"{axis}={size}" for axis, size in mesh.items() if size > 1) or "one device"
 
 
 def _leaves(state: TrainState) -> Iterator[tuple[str, int]]:

@@ -33,10 +33,17 @@ def end(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.Arr
 
 
 def operator(apply: Callable[P, R], policy: Remat) -> Callable[P, R]:
-    """The whole operator: parameters that a mesh stores divided are put together again rather than kept."""
-    if policy == "none":
-        return apply
-    return _kept(apply, jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
+    """The whole operator: parameters that a mesh stores divided are put together again rather than kept.
+
+    Elsewhere nothing is wrapped: `jax.checkpoint` would keep a second copy of every kernel, rounded to its own type.
+    """
+    again = _kept(apply, jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
+
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        stored = policy != "none" and collectives.count((collectives.FSDP,)) > 1
+        return (again if stored else apply)(*args, **kwargs)
+
+    return wrapped
 
 
 def _kept(layer: Callable[P, R], policy: Callable[..., bool]) -> Callable[P, R]:

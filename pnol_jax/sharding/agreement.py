@@ -3,7 +3,6 @@
 Each process publishes its facts, process 0 compares them, and all learn the verdict and raise alike.
 """
 
-import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -19,8 +18,8 @@ import msgspec
 from jax._src import distributed
 
 import pnol_jax
-from pnol_jax.errors import InputError
 from pnol_jax.sharding.places import Place
+from pnol_jax.sharding.processes import Common
 
 Facts = Mapping[str, str]
 
@@ -59,7 +58,7 @@ def agree(place: Place, mine: Facts, seconds: float = 120) -> None:
     """Compare the facts of all processes; to be called by all of them, once, after they have met.
 
     Raises:
-        InputError: in every process, naming those that differ and in what.
+        Common: in every process, naming those that differ and in what.
     """
     if place.count == 1:
         return
@@ -73,10 +72,8 @@ def agree(place: Place, mine: Facts, seconds: float = 120) -> None:
         records = [msgspec.json.decode(client.blocking_key_value_get(key, milliseconds)) for key in keys]
         client.key_value_set(f"{_PREFIX}/verdict", verdict(records) or "same", allow_overwrite=True)
     said = client.blocking_key_value_get(f"{_PREFIX}/verdict", milliseconds)
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # what is known is known
-        client.wait_at_barrier(f"{_PREFIX}/known", milliseconds)  # process 0 may not leave before all have heard
     if said != "same":
-        raise InputError(said)
+        raise Common(said)
 
 
 def verdict(records: Sequence[Mapping[str, Any]]) -> str:

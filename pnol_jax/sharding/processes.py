@@ -28,6 +28,7 @@ from pnol_jax.sharding.places import Place, find_place, share_of_devices
 
 HEARTBEAT_SECONDS = 10  # a dead process is found after about nine
 START_SECONDS = 300
+TOGETHER_SECONDS = 60  # to print what all of them raise
 END_SECONDS = 3600  # one process may still write a report while the others have nothing more to do
 LOGS = "PNOL_LOGS"  # the folder for each process' own output and last word, where one launcher runs them all
 LAST_WORD = "ended-"
@@ -35,6 +36,10 @@ LAST_WORD = "ended-"
 
 class Missing(RuntimeError):
     """Processes that others wait for did not come in time."""
+
+
+class Common(InputError):
+    """What all processes raise alike. They leave together: where process 0 is gone, XLA aborts the others."""
 
 
 def start(heartbeat_seconds: int = HEARTBEAT_SECONDS, start_seconds: int = START_SECONDS) -> Place:
@@ -73,6 +78,9 @@ def together(heartbeat_seconds: int = HEARTBEAT_SECONDS, start_seconds: int = ST
             raise
         status = _report(error)
         _leave_word(place, status)
+        if isinstance(error, Common):
+            with contextlib.suppress(jax.errors.JaxRuntimeError, Missing):
+                stop(place, TOGETHER_SECONDS)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 from jax.sharding import Mesh
 
 from pnol_jax.bases import GridOperands
@@ -107,15 +108,15 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
             (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
             norm = optax.tree.norm(gradient)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
-            updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
-            params = optax.apply_updates(state.params, updates)
-            new = replace(
-                state,
-                step=state.step + 1,
-                params=_where(good, params, state.params),
-                optimizer=_where(good, opt_state, state.optimizer),
-                average=_averaged(state, params, ema, good),
-            )
+
+            def act(state: TrainState) -> TrainState:
+                updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
+                params = optax.apply_updates(state.params, updates)
+                return replace(state, params=params, optimizer=opt_state, average=_averaged(state, params, ema))
+
+            # A branch rather than a choice between arrays: XLA then copies no moment to update it in its place.
+            new = lax.cond(good, act, lambda state: state, state)
+            new = replace(new, step=state.step + 1)
             return held(new), metrics | {"loss": value, "gradient_norm": norm}
 
         return step
@@ -123,17 +124,11 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
     return Program(make, donate=(0,))
 
 
-def _where(condition: jax.Array, new: T, old: T) -> T:
-    chosen: T = jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-    return chosen
-
-
-def _averaged(state: TrainState, params: Params, ema: float, good: jax.Array) -> Params:
+def _averaged(state: TrainState, params: Params, ema: float) -> Params:
     """Exponential moving average, its decay small at first so that the start is forgotten."""
     if not state.average:
         return {}
     decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
-    decay = jnp.where(good, decay, 1.0)
     return {name: decay * old + (1 - decay) * params[name] for name, old in state.average.items()}
 
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,16 @@ import pytest
 from experiments.jobs import PoolConfig, SlurmConfig, open_pool
 from pnol_jax.errors import InputError
 
-ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module")
-def slurm() -> Iterator[None]:
-    virtual = pytest.importorskip("tests.clusters.virtual")
-    if reason := virtual.missing():
-        pytest.skip(reason)
-    with virtual.slurm() as conf, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", str(conf))
-        patch.setenv("PYTHONPATH", str(ROOT))
-        yield
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose name needs no quoting: dask-jobqueue quotes nothing."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
-def settings(slurm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PoolConfig:
-    monkeypatch.chdir(tmp_path)
+def settings(empty_queue: None, plain: Path) -> PoolConfig:
     return PoolConfig("slurm", workers=2, memory="400MB", slurm=SlurmConfig(interface="lo", time="00:05:00"))
 
 
@@ -46,14 +38,14 @@ def where(mark: Path, cancelled: int) -> tuple[str, str, str, str]:
 
 
 @pytest.mark.slow
-def test_tasks_run_in_jobs_and_one_whose_job_is_cancelled_runs_again(settings: PoolConfig, tmp_path: Path) -> None:
+def test_tasks_run_in_jobs_and_one_whose_job_is_cancelled_runs_again(settings: PoolConfig, plain: Path) -> None:
     with open_pool(settings) as pool:
-        pool.submit(where, tmp_path / "cancelled", 1, name="cancelled")
+        pool.submit(where, plain / "cancelled", 1, name="cancelled")
         for number in range(3):
-            pool.submit(where, tmp_path / str(number), 0, name=str(number))
+            pool.submit(where, plain / str(number), 0, name=str(number))
         found = {outcome.name: outcome for outcome in pool.completed()}
     assert not pool.failed
-    assert len((tmp_path / "cancelled").read_text()) == 2
+    assert len((plain / "cancelled").read_text()) == 2
     for outcome in found.values():
         assert outcome.value[1] in ("node-a", "node-b")
         assert outcome.value[2:] == ("1", "False")
@@ -67,8 +59,19 @@ def test_a_job_that_slurm_refuses_is_refused_with_its_words(settings: PoolConfig
         pass
 
 
+def test_a_folder_that_needs_quotes_is_refused(
+    settings: PoolConfig, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workdir)
+    with (
+        pytest.raises(InputError, match=r"slurm.logs: got .*expected a path that needs no quotes"),
+        open_pool(settings),
+    ):
+        pass
+
+
 @pytest.mark.slow
-def test_a_data_set_is_the_same_when_slurm_makes_it(settings: PoolConfig, tmp_path: Path) -> None:
+def test_a_data_set_is_the_same_when_slurm_makes_it(settings: PoolConfig, plain: Path) -> None:
     words = [
         sys.executable,
         "-m",
@@ -81,12 +84,12 @@ def test_a_data_set_is_the_same_when_slurm_makes_it(settings: PoolConfig, tmp_pa
         "--shard-size",
         "2",
     ]
-    (tmp_path / "jobs.toml").write_text('[slurm]\ninterface = "lo"\ntime = "00:05:00"\n')
+    (plain / "jobs.toml").write_text('[slurm]\ninterface = "lo"\ntime = "00:05:00"\n')
     flags = ["--where", "slurm", "--workers", "2", "--memory", "900MB", "--jobs", "jobs.toml"]
     for name, more in (("here", []), ("slurm", flags)):
         subprocess.run([*words, "--out", name, *more], check=True, timeout=300)
     held = [
-        {file.relative_to(tmp_path / name): file.read_bytes() for file in (tmp_path / name).rglob("*.*")}
+        {file.relative_to(plain / name): file.read_bytes() for file in (plain / name).rglob("*.*")}
         for name in ("here", "slurm")
     ]
     assert held[0] == held[1]

@@ -1,0 +1,91 @@
+"""The plan command: what it says fits, what it changes so that it does, and what it refuses."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import pytest
+
+from experiments.experiment import open_experiment
+from experiments.planning.abstract import abstract_state
+from experiments.planning.choose import SPARE, Choice, best
+from experiments.planning.frugal import Ladder
+from pnol_jax.config import ExperimentConfig
+from pnol_jax.sharding.roofline import KINDS
+from pnol_jax.toml import load
+from tests.experiments.test_train import CONFIG, _cases
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    _cases(tmp_path)
+    path = tmp_path / "smoothing.toml"
+    path.write_text(CONFIG.format(folder=tmp_path, steps=100))
+    return path
+
+
+def _plan(config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "experiments.plan", str(config), *words]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+WIDE = "operator.width=16384"  # two kernels of 5 x 16384 x 2 x 16384 numbers, with two moments and an average
+
+
+def test_what_needs_hundreds_of_gigabytes_is_said_with_the_largest_arrays_and_the_mesh_that_holds_it(
+    config: Path,
+) -> None:
+    done = _plan(config, WIDE, "--devices", "1,8")
+    assert done.returncode == 0, done.stderr
+    assert "PREDICTED" in done.stdout
+    assert re.search(r"│ 1 +│ the state does not fit", done.stdout)
+    mesh = re.search(r"^8 devices: ((?:mesh\.\w+=\d+ ?)+)", done.stdout, re.M)
+    assert mesh, done.stdout
+    sizes = [int(word.split("=")[1]) for word in mesh[1].split()]
+    assert jax.numpy.prod(jax.numpy.array(sizes)) == 8
+    kernel = 5 * 16384 * 2 * 16384 * 4 / 1e9
+    needs = re.search(r"one device, as it stands: needs (\d+) GB, a h100 has 80 GB: (\d+) GB of state", done.stdout)
+    assert needs, done.stdout
+    assert 1.5 * 8 * kernel > int(needs[2]) > 8 * kernel  # two such kernels, four copies, and smaller arrays
+    assert f"operator.blocks.0.spectral.kernel (5, 16384, 2, 16384), 4 times {kernel:.3g} GB" in done.stdout
+
+
+def test_where_no_number_of_devices_that_was_asked_for_holds_it_it_says_which_does(config: Path) -> None:
+    done = _plan(config, WIDE, "--devices", "1")
+    assert done.returncode == 1
+    assert re.search(r"by estimate it fits on (\d+) devices: mesh\.", done.stdout)
+
+
+def test_what_does_not_fit_is_planned_with_layers_computed_again_and_the_batch_in_parts(config: Path) -> None:
+    experiment = open_experiment(load(config, ExperimentConfig, ["training.batch_size=32"]))
+    state, ladder = abstract_state(experiment), Ladder(experiment)
+    rungs = [(changes, alone.total) for changes, _, alone in ladder]
+    assert [changes for changes, _ in rungs] == [
+        {},
+        {"remat": "block"},
+        {"remat": "full"},
+        *({"remat": "full", "accumulate": parts} for parts in (2, 4, 8, 16, 32)),
+    ]
+    needs = [total for _, total in rungs]
+    assert needs[0] > needs[2] > needs[4]
+    for rung in (0, 2, 4):
+        kind = replace(KINDS["h100"], memory=needs[rung] / SPARE + 1)
+        choice = best(experiment, state, ladder, 1, kind)
+        assert isinstance(choice, Choice)
+        assert choice.compiled.total == needs[rung]
+        assert choice.overrides == [f"training.{name}={value}" for name, value in rungs[rung][0].items()]
+    assert best(experiment, state, ladder, 1, replace(KINDS["h100"], memory=1.0)) == "the state does not fit"
+
+
+def test_what_cannot_be_planned_is_refused(config: Path) -> None:
+    done = _plan(config, "--devices", "8,none")
+    assert done.returncode == 2
+    assert "--devices: got 8,none, expected numbers of at least 1" in done.stderr
+    done = _plan(config, "--device-kind", "h1000")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "device kind: got 'h1000', expected one of h100, h200, a100" in done.stderr
