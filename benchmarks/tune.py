@@ -22,10 +22,12 @@ from benchmarks.report import Figure, argument_parser, report
 from experiments import fetch
 from experiments.search.alone import Result, train_alone
 from experiments.search.group import Together
+from experiments.search.opening import begin
 from experiments.search.problem import Problem
+from experiments.search.record import Record
 from experiments.search.samplers import quiet
 from experiments.search.settings import SearchConfig
-from experiments.search.study import Asked, Record, Study, open_study
+from experiments.search.study import Asked, Study
 from pnol_jax import toml
 from pnol_jax.memory import keep_arena
 
@@ -71,7 +73,7 @@ def _study(folder: Path) -> Study:
     search = msgspec.convert(
         {"space": SPACE, "trials": TRIALS, "sampler": "random", "vectorised": TRIALS}, SearchConfig
     )
-    return open_study(folder / "study", Record("tune", tree, search, ""))
+    return begin(folder / "study", Record("tune", tree, search, ""))
 
 
 _made = 10 * TRIALS

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from experiments.search.group import lane_numbers
 from experiments.search.problem import Problem
+from experiments.search.record import Record, keep, read
 from experiments.search.samplers import quiet
 from experiments.search.settings import StudyConfig
 from experiments.search.space import make_space
-from experiments.search.study import Record, Study, open_study
+from experiments.search.study import Study
 from pnol_jax import toml
 
 
@@ -30,4 +31,23 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
     if config.search.sampler == "grid":
         space.grid()
     record = Record(config.name, tree, config.search, problem.digest)
-    return open_study(Path(folder or f"runs/{config.name}"), record)
+    return begin(Path(folder or f"runs/{config.name}"), record)
+
+
+def begin(folder: Path, record: Record) -> Study:
+    """Begin a study, or go on with it.
+
+    Raises:
+        InputError: as `keep`.
+    """
+    keep(folder, record)
+    return Study(folder, record)
+
+
+def load_study(folder: Path) -> Study:
+    """Open a study that has begun.
+
+    Raises:
+        InputError: there is none.
+    """
+    return Study(folder, read(folder))

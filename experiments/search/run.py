@@ -9,9 +9,10 @@ from optuna.trial import TrialState
 from experiments.jobs import Outcome, Pool, PoolConfig, open_pool
 from experiments.search.alone import Result, forget_checkpoints, train_alone
 from experiments.search.group import Together
+from experiments.search.opening import load_study
 from experiments.search.problem import Problem
 from experiments.search.samplers import quiet
-from experiments.search.study import NOTE, SCORES, Asked, Study, load_study
+from experiments.search.study import NOTE, SCORES, Asked, Study
 from pnol_jax.errors import InputError
 
 ALL_FAIL = 3  # trials, without one that does not, after which it is not the trials that are wrong

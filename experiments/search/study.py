@@ -6,39 +6,24 @@ folder. A trial that runs in a process that is gone is failed, and asked again w
 on from its last checkpoint.
 """
 
-import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.search.journal import Journal, is_locked, locked
+from experiments.search.record import LOCK, Record
 from experiments.search.samplers import make_pruner, make_sampler
-from experiments.search.settings import SearchConfig
 from experiments.search.space import Space, make_space
-from pnol_jax.errors import InputError
-from pnol_jax.files import write_atomically
 
-RECORD, JOURNAL = "study.json", "journal.log"
+JOURNAL = "journal.log"
 SEARCHER, AGAIN, ORIGIN, TRIES, SCORES, NOTE = "searcher", "again_of", "origin", "tries", "scores", "note"
 MOST_TRIES = 3  # of a trial whose process dies
-SHARED = ("tree", "data")  # of a record; of its search: the names below
-SHARED_SEARCH = ("space", "objectives", "validation", "seed")
-
-
-class Record(msgspec.Struct, frozen=True):
-    """What a study is: the training config as it was read, the search, the digest of the cases."""
-
-    name: str
-    tree: dict[str, Any]
-    search: SearchConfig
-    data: str
 
 
 class Asked(NamedTuple):
@@ -138,7 +123,7 @@ class Study:
         return Asked(trial.number, trial.user_attrs.get(ORIGIN, trial.number), dict(trial.params))
 
     def _alone(self) -> Any:
-        return locked(self.folder / "lock")
+        return locked(self.folder / LOCK)
 
     def _running(self) -> list[FrozenTrial]:
         return list(self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
@@ -165,45 +150,3 @@ class Study:
 def _is_empty(trial: FrozenTrial) -> bool:
     """Whether a process died while it asked for the trial."""
     return trial.state.is_finished() and not trial.params
-
-
-def open_study(folder: Path, record: Record) -> Study:
-    """Open a study or begin it.
-
-    Raises:
-        InputError: the folder holds something else, or a study that differs in more than how it is searched.
-    """
-    path = folder / RECORD
-    if path.exists():
-        _check_same(path, _read(path), record)
-    elif folder.exists() and os.listdir(folder):
-        raise InputError(f"{folder}: there is something else already, expected a new folder (--run)")
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(record)))
-    return Study(folder, record)
-
-
-def load_study(folder: Path) -> Study:
-    """Open a study that has begun.
-
-    Raises:
-        InputError: there is none.
-    """
-    return Study(folder, _read(folder / RECORD))
-
-
-def _read(path: Path) -> Record:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{path}: no study: {error}") from None
-
-
-def _check_same(path: Path, there: Record, now: Record) -> None:
-    pairs = [(name, getattr(there, name), getattr(now, name)) for name in SHARED]
-    pairs += [(f"search.{name}", getattr(there.search, name), getattr(now.search, name)) for name in SHARED_SEARCH]
-    differing = [name for name, before, after in pairs if before != after]
-    if differing:
-        raise InputError(
-            f"{path.parent}: its trials differ from what is asked for in {', '.join(differing)}; expected a new folder "
-            "(--run), or the study as it was: only trials, sampler, pruner, report_every and vectorised may change"
-        )

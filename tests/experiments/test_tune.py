@@ -13,8 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from experiments import tune
-from experiments.search.opening import open_search
-from experiments.search.study import load_study
+from experiments.search.opening import load_study, open_search
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.toml import load

@@ -12,9 +12,11 @@ from optuna.trial import TrialState
 
 from experiments.search.gaussian import GaussianProcessSampler
 from experiments.search.journal import Journal, is_locked, locked
+from experiments.search.opening import begin
+from experiments.search.record import Record
 from experiments.search.samplers import quiet
 from experiments.search.settings import SearchConfig
-from experiments.search.study import MOST_TRIES, Record, Study, open_study
+from experiments.search.study import MOST_TRIES, Study
 
 TREE = {
     "name": "none",
@@ -35,7 +37,7 @@ def _quiet() -> None:
 
 def _study(folder: Path, **search: Any) -> Study:
     settings = {"space": SPACE, "sampler": "random", "trials": 6} | search
-    return open_study(folder / "run", Record("s", TREE, msgspec.convert(settings, SearchConfig), "digest"))
+    return begin(folder / "run", Record("s", TREE, msgspec.convert(settings, SearchConfig), "digest"))
 
 
 def _die(study: Study) -> list[dict[str, Any]]:
