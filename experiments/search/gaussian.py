@@ -58,8 +58,10 @@ class GaussianProcessSampler(BaseSampler):
             for one in trials
             if one.state == TrialState.RUNNING and self._space.keys() <= one.params.keys()
         ]
-        predict = fit(points, values, np.asarray(waiting))
-        point: dict[str, Any] = cube.untransform(self._best(cube, predict, points, values))
+        with one_thread():
+            predict = fit(points, values, np.asarray(waiting))
+            best = self._best(cube, predict, points, values)
+        point: dict[str, Any] = cube.untransform(best)
         return point
 
     def _together(self, values: Array) -> Array:
@@ -81,6 +83,13 @@ class GaussianProcessSampler(BaseSampler):
         rounded = np.stack([cube.transform(cube.untransform(candidate)) for candidate in candidates[order]])
         chosen: Array = rounded[np.argmax(expected_improvement(predict(rounded), values.min()))]
         return chosen
+
+
+def one_thread() -> Any:
+    """A context in which linear algebra keeps to one thread: matrices as small as these take seven times as long."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    return threadpool_limits(1)
 
 
 def _values(done: Sequence[FrozenTrial], objectives: int) -> Array:

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from optuna.trial import TrialState
 
 from experiments import tune
+from experiments.search.group import Together
 from experiments.search.opening import load_study, open_search
+from experiments.search.problem import Problem
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.toml import load
@@ -185,6 +188,28 @@ def test_a_lane_that_diverges_is_pruned_and_the_others_come_to_the_end(study):
         1e30: "PRUNED",
     }
     assert "diverged" in ended[1e30].user_attrs["note"]
+
+
+class Severe(optuna.pruners.BasePruner):
+    """Prunes the odd trials at the first look and the others at the second."""
+
+    def prune(self, study, trial):
+        return trial.last_step >= (4 if trial.number % 2 else 8)
+
+
+def test_a_group_ends_when_all_its_lanes_are_pruned(study):
+    opened = open_search(
+        str(study), ["search.vectorised=3", "search.pruner=median", "search.report_every=4"], str(study.parent / "run")
+    )
+    opened.optuna.pruner = Severe()
+    together = Together(opened, Problem(opened.space.base(), opened.search))
+    step, taken = together._step, []
+    together._step = lambda *arguments: (taken.append(1), step(*arguments))[1]
+    with opened.searching():
+        results = together.train(opened.ask(3))
+    assert [(one.state, one.note[-6:]) for one in results] == [(TrialState.PRUNED, f"step {n}") for n in (8, 4, 8)]
+    assert len(taken) == 8
+    assert [len(trial.intermediate_values) for trial in opened.optuna.trials[:3]] == [2, 1, 2]
 
 
 @pytest.mark.slow

@@ -117,6 +117,13 @@ def test_a_grid_is_every_point_once_also_after_a_kill(tmp_path):
     assert sorted(points) == [(width, modes) for width in (2, 4, 6) for modes in ("[2]", "[4]")]
 
 
+def test_a_folder_in_which_another_process_is_about_to_begin_the_study_is_not_something_else(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("lock", ".study.json.a1b2"):
+        (tmp_path / "run" / name).touch()
+    assert _study(tmp_path).left() == 6
+
+
 def test_points_become_configs_with_the_types_that_the_keys_have(tmp_path):
     study = _study(tmp_path)
     config = study.space.config({"optimizer.learning_rate": 0.5, "operator.width": 4, "operator.modes": "[2]"})
