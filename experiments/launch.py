@@ -10,12 +10,12 @@ import argparse
 import importlib
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from experiments import lock
 from experiments.command import run
 from experiments.supervision import nodes
 from experiments.supervision.events import FILE, Events
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(asked.run or f"runs/{name}")
     site = find_site(asked)
     if asked.overwrite and (folder / "config.toml").exists():
-        with Events(folder):  # nobody else works in it
-            shutil.rmtree(folder)
+        with Events(folder), lock.held(folder):  # nobody else works in it
+            lock.clear(folder)
     policy = Policy(restarts=asked.restarts, hang=asked.hang, begin=asked.begin, grace=asked.grace, save=asked.save)
     command = train_command([*asked.words, *train], folder)
     with tempfile.TemporaryDirectory(prefix="pnol-compiled-") as compiled:  # private, as what is in it is executed

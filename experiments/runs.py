@@ -1,14 +1,14 @@
 """The folder of a run: its config, where everything came from, and the trained model.
 
-`config.toml` the resolved config; `provenance.json` data digest, commit, versions; `log.jsonl` figures by step;
-`checkpoints/`; `model.safetensors` the parameters after training; `calibration.json` the band's guarantee;
-`metrics.json`, `report.html` and `picture.svg` from evaluate.
+`config.toml` the resolved config; `provenance.json` data digest, commit, versions; `lock` who works in it;
+`checkpoints/`; `log.jsonl` figures by step; `faults.jsonl` what went wrong and what was done; `goodput.json` where the
+time went; `profile/` traces; `model.safetensors` the parameters after training; `calibration.json` the band's
+guarantee; `metrics.json`, `report.html` and `picture.svg` from evaluate.
 """
 
 import importlib.metadata
 import json
 import platform
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -21,15 +21,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from experiments import lock
 from experiments.experiment import Experiment
-from pnol_jax.config import ExperimentConfig
+from pnol_jax.config import ExperimentConfig, MeshConfig
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from pnol_jax.posteriors import Params
+from pnol_jax.sharding.agreement import values_of
 from pnol_jax.sharding.placement import on_host
 from pnol_jax.toml import load
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+SHOWN = 3  # differences that a message names
 CONFIG, MODEL = "config.toml", "model.safetensors"
 
 
@@ -42,15 +45,32 @@ def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Make the folder of a run, or find it again; of several processes the first does.
 
     Raises:
-        InputError: it holds a run already and neither `resume` nor `overwrite` was asked for.
+        InputError: it holds a run already and neither `resume` nor `overwrite` was asked for, or none to resume.
     """
     if not leads():
         return
     if overwrite and (folder / CONFIG).exists():
-        shutil.rmtree(folder)
+        lock.clear(folder)
+    if resume and not (folder / CONFIG).exists():
+        raise InputError(f"resume: {folder} holds no run; start without --resume")
     if (folder / CONFIG).exists() and not resume:
         raise InputError(f"{folder} holds a run already; expected --resume, --overwrite, or another --run FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_same(folder: Path, config: ExperimentConfig) -> None:
+    """Refuse to resume a run with another config than it began with; the mesh may change.
+
+    Raises:
+        InputError: naming the keys that differ.
+    """
+    configs = (msgspec.structs.replace(each, mesh=MeshConfig()) for each in (read_config(folder), config))
+    old, new = (values_of(_without_none(msgspec.to_builtins(each)), "config") for each in configs)
+    differ = [key for key in old | new if old.get(key) != new.get(key)]
+    if differ:
+        shown = [f"{key.removeprefix('config.')}: got {new.get(key)}, began with {old.get(key)}" for key in differ]
+        more = f", and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        raise InputError(f"resume: {folder} is a run of another config: {'; '.join(shown[:SHOWN])}{more}")
 
 
 def write_about(folder: Path, experiment: Experiment) -> None:

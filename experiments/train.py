@@ -1,10 +1,13 @@
 """Train a probabilistic operator: `python -m experiments.train CONFIG [section.key=value ...]`.
 
 The run's folder then holds the model, its calibration, `metrics.json`, `report.html` and `picture.svg`. SIGTERM saves
-and exits 75: run the same command again with --resume.
+and exits 75, at any moment: run the same command again with --resume. A checkpoint that cannot be written and that
+nothing makes up for ends it with 74.
 """
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from experiments import runs
+from experiments import lock, runs
 from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
@@ -20,6 +23,7 @@ from experiments.model import save_model
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Params
+from pnol_jax.sharding import lifeline
 from pnol_jax.sharding.agreement import agree, facts
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.heartbeat import Heartbeat
@@ -31,15 +35,23 @@ from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
 from pnol_jax.training.optimizers import evaluation_params
 from pnol_jax.training.step import TrainState
+from pnol_jax.training.storage import SaveFailed, quiet
+from pnol_jax.training.trace import step_range
 
 FOLDER_SECONDS = 120  # for the first process to make the run's folder
+LOCK_SECONDS = 60  # where a launcher has just ended the one before
+NOT_SAVED = 74  # EX_IOERR
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the config, train, calibrate, evaluate."""
     asked = _parser().parse_intermixed_args(arguments)
     keep_arena()
-    with together() as place:
+    quiet()
+    profiled = step_range(asked.profile) if asked.profile else None
+    with together() as place, contextlib.ExitStack() as stack:
+        if place.count == 1:  # of several processes JAX lets all stop together
+            leave_when_told()
         path, overrides = _config_and_overrides(asked.config, asked.words)
         config = load(path, ExperimentConfig, overrides)
         check_calibration(config)
@@ -47,13 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mesh = make_mesh(config.mesh)
         check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
-        runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+        if runs.leads():
+            patience = LOCK_SECONDS if lifeline.VARIABLE in os.environ else 0.0
+            stack.enter_context(lock.held(folder, patience))
+            runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
+            if asked.resume:
+                runs.check_same(folder, config)
         barrier("folder", FOLDER_SECONDS)
         with use(mesh):
-            return _run(config, folder, place, resume=asked.resume, report=not asked.no_report)
+            return _run(config, folder, place, profiled, resume=asked.resume, report=not asked.no_report)
 
 
-def _run(config: ExperimentConfig, folder: Path, place: Place, *, resume: bool, report: bool) -> int:
+def _run(
+    config: ExperimentConfig, folder: Path, place: Place, profiled: range | None, *, resume: bool, report: bool
+) -> int:
     show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
     check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
@@ -61,7 +80,10 @@ def _run(config: ExperimentConfig, folder: Path, place: Place, *, resume: bool, 
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
     try:
         with Heartbeat(folder, place.index) as heart:
-            params = train_model(experiment, folder, resume=resume, beat=heart.beat)
+            params = train_model(experiment, folder, resume=resume, beat=heart.beat, profiled=profiled)
+    except SaveFailed as failed:
+        print(f"error: {failed}", file=sys.stderr)
+        raise SystemExit(NOT_SAVED) from None
     except Stopped as stopped:
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
@@ -77,7 +99,12 @@ def _run(config: ExperimentConfig, folder: Path, place: Place, *, resume: bool, 
 
 
 def train_model(
-    experiment: Experiment, folder: Path, *, resume: bool = False, beat: Callable[[int], None] = lambda _: None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    resume: bool = False,
+    beat: Callable[[int], None] = lambda _: None,
+    profiled: range | None = None,
 ) -> Params:
     """Train and fit the posterior of an experiment; its parameters, the moving average where one is kept."""
     constants = experiment.constants()
@@ -91,6 +118,7 @@ def train_model(
         folder,
         resume=resume,
         beat=beat,
+        profiled=profiled,
     )
     return fitted(experiment, state, constants)
 
@@ -109,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
+    parser.add_argument("--profile", metavar="START:STOP", help="trace these steps into FOLDER/profile")
     parser.add_argument("--no-report", action="store_true", help="leave evaluation and report out")
     return parser
 

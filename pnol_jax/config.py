@@ -7,7 +7,7 @@ from typing import Literal
 
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
-from pnol_jax.schema import Count, Section
+from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Section
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
@@ -114,9 +114,16 @@ class TrainingConfig(Section, frozen=True):
     precision: Literal["float32", "bfloat16", "float64"] = "float32"  # of the operator; weights: float32
     remat: Literal["none", "dots", "block", "full"] = "none"  # what is computed again rather than kept
     accumulate: Count = 1  # parts of a batch that are computed one after the other
+    max_bad_steps: Natural = 10  # left out of any bad_window steps: not finite, or a spike; one more: roll back
+    bad_window: Count = 1000
+    spike_factor: NonNegative = 0.0  # a spike's gradient norm over the median of the steps before; 0: none is one
+    rollbacks: Natural = 2  # to the last checkpoint before the bad steps; then stop
+    rollback_rate: OpenShare = 0.5  # factor on the learning rate at each rollback
     log_every: Count = 50
     checkpoint_every: Count = 500
-    keep_checkpoints: Count = 2
+    keep_checkpoints: Count = 2  # the latest
+    keep_best: Natural = 0  # besides, those with the least mean loss over the steps since the checkpoint before
+    keep_every: Natural = 0  # besides, those of each multiple of so many steps; 0: none
     tensorboard: bool = False
 
 

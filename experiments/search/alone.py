@@ -21,7 +21,7 @@ from experiments.search.study import Asked, Study
 from experiments.train import fitted
 from pnol_jax.posteriors import Params
 from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes, use
-from pnol_jax.training.loop import NotFinite, Stopped, train
+from pnol_jax.training.loop import Diverged, Stopped, train
 from pnol_jax.training.step import TrainState
 
 
@@ -57,7 +57,6 @@ def train_alone(study: Study, problem: Problem, asked: Asked) -> Result:
 def _train(study: Study, problem: Problem, experiment: Experiment, asked: Asked, folder: Path) -> Result:
     score = scorer(experiment, problem.validation)
     watch = Watch(study, asked, experiment, problem.constants, score)
-    resume = any(path.name.isdigit() for path in (folder / "checkpoints").glob("*"))
     try:
         state = train(
             experiment.config,
@@ -66,12 +65,12 @@ def _train(study: Study, problem: Problem, experiment: Experiment, asked: Asked,
             problem.constants,
             problem.batches(experiment),
             folder,
-            resume=resume,
+            resume=(folder / "checkpoints").exists(),
             watch=watch,
         )
     except Stopped:
         return Result(asked, TrialState.RUNNING)
-    except NotFinite as error:
+    except Diverged as error:
         return Result(asked, TrialState.PRUNED, note=f"diverged: {error}")
     except optuna.TrialPruned as pruned:
         return Result(asked, TrialState.PRUNED, note=str(pruned))

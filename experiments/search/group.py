@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from experiments.experiment import Experiment
@@ -18,9 +19,11 @@ from experiments.search.samplers import report_every
 from experiments.search.space import Space
 from experiments.search.study import Asked, Study
 from experiments.train import fitted
+from pnol_jax.config import TrainingConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch
 from pnol_jax.sharding.mesh import one_device, use
+from pnol_jax.training.guard import Guard
 from pnol_jax.training.interrupt import Interrupt
 from pnol_jax.training.lanes import check_numbers, lane, lane_states, make_lane_step
 
@@ -36,10 +39,10 @@ class Together:
 
     def __init__(self, study: Study, problem: Problem) -> None:
         self._study, self._problem = study, problem
-        self._config = study.space.base()
         with use(one_device()):
-            self._experiment: Experiment = problem.experiment(self._config)
+            self._experiment: Experiment = problem.experiment(study.space.base())
             self._numbers = lane_numbers(study.space, self._experiment)
+            self._config = self._experiment.config
             self._step = make_lane_step(self._experiment.posterior, self._config)
             self._score = scorer(self._experiment, problem.validation)
 
@@ -49,7 +52,7 @@ class Together:
             return self._train(group)
 
     def _train(self, group: Sequence[Asked]) -> list[Result]:
-        lanes = Lanes(self._study, group)
+        lanes = Lanes(self._study, group, self._config.training)
         numbers = {name: jnp.asarray([one.point[OPTIMIZER + name] for one in group], float) for name in self._numbers}
         seeds = [int(one.point.get(SEED, self._config.training.seed)) for one in group]
         states = lane_states(self._experiment.posterior, self._config, numbers, seeds)
@@ -61,8 +64,8 @@ class Together:
                     break
                 drawn = next(batches)
                 batch = Batch(jnp.asarray(drawn.inputs), jnp.asarray(drawn.outputs))
-                states, metrics = self._step(states, constants, batch, drawn.grid)
-                lanes.look_for_numbers(done, metrics)
+                states, metrics = self._step(states, constants, batch, drawn.grid, *lanes.limits)
+                lanes.judge(done, metrics)
                 if every and done % every == 0 and done < steps:
                     lanes.look_at_scores(done, functools.partial(self._scores, states))
             else:
@@ -95,8 +98,9 @@ def lane_numbers(space: Space, experiment: Experiment) -> list[str]:
 class Lanes:
     """What becomes of the trials of a group."""
 
-    def __init__(self, study: Study, group: Sequence[Asked]) -> None:
+    def __init__(self, study: Study, group: Sequence[Asked], settings: TrainingConfig) -> None:
         self._study, self._group = study, group
+        self._guards = [Guard(settings) for _ in group]
         self._found: dict[int, Result] = {}
 
     @property
@@ -104,12 +108,19 @@ class Lanes:
         """The lanes of which nothing is known yet."""
         return [number for number in range(len(self._group)) if number not in self._found]
 
-    def look_for_numbers(self, step: int, metrics: Any) -> None:
-        """End the lanes whose loss or gradient is not finite."""
-        fine = np.isfinite(metrics["loss"]) & np.isfinite(metrics["gradient_norm"])
+    @property
+    def limits(self) -> tuple[NDArray[np.float32], ...]:
+        """The gradient norms above which the lanes' next step is a spike, (lanes,); none if none is."""
+        return tuple(np.array(limits) for limits in zip(*(guard.limit for guard in self._guards), strict=True))
+
+    def judge(self, step: int, metrics: Any) -> None:
+        """End the lanes that had to leave out too many steps."""
+        losses, norms = np.asarray(metrics["loss"]), np.asarray(metrics["gradient_norm"])
         for number in self.running:
-            if not fine[number]:
-                self._end(number, TrialState.PRUNED, note=f"diverged: step {step}: the loss is not finite")
+            guard = self._guards[number]
+            bad = guard.judge(step, float(losses[number]), float(norms[number]))
+            if bad and guard.exhausted:
+                self._end(number, TrialState.PRUNED, note=f"diverged: step {step}: {bad} ({guard.count})")
 
     def look_at_scores(self, step: int, scores: Callable[[int], Scores]) -> None:
         """Let the pruner look at every lane; all report before the first is judged, as if they ran at once."""

@@ -47,12 +47,13 @@ class Problem:
         self._base = make_experiment(base, self.train)
 
     def experiment(self, config: ExperimentConfig) -> Experiment:
-        """The experiment of a trial.
+        """The experiment of a trial, which no rollback rescues: its learning rate would not be the one it stands for.
 
         Raises:
             InputError: the operator does not fit the data.
         """
-        return make_experiment(config, self.train)
+        unaided = replace_field(config, training=replace_field(config.training, rollbacks=0))
+        return make_experiment(unaided, self.train)
 
     @functools.cached_property
     def constants(self) -> Params:

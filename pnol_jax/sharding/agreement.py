@@ -40,9 +40,19 @@ def facts(config: Any = None, folders: Sequence[Path] = ()) -> dict[str, str]:
     found = {"python": platform.python_version(), "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
     found["jax_enable_x64"] = str(jax.config.read("jax_enable_x64"))  # type: ignore[no-untyped-call]
     found |= {package: _version(package) for package in PACKAGES}
-    found |= _values(msgspec.to_builtins(config), "config")
+    found |= values_of(msgspec.to_builtins(config), "config")
     for folder in (library, *folders):
         found |= source_digests(folder)
+    return found
+
+
+def values_of(tree: Any, path: str) -> dict[str, str]:
+    """The leaves of a tree of plain values by their dotted names."""
+    if not isinstance(tree, dict):
+        return {} if tree is None and "." not in path else {path: str(tree)}
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        found |= values_of(value, f"{path}.{key}")
     return found
 
 
@@ -96,16 +106,6 @@ def verdict(records: Sequence[Mapping[str, Any]]) -> str:
 def _difference(index: int, host: str, found: Sequence[str]) -> str:
     more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return f"process {index} on {host} differs from the others in " + ", ".join(found[:_SHOWN]) + more
-
-
-def _values(tree: Any, path: str) -> dict[str, str]:
-    """The leaves of a tree of plain values by their dotted names."""
-    if not isinstance(tree, dict):
-        return {} if tree is None and path == "config" else {path: str(tree)}
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        found |= _values(value, f"{path}.{key}")
-    return found
 
 
 def _version(package: str) -> str:

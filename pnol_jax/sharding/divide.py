@@ -83,11 +83,13 @@ class Program(Generic[P, R]):
         return self._make(*specs_of(arguments))
 
     def _jitted(self, arguments: tuple[Any, ...]) -> Any:
-        mesh, specs = current_mesh(), specs_of(arguments)
-        leaves, tree = jax.tree.flatten(specs)
-        key = (mesh, tree, *leaves) if mesh is not None else ()
+        mesh = current_mesh()
+        key: tuple[Any, ...] = ()
+        if mesh is not None:
+            leaves, tree = jax.tree.flatten(specs_of(arguments))
+            key = (mesh, tree, *leaves)
         if key not in self._compiled:
-            self._compiled[key] = jax.jit(self._make(*specs), donate_argnums=self._donate)
+            self._compiled[key] = jax.jit(self._make(*specs_of(arguments)), donate_argnums=self._donate)
         return self._compiled[key]
 
 

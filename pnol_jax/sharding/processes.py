@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -109,6 +109,24 @@ def barrier(name: str, seconds: float) -> None:
         late = re.search(r"timed out task names:\s*((?:\d+\s+)+)", str(error))
         who = f"process {', '.join(late[1].split())} did not come" if late else str(error).splitlines()[0]
         raise Missing(f"barrier {name!r}: {who} within {seconds:g} s") from None
+
+
+def told(name: str, say: Callable[[], str], seconds: float) -> str:
+    """What the first process says, in all of them; they call it together, each time with another name.
+
+    Raises:
+        Missing: the first did not say it in time.
+    """
+    client = distributed.global_state.client
+    if client is None:
+        return say()
+    key = f"pnol/told/{name}"
+    if jax.process_index() == 0:
+        client.key_value_set(key, say(), allow_overwrite=True)
+    try:
+        return str(client.blocking_key_value_get(key, round(1000 * seconds)))
+    except jax.errors.JaxRuntimeError:
+        raise Missing(f"{name}: process 0 did not say it within {seconds:g} s") from None
 
 
 def _attend(place: Place) -> None:

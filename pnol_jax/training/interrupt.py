@@ -20,12 +20,12 @@ class Interrupt:
 
     def __init__(self) -> None:
         self._together = jax.process_count() > 1
-        self._told = False
+        self.told = False  # this process alone was
         self._before: dict[int, object] = {}
 
     def wanted(self, step: int) -> bool:
         """Whether to stop now that `step` is done; every process asks after every step."""
-        return bool(multihost_utils.reached_preemption_sync_point(step)) if self._together else self._told
+        return bool(multihost_utils.reached_preemption_sync_point(step)) if self._together else self.told
 
     def __enter__(self) -> Self:
         first = threading.current_thread() is threading.main_thread()
@@ -38,12 +38,12 @@ class Interrupt:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self._told = True
+        self.told = True
         signal.signal(number, self._before[number])  # type: ignore[arg-type]
 
 
 def leave_when_told() -> None:
-    """From here on SIGTERM ends the process with RESUME_ME: what there was to save is saved."""
+    """From here on SIGTERM ends the process with RESUME_ME: there is nothing to save, or it is saved."""
 
     def leave(*_: object) -> None:
         raise SystemExit(RESUME_ME)

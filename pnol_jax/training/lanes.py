@@ -21,7 +21,7 @@ from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import Metrics, TrainState, fresh_state, make_step, state_from
 
 Numbers = dict[str, jax.Array]  # fields of the optimiser's config by name, (lanes,) each
-LaneStep = Callable[[TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
+LaneStep = Callable[..., tuple[TrainState, Metrics]]
 
 
 class Numbered(NamedTuple):
@@ -45,22 +45,26 @@ def lane_states(posterior: Posterior, config: ExperimentConfig, numbers: Numbers
 
 
 def make_lane_step(posterior: Posterior, config: ExperimentConfig) -> LaneStep:
-    """The compiled step of all lanes; states and figures have a leading axis of lanes, the old states are given up.
+    """The compiled step of all lanes, `(states, constants, batch, grid[, limits]) -> (states, metrics)`.
 
-    A lane whose loss is not finite keeps its parameters and changes no other. To be made and used on one device.
+    States, figures and limits have a leading axis of lanes; the old states are given up. A lane whose loss is not
+    finite, or whose gradient's norm is above its limit, keeps its parameters and changes no other. To be made and used
+    on one device.
     """
     settings = config.training
     optimizer = _optimizer(posterior, config, {})
     like = jax.eval_shape(lambda: fresh_state(posterior, optimizer, settings.seed, settings.ema > 0))
     whole: Any = WHOLE  # on one device nothing is divided
     one = make_step(posterior, optimizer, settings.ema, settings.accumulate).plain(like, whole, whole, whole)
-    lanes = jax.vmap(one, in_axes=(0, None, None, 0))
+    lanes = jax.vmap(one, in_axes=(0, None, None, 0, 0))
 
-    def step(states: TrainState, constants: Params, batch: Batch, grid: GridOperands) -> tuple[TrainState, Metrics]:
+    def step(
+        states: TrainState, constants: Params, batch: Batch, grid: GridOperands, limits: Any = None
+    ) -> tuple[TrainState, Metrics]:
         count = len(states.step)
         # A grid for each lane, as for the members of an ensemble: every transform stays a matrix product per lane.
         spread = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), grid)
-        stepped: tuple[TrainState, Metrics] = lanes(states, constants, batch, spread)
+        stepped: tuple[TrainState, Metrics] = lanes(states, constants, batch, spread, limits)
         return stepped
 
     return jax.jit(step, donate_argnums=0)

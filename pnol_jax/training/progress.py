@@ -1,24 +1,33 @@
-"""What a person sees while training, and the same as one JSON line per logged step."""
+"""What a person sees while training, and the same as JSON lines: of each logged step, and of each fault."""
 
 import json
 import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pnol_jax.errors import InputError
+from pnol_jax.files import LineFile
+
+FAULTS = "faults.jsonl"
+
+Fault = Literal["skipped", "rollback", "checkpoint"]
 
 
 class Log:
-    """A progress bar, `log.jsonl`, TensorBoard event files if asked for; of several processes the first has them."""
+    """A progress bar, `log.jsonl`, `faults.jsonl`, TensorBoard event files if asked for.
+
+    Of several processes the first has them. Lines wait where the disk is full.
+    """
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:
         leads = jax.process_index() == 0
-        self._file = (folder / "log.jsonl" if leads else Path(os.devnull)).open("a", encoding="utf-8")
+        self._lines, self._faults = (LineFile(folder / name if leads else os.devnull) for name in ("log.jsonl", FAULTS))
         self._batch_size = batch_size
         self._last = (start, time.monotonic())
         self._bar = Progress(
@@ -29,6 +38,7 @@ class Log:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            console=Console(quiet=not leads, soft_wrap=True),
             disable=not leads,
         )
         self._task = self._bar.add_task("training", total=steps, completed=start, figures="")
@@ -40,12 +50,15 @@ class Log:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._bar.stop()
-        self._file.close()
+        self._lines.close()
+        self._faults.close()
         if self._events is not None:
             self._events.close()
 
     def advance(self, step: int) -> None:
         """Move the bar to a finished step."""
+        if step < self._last[0]:  # rolled back
+            self._last = (step, time.monotonic())
         self._bar.update(self._task, completed=step)
 
     def write(self, step: int, figures: dict[str, float]) -> None:
@@ -55,13 +68,21 @@ class Log:
         rate = (step - before) * self._batch_size / max(now - then, 1e-9)
         self._last = (step, now)
         line = {"step": step, **figures, "cases_per_second": rate, "time": time.time()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._lines.add(json.dumps(line))
         shown = f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  {rate:,.0f} cases/s"
         self._bar.update(self._task, completed=step, figures=shown)
         if self._events is not None:
             for name, value in line.items():
                 self._events.add_scalar(name, value, step)
+
+    def fault(self, step: int, kind: Fault, sentence: str) -> None:
+        """Say that something went wrong at a step and what is done about it, and keep it."""
+        self._faults.add(json.dumps({"step": step, "fault": kind, "said": sentence, "time": time.time()}))
+        self.show(f"step {step}: {sentence}")
+
+    def show(self, what: RenderableType) -> None:
+        """Print something above the bar."""
+        self._bar.console.print(what, highlight=False)
 
 
 def _event_writer(folder: Path) -> Any:

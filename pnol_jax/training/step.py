@@ -35,7 +35,7 @@ class TrainState:
 
 T = TypeVar("T")
 Metrics = dict[str, jax.Array]
-Step = Program[[TrainState, Params, Batch, GridOperands], tuple[TrainState, Metrics]]
+Step = Program[..., tuple[TrainState, Metrics]]
 
 
 def initial_state(
@@ -84,14 +84,14 @@ def state_specs(state: TrainState, posterior: Posterior, mesh: Mesh) -> Specs:
 
 
 def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema: float, accumulate: int = 1) -> Step:
-    """The compiled step `(state, constants, batch, grid) -> (state, metrics)`; the old state is given up.
+    """The compiled step `(state, constants, batch, grid[, limit]) -> (state, metrics)`; the old state is given up.
 
     Loss and gradient are computed by parts on a mesh; the optimiser acts on whole arrays, which lie divided.
 
     With `accumulate` they are the means over so many parts of the batch, computed one after the other.
 
-    Where the loss or a gradient is not finite the parameters stay what they were, so that the state in hand is always
-    the last good one; the metrics say so.
+    Where the loss or a gradient is not finite, or its norm is above the `limit`, parameters, optimiser and average stay
+    what they were, so that the state in hand is always the last good one; loss and norm in the metrics say so.
     """
 
     def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array):  # type: ignore[no-untyped-def]
@@ -99,15 +99,19 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
 
     def make(specs: Specs, *others: Specs) -> Callable[..., tuple[TrainState, Metrics]]:
         gradient = accumulated(jax.value_and_grad(loss, has_aux=True), accumulate)
-        gradient_of = divide(gradient, (specs.params, *others, WHOLE), (WHOLE, specs.params))
+        gradient_of = divide(gradient, (specs.params, *others[:3], WHOLE), (WHOLE, specs.params))
 
         held: Callable[[TrainState], TrainState] = holder(specs)
 
-        def step(state: TrainState, constants: Params, batch: Batch, grid: GridOperands) -> tuple[TrainState, Metrics]:
+        def step(
+            state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any = None
+        ) -> tuple[TrainState, Metrics]:
             key = jax.random.fold_in(state.key, state.step)
             (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key)
             norm = optax.tree.norm(gradient)
             good = jnp.isfinite(value) & jnp.isfinite(norm)
+            if limit is not None:
+                good &= norm <= limit
 
             def act(state: TrainState) -> TrainState:
                 updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)

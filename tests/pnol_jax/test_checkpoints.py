@@ -60,5 +60,5 @@ def test_a_checkpoint_of_another_config_is_refused(run_dir):
 
 
 def test_resuming_from_nothing_is_refused(run_dir):
-    with pytest.raises(InputError, match="no checkpoint"):
+    with pytest.raises(InputError, match="no whole checkpoint"):
         Checkpoints(run_dir, keep=2, config_digest="a").restore(_state(0))

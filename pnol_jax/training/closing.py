@@ -1,0 +1,79 @@
+"""What is said at the end of training: how long a step took, what it moved and reached, where the time went."""
+
+import resource
+import sys
+from typing import Any
+
+import jax
+from rich.table import Table
+
+from pnol_jax.sharding.divide import current_mesh
+from pnol_jax.sharding.roofline import KINDS, DeviceKind
+from pnol_jax.sharding.traffic import collectives_of
+from pnol_jax.training.goodput import Goodput
+from pnol_jax.training.step import Step
+
+
+def figures(step: Step, arguments: tuple[Any, ...], seconds: float, precision: str) -> dict[str, float]:
+    """What is known of a step by its compiled program and the device: nothing is compiled for it.
+
+    `flops` and `sent_bytes` of one device in one step; `memory_peak_bytes` of one device, of the process where the
+    device does not say; `mfu`, the share of the device kind's peak (`pnol_jax.sharding.roofline`), where that is known.
+
+    Args:
+        step: the program, which has run on arguments of these shapes and places.
+        arguments: those of its next call.
+        seconds: how long a step takes.
+        precision: of the operator.
+    """
+    compiled = step.lower(*arguments).compile()  # JAX gives the one that has run
+    flops = float((compiled.cost_analysis() or {}).get("flops", 0.0))
+    mesh = current_mesh()
+    moved = sum(found.sent for found in collectives_of(compiled.as_text(), mesh)) if mesh else 0.0
+    found = {"flops": flops, "sent_bytes": moved, "memory_peak_bytes": float(memory_peak())}
+    kind = known_kind(jax.local_devices()[0].device_kind)
+    if kind is not None and seconds > 0:
+        peak = kind.bfloat16 if precision == "bfloat16" else kind.float32
+        found["mfu"] = flops / seconds / peak
+    return found
+
+
+def known_kind(name: str) -> DeviceKind | None:
+    """The device kind that JAX calls so, such as "NVIDIA H100 80GB HBM3", if its peak is known."""
+    return next((kind for kind in KINDS.values() if kind.name in name.lower()), None)
+
+
+def memory_peak() -> int:
+    """The most bytes in use so far: on the fullest device here, or of the process where devices do not say."""
+    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use", 0) for device in jax.local_devices()]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(peaks) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def table(goodput: Goodput, found: dict[str, float]) -> Table:
+    """The closing table of a run; `found` are the figures of a step."""
+    rows = {"step": f"{1000 * goodput.step_seconds:.1f} ms (median)"}
+    if "mfu" in found:
+        rows["MFU"] = f"{100 * found['mfu']:.1f}%"
+    if found.get("flops"):
+        rows["arithmetic"] = f"{found['flops'] / 1e9:.3g} GFLOP a device and step"
+    if found.get("sent_bytes"):
+        rows["moved"] = f"{found['sent_bytes'] / 1e6:.3g} MB sent by a device in a step"
+    if "memory_peak_bytes" in found:
+        rows["memory peak"] = f"{found['memory_peak_bytes'] / 2**30:.2f} GiB"
+    rows |= {name: f"{goodput.total(kind):.1f} s" for name, kind in SPENT.items()}
+    steps, seconds = goodput.lost()
+    rows["lost work"] = f"{steps} steps, {seconds:.1f} s" if steps else "none"
+    rows["goodput"] = f"{100 * goodput.share():.1f}% of {len(goodput.attempts)} attempt(s)"
+    shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        shown.add_row(name, value)
+    return shown
+
+
+SPENT = {
+    "steps": "step",
+    "compilation": "compile",
+    "input wait": "input",
+    "checkpoint stall": "checkpoint",
+}

@@ -1,0 +1,53 @@
+"""The stopwatch of a run: every second is of one kind, and what a killed attempt did in vain is counted."""
+
+import json
+import time
+
+import pytest
+
+from pnol_jax.sharding.heartbeat import Heartbeat
+from pnol_jax.training.closing import known_kind
+from pnol_jax.training.goodput import Goodput
+
+
+def test_laps_add_up_to_the_time_that_passed(run_dir):
+    begun = time.monotonic()
+    clock = Goodput(run_dir)
+    clock.start(0, goes_on=False)
+    for kind, seconds in (("input", 0.01), ("step", 0.03), ("input", 0.01), ("checkpoint", 0.02)):
+        time.sleep(seconds)
+        clock.lap(kind)
+    passed = time.monotonic() - begun
+    spent = clock.now["seconds"]
+    assert spent["input"] >= 0.02
+    assert spent["step"] >= 0.03
+    assert sum(spent.values()) == pytest.approx(passed, abs=1e-3)
+    assert clock.share() == pytest.approx(spent["step"] / passed, rel=0.02)
+
+
+def test_what_a_killed_attempt_reported_after_its_checkpoint_is_lost(run_dir):
+    killed = Goodput(run_dir)
+    killed.start(0, goes_on=False)
+    time.sleep(0.02)
+    killed.lap("step")
+    killed.write(10)
+    ten = killed.now["seconds"]["step"]
+    time.sleep(0.1)
+    Heartbeat(run_dir, 0).beat(17)  # and then it is killed
+    time.sleep(0.05)
+    again = Goodput(run_dir)
+    again.start(10, goes_on=True)
+    first, second = json.loads((run_dir / "goodput.json").read_text())["attempts"]
+    assert first["lost_steps"] == 7
+    assert first["lost_seconds"] == pytest.approx(0.7 * ten)
+    assert first["seconds"]["step"] == pytest.approx(1.7 * ten)
+    assert first["seconds"]["step"] + first["seconds"]["other"] - ten >= 0.09  # from the checkpoint to the last report
+    assert second["away_seconds"] >= 0.04
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA A100-SXM4-80GB", "a100"), ("cpu", None)]
+)
+def test_device_kinds_are_known_by_the_names_that_jax_gives_them(name, kind):
+    found = known_kind(name)
+    assert (found and found.name) == kind
