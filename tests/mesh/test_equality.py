@@ -63,6 +63,22 @@ def test_a_mesh_changes_no_loss_and_no_score(operator: str, meshes: list[dict[st
         same(answer, expected, 1e-5)
 
 
+@pytest.mark.parametrize("field", ["periodic", "bounded"])
+def test_modes_that_are_divided_with_the_field_change_nothing(field: str) -> None:
+    """Two devices move sums of modes, four move points."""
+    problem = DETERMINISTIC | {"field": field}
+    meshes: list[dict[str, int]] = [{"space": 2}, {"space": 4}, {"space": 2, "model": 2}, {"space": 2, "fsdp": 2}]
+    for precision, tolerance in (("float32", 1e-5), ("float64", 1e-11)):
+        expected, *found = answers(4, precision, [on(problem), *(on(problem, **mesh) for mesh in meshes)])
+        for answer in found:
+            same(answer, expected, tolerance)
+        (each,) = answers(4, precision, [on(problem | {"batched": True}, space=2, data=2)])  # operands per case
+        same(each, expected, tolerance)
+    ensemble = ENSEMBLE | {"field": field, "training": {"unroll": 2, "input_noise": 0.1, "remat": "full"}}
+    expected, found_there = answers(4, "float32", [on(ensemble), on(ensemble, member=2, space=2)])
+    same(found_there, expected, 1e-5)
+
+
 def test_eight_devices_along_one_axis_and_along_three() -> None:
     meshes: list[dict[str, int]] = [{"data": 8}, {"fsdp": 8}, {"space": 8}, {"data": 2, "space": 2, "model": 2}]
     wide = DETERMINISTIC | {"options": {"expansion": 1.0}}  # which fsdp = 8 divides
