@@ -88,12 +88,23 @@ def open_experiment(config: ExperimentConfig) -> Experiment:
     train, calibration = everything, None
     if data.calibration:
         train, calibration = everything.split(data.calibration, config.training.seed)
-    bases = make_bases(config.operator, data.axes)
+    return make_experiment(config, train, calibration, tuple(_read(data, [path]) for path in data.test))
+
+
+def make_experiment(
+    config: ExperimentConfig, train: CaseSet, calibration: CaseSet | None = None, test: tuple[CaseSet, ...] = ()
+) -> Experiment:
+    """The experiment of a config on cases that are read already.
+
+    Raises:
+        InputError: the operator does not fit the data.
+    """
+    bases = make_bases(config.operator, config.data.axes)
     return Experiment(
         config=config,
         train=train,
         calibration=calibration,
-        test=tuple(_read(data, [path]) for path in data.test),
+        test=test,
         bases=bases,
         posterior=_posterior(config, train, bases),
     )
