@@ -19,7 +19,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 # What has a target of its own.
 APART := --ignore tests/mesh --ignore tests/clusters
 # What tests/clusters needs, as Debian calls it.
-CLUSTERS := slurm-wlm munge openmpi-bin
+CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 
 .PHONY: help install quickstart test test-mesh test-clusters test-fast check format bench lock upgrade clean
 .DEFAULT_GOAL := help

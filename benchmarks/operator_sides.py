@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.peer_scripts.sizes import Size
 from pnol_jax.bases import Basis, GridOperands, make_operands
 from pnol_jax.grids import Axis, Grid
-from pnol_jax.operators import Functional, functional
+from pnol_jax.operators import Functional, functional, wavenumbers
 from pnol_jax.operators.fno import FNO
 from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.spectral import SpectralConv
@@ -48,8 +48,8 @@ def as_complex(kernel: jax.Array) -> jax.Array:
 
 
 def _positions(modes: int, points: int) -> NDArray[np.intp]:
-    """Where the wave numbers 0, 1, ..., (modes-1)//2, -1, ..., -(modes//2) stand in a transform of so many points."""
-    return np.asarray(np.concatenate([np.arange((modes + 1) // 2), points - 1 - np.arange(modes // 2)]))
+    """Where the wave numbers of a signed axis stand in a transform of so many points."""
+    return np.asarray(wavenumbers.signed(modes)) % points
 
 
 def build(size: Size, through_fft: bool = False) -> tuple[Functional, GridOperands]:

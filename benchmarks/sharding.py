@@ -39,7 +39,9 @@ MESHES = {
 DIVIDED = {
     "2d_64": SIZES["2d_64"],
     "2d_256": Size(points=(256, 256), modes=(32, 32), width=32, batch=8),
-    "3d_64": Size(points=(64, 64, 64), modes=(24, 24, 24), width=32, batch=1),
+    "3d_64": Size(points=(64, 64, 64), modes=(16, 16, 16), width=32, batch=1),
+    "3d_64_modes_32": Size(points=(64, 64, 64), modes=(32, 32, 32), width=32, batch=1),
+    "3d_64_modes_24": Size(points=(64, 64, 64), modes=(24, 24, 24), width=32, batch=1),  # eight do not divide 24 / 2
 }
 CASES_PER_DEVICE = 64  # of 64 x 64 points, as for the prediction
 GOALS = {"predicted_speedup_8": 7.6, "predicted_efficiency_512": 0.9}

@@ -93,12 +93,28 @@ def open_experiment(config: ExperimentConfig) -> Experiment:
     train, calibration = everything, None
     if data.calibration:
         train, calibration = everything.split(data.calibration, config.training.seed)
-    bases = make_bases(config.operator, data.axes)
+    return make_experiment(config, train, calibration, tuple(_read(data, [path], dtype) for path in data.test))
+
+
+def make_experiment(
+    config: ExperimentConfig, train: CaseSet, calibration: CaseSet | None = None, test: tuple[CaseSet, ...] = ()
+) -> Experiment:
+    """The experiment of a config on cases that are read already.
+
+    Raises:
+        InputError: the operator does not fit the data, or the cases were read in another precision.
+    """
+    if train.dtype != working_type(config):
+        raise InputError(
+            f"training.precision: got {config.training.precision!r} with cases that were read as {train.dtype}; "
+            f"expected one that works in {train.dtype} too"
+        )
+    bases = make_bases(config.operator, config.data.axes)
     return Experiment(
         config=config,
         train=train,
         calibration=calibration,
-        test=tuple(_read(data, [path], dtype) for path in data.test),
+        test=test,
         bases=bases,
         posterior=_posterior(config, train, bases),
     )

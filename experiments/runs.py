@@ -77,9 +77,13 @@ def write_about(folder: Path, experiment: Experiment) -> None:
     """Write the resolved config and the provenance."""
     if not leads():
         return
-    plain = _without_none(msgspec.to_builtins(experiment.config))
-    write_atomically(folder / CONFIG, msgspec.toml.encode(plain))
+    write_atomically(folder / CONFIG, as_toml(experiment.config))
     write_atomically(folder / "provenance.json", json.dumps(provenance(experiment), indent=2) + "\n")
+
+
+def as_toml(config: ExperimentConfig) -> bytes:
+    """A config with every default, as TOML."""
+    return msgspec.toml.encode(_without_none(msgspec.to_builtins(config)))
 
 
 def _without_none(tree: Any) -> Any:

@@ -34,6 +34,7 @@ from pnol_jax.toml import load
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
 from pnol_jax.training.optimizers import evaluation_params
+from pnol_jax.training.step import TrainState
 from pnol_jax.training.storage import SaveFailed, quiet
 from pnol_jax.training.trace import step_range
 
@@ -119,6 +120,11 @@ def train_model(
         beat=beat,
         profiled=profiled,
     )
+    return fitted(experiment, state, constants)
+
+
+def fitted(experiment: Experiment, state: TrainState, constants: Params) -> Params:
+    """What a state of training predicts with: its moving average where one is kept, the posterior fitted."""
     params = state.average or evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
     params = params | constants
     return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))

@@ -104,6 +104,17 @@ def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
     return whole
 
 
+def exchanged(value: jax.Array, axes: Names, split: int, join: int) -> jax.Array:
+    """One dimension, of which each part has a stretch, put together, and another divided instead."""
+    present = _present(axes)
+    if not present:
+        return value
+    turned: jax.Array = lax.all_to_all(  # type: ignore[no-untyped-call]
+        varying(value, present), present, split, join, tiled=True
+    )
+    return turned
+
+
 def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Standard normal draws for a field, (batch, *space, channels): the same at a point wherever it is computed."""
 

@@ -21,14 +21,22 @@ def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     Raises:
         InputError: no such file, no TOML, an unknown key (with the nearest known one), a value of the wrong type.
     """
+    return parse(overridden(read(path), overrides), schema, str(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The tree of a TOML file.
+
+    Raises:
+        InputError: no such file, no TOML.
+    """
     file = Path(path)
     if not file.is_file():
         raise InputError(f"config: no file {str(path)!r}")
     try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"config {path}: not TOML: {error}") from None
-    return parse(overridden(tree, overrides), schema, str(path))
 
 
 def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -70,12 +78,21 @@ def _set(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise InputError(f"override {override!r}: expected section.key=value")
+    put(tree, key, _value(text), f"override {override!r}")
+
+
+def put(tree: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set the value of a dotted key in a tree.
+
+    Raises:
+        InputError: on the way to it there is a value where a section is expected.
+    """
     *sections, last = key.split(".")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
-            raise InputError(f"override {override!r}: {section!r} is a value, not a section")
-    tree[last] = _value(text)
+            raise InputError(f"{where}: {section!r} is a value, not a section")
+    tree[last] = value
 
 
 def _value(text: str) -> Any:

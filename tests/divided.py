@@ -1,8 +1,8 @@
 """Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
 
-`python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training"},
-and answers each with the losses of a few steps and the scores after them. Of several processes, found as those of a run
-are, all read the same lines and all answer.
+`python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training",
+"field"?, "options"?, "batched"?}, and answers each with the losses of a few steps and the scores after them. Of several
+processes, found as those of a run are, all read the same lines and all answer.
 """
 
 import json
@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 
 from pnol_jax import scores
-from pnol_jax.bases import Basis, make_operands
+from pnol_jax.bases import Basis, make_operands, stack_operands
 from pnol_jax.calibration import conformity_scores
 from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
@@ -34,8 +34,16 @@ from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
 STEPS, CASES = 5, 8
-BASES = (Basis("fourier", 6), Basis("padded", 5))
-GRID = Grid((Axis.uniform(8), Axis.uniform(15, "bounded", 1.0, "centre")))  # 15 points are padded to 16
+BOUNDED = Axis.uniform(15, "bounded", 1.0, "centre")  # 15 points are padded to 16
+# Of the last two the spectral layers' modes can be divided: pairs of wave numbers, and functions of a basis.
+FIELDS = {
+    "mixed": (Grid((Axis.uniform(8), BOUNDED)), (Basis("fourier", 6), Basis("padded", 5))),
+    "periodic": (
+        Grid((Axis.uniform(9), Axis.uniform(7), Axis.uniform(16))),
+        (Basis("fourier", 8), Basis("fourier", 5), Basis("fourier", 6)),
+    ),
+    "bounded": (Grid((BOUNDED, BOUNDED)), (Basis("cosine", 8), Basis("padded", 5))),
+}
 OPTIONS = {
     "fno": {"width": 8, "depth": 2, "norm": "group"},
     "ffno": {"width": 8, "depth": 2},
@@ -48,11 +56,12 @@ def build(asked: dict[str, Any]) -> Any:
     """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
 
     settings = TrainingConfig(**asked["training"])
+    bases = FIELDS[asked.get("field", "mixed")][1]
     options = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
 
     def make(channels: int, seed: int | None) -> Any:
         def operator() -> Any:
-            return build_operator(asked["operator"], 1, channels, BASES, options, nnx.Rngs(seed or 0))
+            return build_operator(asked["operator"], 1, channels, bases, options, nnx.Rngs(seed or 0))
 
         return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
@@ -66,11 +75,15 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
     settings = msgspec.convert(asked["mesh"], MeshConfig)
     count = int(np.prod([size or 1 for size in msgspec.structs.astuple(settings)]))
     posterior, draws = build(asked), np.random.default_rng(0)
+    grid, bases = FIELDS[asked.get("field", "mixed")]
     optimizer = make_optimizer(AdamWConfig(learning_rate=1e-2, warmup_steps=1), 50, posterior.members)
     with use(make_mesh(settings, jax.devices()[:count])):
         place, parts = BatchPlacement(CASES), asked["mesh"].get("space", 1)
-        operands = make_operands(GRID, BASES, (8, -(-15 // parts) * parts), np.dtype(dtype).name)
-        grid, steps = placed(operands, grid_specs(operands)), asked["training"].get("unroll", 1)
+        shape = grid.shape
+        operands = make_operands(grid, bases, (*shape[:-1], -(-shape[-1] // parts) * parts), np.dtype(dtype).name)
+        there, steps = placed(operands, grid_specs(operands)), asked["training"].get("unroll", 1)
+        if asked.get("batched"):
+            there = place.grid(stack_operands([operands] * (place.rows.stop - place.rows.start)))
         parts_of_batch = asked["training"].get("accumulate", 1)
         constants = {f"normaliser.{name}": np.full(1, value, dtype) for name, value in CONSTANTS.items()}
         constants = placed(constants, dict.fromkeys(constants, WHOLE))
@@ -80,14 +93,14 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             [],
         )
         for _ in range(STEPS):
-            inputs = draws.standard_normal((CASES, 8, 15, 1)).astype(dtype)
-            outputs = draws.standard_normal((CASES, *([steps] if steps > 1 else []), 8, 15, 1)).astype(dtype)
+            inputs = draws.standard_normal((CASES, *shape, 1)).astype(dtype)
+            outputs = draws.standard_normal((CASES, *([steps] if steps > 1 else []), *shape, 1)).astype(dtype)
             batch = Batch(*(place.field(_padded(field, parts)[place.rows]) for field in (inputs, outputs)))
-            state, metrics = step(state, constants, batch, grid)
+            state, metrics = step(state, constants, batch, there)
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
-        params = posterior.fit(state.average | constants, lambda: [FitBatch(batch, grid, mask)])
-        return {"losses": losses} | scored(posterior, params, batch, grid)
+        params = posterior.fit(state.average | constants, lambda: [FitBatch(batch, there, mask)])
+        return {"losses": losses} | scored(posterior, params, batch, there)
 
 
 def _padded(field: Any, parts: int) -> Any:

@@ -52,19 +52,20 @@ def write_report(folder: Path, experiment: Experiment, model: Model, results: Se
     level = experiment.config.calibration.level
     write_atomically(folder / "picture.svg", picture.picture(results, about, level))
     path = folder / "report.html"
-    write_atomically(path, _page(experiment.config.name, body))
+    write_atomically(path, page(experiment.config.name, body))
     return path
 
 
-def _page(title: str, body: Sequence[Html]) -> str:
+def page(title: str, body: Sequence[Html]) -> str:
+    """A page that needs no other file."""
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", f"{title}: report"),
         element("style", Html(STYLE.read_text(encoding="utf-8"))),
     ]
-    page = element("html", element("head", *head), element("body", element("main", *body)), lang="en")
-    return "<!doctype html>\n" + page + "\n"
+    whole = element("html", element("head", *head), element("body", element("main", *body)), lang="en")
+    return "<!doctype html>\n" + whole + "\n"
 
 
 def _header(experiment: Experiment, about: Names, provenance: dict[str, Any]) -> Html:

@@ -10,7 +10,7 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.collectives import MODEL
-from pnol_jax.operators import wavenumbers
+from pnol_jax.operators import slab, wavenumbers
 from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
 
@@ -66,7 +66,8 @@ class SpectralConv(nnx.Module):
     """Analysis, a linear map of the channels for every kept mode, synthesis; and a bias, added to the constant mode.
 
     On Fourier axes the map is complex and commutes with translations; on other bases it is one real map for every
-    product of basis functions. Kernel: (*modes, in, 2, out) complex, (*modes, in, out) real.
+    product of basis functions. Kernel: (*modes, in, 2, out) complex, (*modes, in, out) real; where a mesh divides space
+    it divides the first axis' modes too, if it divides them evenly (`slab.py`).
     """
 
     def __init__(self, inputs: int, outputs: int, bases: Sequence[Basis], *, rngs: nnx.Rngs) -> None:
@@ -74,7 +75,8 @@ class SpectralConv(nnx.Module):
         shape = wavenumbers.kept(self.bases)
         # Xavier's variance, shared between the real and the imaginary part, as in neuraloperator 2.0.
         deviation = (2.0 / (inputs + outputs)) ** 0.5
-        names: tuple[str | None, ...] = (None,) * len(shape)
+        shared = slab.shared_dimension(self.bases, wavenumbers.half_axis(self.bases))
+        names: tuple[str | None, ...] = (shared, *(None,) * (len(shape) - 1))
         if any(basis.paired for basis in self.bases):
             draw = jax.random.normal(rngs.params(), (*shape, inputs, 2, outputs), jnp.float32) * deviation / 2**0.5
             self.kernel = nnx.Param(draw, axes=(*names, "in", None, "out"))
@@ -85,15 +87,23 @@ class SpectralConv(nnx.Module):
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
-        return fold(synthesise(self._mix(analyse(unfold(rows, grid), grid)).astype(rows.dtype), grid))
+        field = unfold(rows, grid)
+        if self.kernel.shape[0] < wavenumbers.kept(self.bases)[0]:
+            mixed = self._mix(slab.analyse(field, grid, self.bases), share=True)
+            return fold(slab.synthesise(mixed.astype(rows.dtype), grid, self.bases))
+        return fold(synthesise(self._mix(analyse(field, grid), share=False).astype(rows.dtype), grid))
 
-    def _mix(self, coefficients: jax.Array) -> jax.Array:
+    def _mix(self, coefficients: jax.Array, share: bool) -> jax.Array:
+        """All modes, or this device's share of them."""
         dtype = coefficients.dtype
         kernel, bias = self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
+        if share:
+            bias = slab.of_first(bias)
         if wavenumbers.half_axis(self.bases) is None:
             return _add_constant(_mix_real(coefficients, kernel), bias)
-        real, imaginary = _mix_complex(wavenumbers.combine(coefficients, self.bases), kernel)
-        return wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases)
+        signed, unsigned = (slab.signed, slab.unsigned) if share else (None, None)
+        real, imaginary = _mix_complex(wavenumbers.combine(coefficients, self.bases, signed), kernel)
+        return wavenumbers.separate((_add_constant(real, bias), imaginary), self.bases, unsigned)
 
 
 class SpectralConv1D(nnx.Module):

@@ -41,9 +41,14 @@ def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Arr
 
     The last axis is the one that a mesh divides, so the coefficients along it are sums over its parts.
     """
-    matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis), -1, -2)
-    coefficients = _contract(matrix, field, position, grid.batched, mode_type(field.dtype))
+    coefficients = project_axis(field, grid, position)
     return collectives.total(coefficients, SPACE) if position == len(grid.axes) - 1 else coefficients
+
+
+def project_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Array:
+    """What the points at hand contribute to the coefficients."""
+    matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis), -1, -2)
+    return _contract(matrix, field, position, grid.batched, mode_type(field.dtype))
 
 
 def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) -> jax.Array:

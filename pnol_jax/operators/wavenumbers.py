@@ -5,7 +5,7 @@ c + i s. Contracting every axis with real columns and combining afterwards costs
 transform on the second axis and a quarter on the third.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax import lax
 from pnol_jax.bases import Basis
 
 Complex = tuple[jax.Array, jax.Array]
+Combination = Callable[[Complex], Complex]
 
 
 def half_axis(bases: Sequence[Basis]) -> int | None:
@@ -33,59 +34,99 @@ def _halves(array: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return lax.slice_in_dim(array, 0, size, axis=axis), lax.slice_in_dim(array, size, 2 * size, axis=axis)
 
 
-def combine(coefficients: jax.Array, bases: Sequence[Basis]) -> Complex:
-    """(*functions, batch, C) real -> real and imaginary parts, (*modes, batch, C).
+def signed(modes: int) -> list[int]:
+    """The wave numbers of a signed axis in their order: in pairs, so that a stretch of it holds both signs.
 
-    A signed axis is ordered 0, 1, ..., (modes-1)//2, -1, ..., -(modes//2).
+    0, -modes/2, 1, -1, 2, -2, ... where `modes` is even, and 0, 1, -1, 2, -2, ... where it is odd.
     """
+    first = [0] if modes % 2 else [0, -(modes // 2)]
+    return first + [sign * wave for wave in range(1, (modes + 1) // 2) for sign in (1, -1)]
+
+
+def combine(coefficients: jax.Array, bases: Sequence[Basis], first: Combination | None = None) -> Complex:
+    """(*functions, batch, C) real -> real and imaginary parts, (*modes, batch, C); `first`: for a signed first axis."""
     half = half_axis(bases)
     assert half is not None
     cosine, sine = _halves(coefficients, half)
-    real, imaginary = cosine, -sine
+    modes = cosine, -sine
     for position, basis in enumerate(bases):
         if basis.paired and position != half:
-            real, imaginary = _signed(real, imaginary, position, basis.modes)
-    return real, imaginary
+            modes = first(modes) if first and position == 0 else _signed(modes, position, basis.modes)
+    return modes
 
 
-def _signed(real: jax.Array, imaginary: jax.Array, axis: int, modes: int) -> Complex:
-    (rc, rs), (ic, is_) = _halves(real, axis), _halves(imaginary, axis)
-    positive, negative = (modes + 1) // 2, modes // 2 + 1
-
-    def both(plus: jax.Array, minus: jax.Array) -> jax.Array:
-        parts = [lax.slice_in_dim(plus, 0, positive, axis=axis), lax.slice_in_dim(minus, 1, negative, axis=axis)]
-        return jnp.concatenate(parts, axis=axis)
-
-    return both(rc + is_, rc - is_), both(ic - rs, ic + rs)
+def plus_and_minus(cosine: Complex, sine: Complex) -> tuple[Complex, Complex]:
+    """Of wave numbers k and -k, from coefficients of cos(kx) and sin(kx) that are complex themselves."""
+    (rc, ic), (rs, is_) = cosine, sine
+    return (rc + is_, ic - rs), (rc - is_, ic + rs)
 
 
-def separate(modes: Complex, bases: Sequence[Basis]) -> jax.Array:
+def interleaved(plus: jax.Array, minus: jax.Array, axis: int) -> jax.Array:
+    """Entries of two arrays by turns."""
+    shape = plus.shape
+    return jnp.stack([plus, minus], axis=axis + 1).reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
+
+
+def _signed(coefficients: Complex, axis: int, modes: int) -> Complex:
+    (rc, rs), (ic, is_) = (_halves(part, axis) for part in coefficients)
+    count = (modes + 1) // 2
+
+    def ordered(plus: jax.Array, minus: jax.Array) -> jax.Array:
+        if modes % 2:
+            alone, plus = _split(plus, 1, axis)
+            return jnp.concatenate([alone, interleaved(plus, _split(minus, 1, axis)[1], axis)], axis)
+        minus, highest = _split(minus, count, axis)
+        minus = jnp.concatenate([highest, _split(minus, 1, axis)[1]], axis)
+        return interleaved(_split(plus, count, axis)[0], minus, axis)
+
+    plus, minus = plus_and_minus((rc, ic), (rs, is_))
+    return ordered(plus[0], minus[0]), ordered(plus[1], minus[1])
+
+
+def _split(array: jax.Array, at: int, axis: int) -> tuple[jax.Array, jax.Array]:
+    return lax.slice_in_dim(array, 0, at, axis=axis), lax.slice_in_dim(array, at, array.shape[axis], axis=axis)
+
+
+def separate(modes: Complex, bases: Sequence[Basis], first: Combination | None = None) -> jax.Array:
     """The inverse of `combine`: real and imaginary parts (*modes, batch, C) -> (*functions, batch, C)."""
     half = half_axis(bases)
     assert half is not None
-    real, imaginary = modes
     for position, basis in enumerate(bases):
         if basis.paired and position != half:
-            real, imaginary = _unsigned(real, imaginary, position, basis.modes)
-    return jnp.concatenate([real, -imaginary], axis=half)
+            modes = first(modes) if first and position == 0 else _unsigned(modes, position, basis.modes)
+    return jnp.concatenate([modes[0], -modes[1]], axis=half)
 
 
-def _unsigned(real: jax.Array, imaginary: jax.Array, axis: int, modes: int) -> Complex:
-    count = modes // 2 + 1
-    positive = (modes + 1) // 2
-    scale = jnp.where(jnp.arange(count) == 0, 1.0, 0.5).astype(real.dtype)
-    scale = scale.reshape(-1, *(1,) * (real.ndim - axis - 1))
+def by_turns(array: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """The inverse of `interleaved`."""
+    shape = array.shape
+    pairs = array.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :])
+    return lax.index_in_dim(pairs, 0, axis + 1, False), lax.index_in_dim(pairs, 1, axis + 1, False)
 
-    def aligned(array: jax.Array, start: int, stop: int, before: int) -> jax.Array:
-        padding = [(0, 0)] * array.ndim
-        padding[axis] = (before, count - before - (stop - start))
-        return jnp.pad(lax.slice_in_dim(array, start, stop, axis=axis), padding)
 
-    rp, ip = aligned(real, 0, positive, 0), aligned(imaginary, 0, positive, 0)
-    rm, im = aligned(real, positive, modes, 1), aligned(imaginary, positive, modes, 1)
-    cosine_real, cosine_imaginary = scale * (rp + rm), scale * (ip + im)
-    sine_real, sine_imaginary = scale * (im - ip), scale * (rp - rm)
-    return (
-        jnp.concatenate([cosine_real, sine_real], axis=axis),
-        jnp.concatenate([cosine_imaginary, sine_imaginary], axis=axis),
-    )
+def cosine_and_sine(plus: Complex, minus: Complex) -> tuple[Complex, Complex]:
+    """The inverse of `plus_and_minus`, doubled: the functions' own factor 2 is taken back where there are two signs."""
+    (rp, ip), (rm, im) = plus, minus
+    return (rp + rm, ip + im), (im - ip, rp - rm)
+
+
+def _unsigned(modes: Complex, axis: int, count: int) -> Complex:
+    highest = count // 2
+    scale = jnp.where(jnp.arange(highest + 1) == 0, 1.0, 0.5).astype(modes[0].dtype)
+    scale = scale.reshape(-1, *(1,) * (modes[0].ndim - axis - 1))
+
+    def aligned(part: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """By wave number 0 ... highest: those of positive and of negative sign, zero where there is none."""
+        nothing = jnp.zeros_like(_split(part, 1, axis)[0])
+        if count % 2:
+            alone, rest = _split(part, 1, axis)
+            plus, minus = by_turns(rest, axis)
+            return jnp.concatenate([alone, plus], axis), jnp.concatenate([nothing, minus], axis)
+        plus, minus = by_turns(part, axis)
+        last, minus = _split(minus, 1, axis)
+        return jnp.concatenate([plus, nothing], axis), jnp.concatenate([nothing, minus, last], axis)
+
+    (rp, rm), (ip, im) = aligned(modes[0]), aligned(modes[1])
+    cosine, sine = cosine_and_sine((rp, ip), (rm, im))
+    real, imaginary = (jnp.concatenate([scale * c, scale * s], axis) for c, s in zip(cosine, sine, strict=True))
+    return real, imaginary

@@ -78,6 +78,10 @@ class Program(Generic[P, R]):
         """As `jax.jit(...).lower`: of arrays, or of shapes with their shardings."""
         return self._jitted(arguments).lower(*arguments)
 
+    def plain(self, *arguments: P.args, **_: P.kwargs) -> Callable[P, R]:
+        """The function itself, not compiled, for arguments (or shapes) that are divided like these."""
+        return self._make(*specs_of(arguments))
+
     def _jitted(self, arguments: tuple[Any, ...]) -> Any:
         mesh = current_mesh()
         key: tuple[Any, ...] = ()

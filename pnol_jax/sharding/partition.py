@@ -1,9 +1,10 @@
 """Which mesh axis divides which dimension of a parameter: one table, read by the operators' own axis names.
 
 An operator names the dimensions of its parameters: "in", the channels that a layer adds up over, "width", the hidden
-channels that a device keeps for itself, and "out", those that a layer makes for others. The table says what becomes of
-them. "out" costs nothing in the arithmetic: a parameter is put together before its layer acts (`stored` dimensions),
-and its gradient is added up and divided again, so it divides what is stored and not what is done.
+channels that a device keeps for itself, "out", those that a layer makes for others, and "pairs" or "modes", what a
+spectral layer has of wave numbers. The table says what becomes of them. Modes are divided as the field is, where that
+comes out even. "out" costs nothing in the arithmetic: a parameter is put together before its layer acts (`stored`
+dimensions), and its gradient is added up and divided again, so it divides what is stored and not what is done.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,11 @@ RULES: Mapping[str, str] = {
     "in": "model",
     "width": "model",
     "out": FSDP,
+    "pairs": "space",
+    "modes": "space",
 }
+# What is divided only where that comes out even, and is whole otherwise: in stretches of so many entries.
+OPTIONAL: Mapping[str, int] = {"pairs": 2, "modes": 1}
 
 
 def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str, int]) -> PartitionSpec:
@@ -36,7 +41,7 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
     Raises:
         InputError: two dimensions want the same mesh axis, or one is not divisible by it.
     """
-    chosen = [RULES.get(axis) if axis else None for axis in axes]
+    chosen = [_chosen(axis, size, sizes) for axis, size in zip(axes, shape, strict=True)]
     used = [axis for axis in chosen if axis]
     twice = next((axis for axis in used if used.count(axis) > 1), None)
     if twice:
@@ -51,6 +56,15 @@ def partition(name: str, shape: tuple[int, ...], axes: Axes, sizes: Mapping[str,
                 f"{sizes[axis]} does not divide; expected mesh.{axis} to be one of {_divisors(size)}"
             )
     return spec(*chosen)
+
+
+def _chosen(axis: str | None, size: int, sizes: Mapping[str, int]) -> str | None:
+    if axis is None:
+        return None
+    rule = RULES.get(axis)
+    if axis in OPTIONAL and rule and size % (OPTIONAL[axis] * sizes.get(rule, 1)):
+        return None
+    return rule
 
 
 def spec(*axes: str | tuple[str, ...] | None) -> PartitionSpec:

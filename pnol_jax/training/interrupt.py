@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT as a wish to stop at the next step, so that the state can be saved first."""
 
 import signal
+import threading
 from types import FrameType
 from typing import Self
 
@@ -14,7 +15,7 @@ class Interrupt:
     """While entered, a first signal is a wish; a second one acts as it did before.
 
     Several processes must stop after the same step, so that SIGTERM to any of them is JAX's to see: it lets all agree
-    on one. Their SIGINT stays what it was.
+    on one. Their SIGINT stays what it was. In a thread other than the first, signals are nobody's to see.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,8 @@ class Interrupt:
         return bool(multihost_utils.reached_preemption_sync_point(step)) if self._together else self.told
 
     def __enter__(self) -> Self:
-        for number in () if self._together else (signal.SIGTERM, signal.SIGINT):
+        first = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGTERM, signal.SIGINT) if first and not self._together else ():
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -48,13 +48,15 @@ def train(
     *,
     resume: bool,
     beat: Callable[[int], None] = lambda _: None,
+    watch: Callable[[int, TrainState], None] = lambda *_: None,
     profiled: range | None = None,
 ) -> TrainState:
     """Train for `config.training.steps` steps in total, in `folder`; the state after the last one.
 
     Bad steps (`pnol_jax.training.guard`) are left out. Where there are more than `max_bad_steps` of them within
     `bad_window`, the state goes back to the last checkpoint before them and the learning rate falls; the data goes on
-    with the batches after the bad ones. `beat` hears of every step that is done; `profiled` steps are traced.
+    with the batches after the bad ones. `beat` hears of every step that is done; `watch` sees the state after it,
+    which the next step gives up, and what it raises ends training; `profiled` steps are traced.
 
     Raises:
         Stopped: SIGTERM or SIGINT came; a checkpoint was saved.
@@ -110,6 +112,8 @@ def train(
                     recovery.save(state, log)
                     clock.lap("checkpoint")
                     clock.write(done)
+                watch(done, state)
+                clock.lap("other")
             recovery.save_last(state, log)
             clock.lap("checkpoint")
             clock.write(done)

@@ -70,13 +70,19 @@ def fresh_state(
     posterior: Posterior, optimizer: optax.GradientTransformation, seed: int, averaged: bool, scaled: bool = False
 ) -> TrainState:
     """The same, as a function that can be traced for its shapes."""
-    params = trained(posterior.initial(seed))
+    return state_from(trained(posterior.initial(seed)), optimizer, jax.random.key(seed), averaged, scaled)
+
+
+def state_from(
+    params: Params, optimizer: optax.GradientTransformation, key: jax.Array, averaged: bool, scaled: bool = False
+) -> TrainState:
+    """The state before the first step of a run that begins with `params`."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         optimizer=optimizer.init(params),
         average=jax.tree.map(jnp.copy, params) if averaged else {},
-        key=jax.random.key(seed),
+        key=key,
         scaling=first_scale() if scaled else None,
     )
 

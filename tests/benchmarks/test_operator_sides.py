@@ -24,7 +24,7 @@ def test_the_operator_through_fft_is_the_same_function_with_the_same_gradient(si
     grid = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), grid)
 
     def total(side: object) -> object:
-        return jax.value_and_grad(lambda p: jnp.sum(jnp.sin(side.apply(p, inputs, grid))))(params)  # type: ignore[attr-defined]
+        return jax.jit(jax.value_and_grad(lambda p: jnp.sum(jnp.sin(side.apply(p, inputs, grid)))))(params)  # type: ignore[attr-defined]
 
     (value, gradient), (other, other_gradient) = total(ours), total(fft)  # type: ignore[misc]
     # operands are rounded to float32 once

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,8 @@ import pytest
 from experiments import launch
 from experiments.supervision.events import Events, read_events
 from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site
-from experiments.supervision.supervise import newest_checkpoint
 from pnol_jax.errors import InputError
 from tests.experiments.test_train import CONFIG, STEPS, _cases
-from tests.serving.conftest import wait_until
 
 POD = {"JOB_COMPLETION_INDEX": "1", "PNOL_NODES": "2", "JAX_COORDINATOR_ADDRESS": "set-0.set:8476"}
 
@@ -41,38 +38,6 @@ def _site(*words: str) -> Site:
 def _launch(config: Path, run: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "experiments.launch", str(config), "--run", str(run), *words, "--", "--no-report"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.slow
-def test_when_one_of_two_processes_is_killed_training_goes_on_and_equals_an_unbroken_one_bit_for_bit(
-    config: Path, tmp_path: Path
-) -> None:
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert _launch(config, whole, "--processes", "2").wait(300) == 0
-    second = _launch(config, broken, "--processes", "2")
-    wait_until(lambda: newest_checkpoint(broken), 120)
-    os.kill(next(event for event in read_events(broken) if event["event"] == "started")["pids"][1], signal.SIGKILL)
-    assert second.wait(300) == 0
-    names = [event["event"] for event in read_events(broken) if event["event"] != "stepping"]
-    assert names == ["started", "lost", "waiting", "started", "finished"]
-    assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_training_that_is_told_to_stop_saves_exits_75_and_goes_on_when_launched_again(
-    config: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    words = ("training.steps=1000000", "--processes", "2")
-    process = _launch(config, run, *words)
-    wait_until(lambda: newest_checkpoint(run), 120)
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(120) == 75
-    stopped = newest_checkpoint(run)
-    process = _launch(config, run, *words)
-    wait_until(lambda: (newest_checkpoint(run) or 0) > (stopped or 0), 120)
-    process.terminate()
-    assert process.wait(120) == 75
 
 
 def test_a_wrong_word_of_train_is_not_tried_again_and_said_on_the_terminal(config: Path, tmp_path: Path) -> None:

@@ -63,6 +63,23 @@ def test_a_mesh_changes_no_loss_and_no_score(operator: str, meshes: list[dict[st
         same(answer, expected, 1e-5)
 
 
+@pytest.mark.parametrize("field", ["periodic", "bounded"])
+def test_modes_that_are_divided_with_the_field_change_nothing(field: str) -> None:
+    """Two devices move sums of modes, four move points."""
+    problem, each = DETERMINISTIC | {"field": field}, {"batched": True}  # operands per case
+    meshes: list[dict[str, int]] = [{"space": 4}, {"space": 2, "fsdp": 2}]
+    asked = [*(on(problem, **mesh) for mesh in meshes), on(problem | each, data=2, space=2)]
+    expected, *found = answers(4, "float64", [on(problem), *asked])
+    for answer in found:
+        same(answer, expected, 1e-11)
+
+
+def test_members_have_their_modes_divided_too() -> None:
+    ensemble = ENSEMBLE | {"field": "periodic", "training": {"unroll": 2, "input_noise": 0.1, "remat": "full"}}
+    expected, found = answers(4, "float32", [on(ensemble), on(ensemble, member=2, space=2)])
+    same(found, expected, 1e-5)
+
+
 def test_eight_devices_along_one_axis_and_along_three() -> None:
     meshes: list[dict[str, int]] = [{"data": 8}, {"fsdp": 8}, {"space": 8}, {"data": 2, "space": 2, "model": 2}]
     wide = DETERMINISTIC | {"options": {"expansion": 1.0}}  # which fsdp = 8 divides

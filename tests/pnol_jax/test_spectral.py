@@ -12,7 +12,7 @@ from scipy.special import erf
 
 from pnol_jax.bases import Basis, GridOperands, make_operands
 from pnol_jax.grids import Axis, Grid
-from pnol_jax.operators import functional
+from pnol_jax.operators import functional, wavenumbers
 from pnol_jax.operators.fno import FNO
 from pnol_jax.operators.layout import enter, leave
 from pnol_jax.operators.spectral import SpectralConv
@@ -27,17 +27,15 @@ def setting(points: tuple[int, ...], modes: tuple[int, ...]) -> tuple[tuple[Basi
     return bases, jax.tree.map(jnp.asarray, grid)
 
 
-def signed(modes: int) -> list[int]:
-    return [*range((modes + 1) // 2), *range(-1, -(modes // 2) - 1, -1)]
-
-
 def by_fft(v: np.ndarray, kernel: np.ndarray, bias: np.ndarray, modes: tuple[int, ...]) -> np.ndarray:
     """The formula, mode by mode: v (batch, *space, in), kernel (*modes, in, 2, out)."""
     space = v.shape[1:-1]
     axes = tuple(range(1, v.ndim - 1))
     spectrum = np.fft.rfftn(v, axes=axes, norm="forward")
     mixed = np.zeros((*spectrum.shape[:-1], kernel.shape[-1]), complex)
-    ranges = [list(enumerate(signed(m))) for m in modes[:-1]] + [[(k, k) for k in range(modes[-1] // 2 + 1)]]
+    ranges = [list(enumerate(wavenumbers.signed(m))) for m in modes[:-1]] + [
+        [(k, k) for k in range(modes[-1] // 2 + 1)]
+    ]
     for chosen in itertools.product(*ranges):
         places, waves = zip(*chosen, strict=True)
         weight = kernel[places][:, 0] + 1j * kernel[places][:, 1]

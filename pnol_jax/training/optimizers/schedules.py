@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from pnol_jax.errors import InputError
@@ -24,13 +25,16 @@ from pnol_jax.optimizer_config import (
 
 
 class Span(NamedTuple):
-    """Where a piece lies: `steps` steps from step `begin` on, from the rate `start` to `end`; `top` is the highest."""
+    """Where a piece lies: `steps` steps from step `begin` on, from `start` to `end`, shares of the learning rate `top`.
+
+    Nothing is decided by `top`, which may be an argument of the compiled step.
+    """
 
     begin: int
     steps: int
     start: float
     end: float
-    top: float
+    top: Any
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -40,8 +44,11 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
         InputError: the pieces do not make up `steps`, or one of them does not fit its length.
     """
     pieces = _pieces(config)
+    top: Any = config.learning_rate
+    if not isinstance(top, jax.Array) and not 0 < top < math.inf:
+        raise InputError(f"optimizer.learning_rate: got {top:g}, expected a positive number")
     spans = _spans(config, pieces, steps)
-    parts = [optax.linear_schedule(0.0, spans[0].start, spans[0].begin)]
+    parts = [optax.linear_schedule(0.0, _rate(spans[0]), spans[0].begin)]
     parts += [_build(position, piece, span) for position, (piece, span) in enumerate(zip(pieces, spans, strict=True))]
     return optax.join_schedules(parts, [span.begin for span in spans])
 
@@ -77,15 +84,12 @@ def _pieces(config: OptimizerConfig) -> Sequence[Piece]:
 
 
 def _spans(config: OptimizerConfig, pieces: Sequence[Piece], steps: int) -> list[Span]:
-    top = config.learning_rate
-    if not 0 < top < math.inf:
-        raise InputError(f"optimizer.learning_rate: got {top:g}, expected a positive number")
     begin = min(config.warmup_steps, steps // 2)
-    start = top
+    start = 1.0
     spans = []
     for piece, length in zip(pieces, _lengths(pieces, begin, steps), strict=True):
-        start = start if piece.start_ratio is None else top * piece.start_ratio
-        spans.append(Span(begin, length, start, _end(piece, start, config), top))
+        start = start if piece.start_ratio is None else piece.start_ratio
+        spans.append(Span(begin, length, start, _end(piece, start, config), config.learning_rate))
         begin, start = begin + length, spans[-1].end
     return spans
 
@@ -107,28 +111,33 @@ def _end(piece: Piece, start: float, config: OptimizerConfig) -> float:
         return start * piece.factor ** len(set(piece.at))
     if not isinstance(piece, DecayConfig):
         return start
-    return config.learning_rate * (config.final_ratio if piece.final_ratio is None else piece.final_ratio)
+    return config.final_ratio if piece.final_ratio is None else piece.final_ratio
+
+
+def _rate(span: Span) -> Any:
+    """The learning rate at the piece's beginning."""
+    return span.top * span.start
 
 
 def _cosine(piece: CosineConfig, span: Span) -> optax.Schedule:
-    return optax.cosine_decay_schedule(span.start, span.steps, span.end / span.start)
+    return optax.cosine_decay_schedule(_rate(span), span.steps, span.end / span.start)
 
 
 def _polynomial(piece: PolynomialConfig, span: Span) -> optax.Schedule:
-    return optax.polynomial_schedule(span.start, span.end, piece.power, span.steps)
+    return optax.polynomial_schedule(_rate(span), span.top * span.end, piece.power, span.steps)
 
 
 def _exponential(piece: ExponentialConfig, span: Span) -> optax.Schedule:
     if not span.end > 0:
         raise InputError("final_ratio: got 0, expected a positive number, as an exponential does not reach zero")
-    return optax.exponential_decay(span.start, span.steps, span.end / span.start)
+    return optax.exponential_decay(_rate(span), span.steps, span.end / span.start)
 
 
 def _step(piece: StepConfig, span: Span) -> optax.Schedule:
     late = [step for step in piece.at if step >= span.steps]
     if late:
         raise InputError(f"at: got step {late[0]}, expected steps within the piece's {span.steps}")
-    return optax.piecewise_constant_schedule(span.start, dict.fromkeys(piece.at, piece.factor))
+    return optax.piecewise_constant_schedule(_rate(span), dict.fromkeys(piece.at, piece.factor))
 
 
 def _one_cycle(piece: OneCycleConfig, span: Span) -> optax.Schedule:
@@ -136,7 +145,7 @@ def _one_cycle(piece: OneCycleConfig, span: Span) -> optax.Schedule:
         raise InputError("final_ratio: got 0, expected a positive number")
     if piece.rise * span.steps < 1:
         raise InputError(f"rise: got {piece.rise:g} of {span.steps} steps, expected a step at least")
-    down, up = span.start / span.end, span.top / span.start
+    down, up = span.start / span.end, 1 / span.start
     return optax.cosine_onecycle_schedule(span.steps, span.top, piece.rise, up, down)
 
 
@@ -147,19 +156,19 @@ def _restarts(piece: RestartsConfig, span: Span) -> optax.Schedule:
     if min(lengths) < 1:
         raise InputError(f"cycles: got {piece.cycles} in {span.steps} steps, of {lengths}, expected a step in each")
     peaks = [span.start * piece.peak**cycle for cycle in range(piece.cycles)]
-    cycles = [optax.cosine_decay_schedule(p, n, span.end / p) for p, n in zip(peaks, lengths, strict=True)]
+    cycles = [optax.cosine_decay_schedule(span.top * p, n, span.end / p) for p, n in zip(peaks, lengths, strict=True)]
     return optax.join_schedules(cycles, knots[1:-1])
 
 
 def _constant(piece: ConstantConfig, span: Span) -> optax.Schedule:
-    return optax.constant_schedule(span.start)
+    return optax.constant_schedule(_rate(span))
 
 
 def _plateau(piece: PlateauConfig, span: Span) -> optax.Schedule:
     """Constant: what the plateau takes off is in the optimiser's state."""
     if span.end > span.start:
-        raise InputError(f"final_ratio: got {span.end / span.top:g}, expected at most {span.start / span.top:g}")
-    return optax.constant_schedule(span.start)
+        raise InputError(f"final_ratio: got {span.end:g}, expected at most {span.start:g}")
+    return optax.constant_schedule(_rate(span))
 
 
 PIECES: Mapping[type, Callable[[Any, Span], optax.Schedule]] = {

@@ -1,0 +1,1 @@
+"""Search over configs: an Optuna study in a folder, its trials trained one by one or as lanes of one program."""
