@@ -70,7 +70,7 @@ def test_without_thinning_nothing_changes() -> None:
     thinning = Thinning(0.05, BASES)  # less than one of 12 points
     keep = thinning.draw(grid(), 7)
     assert thin_grid(grid(), keep) == grid()
-    assert thinning.operands([grid()], (12, 9), batched=False) == make_operands(grid(), BASES, (12, 9))
+    assert thinning.operands([grid()], (12, 9), batched=False) is make_operands(grid(), BASES, (12, 9), "float32")
 
 
 def test_trajectories_lose_the_same_points_at_all_times() -> None:
