@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from experiments.search.alone import ended
 from experiments.search.gaussian import GaussianProcessSampler
 from experiments.search.journal import Journal, is_locked, locked
 from experiments.search.opening import begin
@@ -122,6 +123,15 @@ def test_a_folder_in_which_another_process_is_about_to_begin_the_study_is_not_so
     for name in ("lock", ".study.json.a1b2"):
         (tmp_path / "run" / name).touch()
     assert _study(tmp_path).left() == 6
+
+
+def test_a_score_that_is_no_number_ends_the_trial_and_not_the_search(tmp_path):
+    study = _study(tmp_path)
+    with study.searching():
+        for asked, score in zip(study.ask(2), (0.5, np.nan), strict=True):
+            result = ended(study, asked, {"relative_l2": score})
+            study.tell(asked, result.values, result.state, result.note)
+    assert [trial.state for trial in study.finished()] == [TrialState.COMPLETE, TrialState.PRUNED]
 
 
 def test_points_become_configs_with_the_types_that_the_keys_have(tmp_path):
