@@ -33,6 +33,10 @@ class DeviceKind:
     per_host: int
     source: str
 
+    def peak(self, precision: str) -> float:
+        """Operations a second in a precision of the config."""
+        return self.bfloat16 if precision == "bfloat16" else self.float32
+
 
 KINDS = {
     kind.name: kind
@@ -126,9 +130,8 @@ def device_kind(name: str) -> DeviceKind:
 
 def predict(cost: Cost, kind: DeviceKind, precision: str = "float32", shares: Shares = SHARES) -> Prediction:
     """The time of a step by the formula above."""
-    peak = kind.bfloat16 if precision in ("bfloat16", "float16") else kind.float32
     return Prediction(
-        arithmetic=cost.flops / (shares.arithmetic * peak),
+        arithmetic=cost.flops / (shares.arithmetic * kind.peak(precision)),
         memory=cost.bytes / (shares.memory * kind.memory_bandwidth),
         communication=communication(cost.collectives, kind, shares),
     )

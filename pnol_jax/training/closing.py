@@ -33,8 +33,7 @@ def figures(step: Step, arguments: tuple[Any, ...], seconds: float, precision: s
     found = {"flops": flops, "sent_bytes": moved, "memory_peak_bytes": float(memory_peak())}
     kind = known_kind(jax.local_devices()[0].device_kind)
     if kind is not None and seconds > 0:
-        peak = kind.bfloat16 if precision == "bfloat16" else kind.float32
-        found["mfu"] = flops / seconds / peak
+        found["mfu"] = flops / seconds / kind.peak(precision)
     return found
 
 
