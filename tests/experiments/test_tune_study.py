@@ -1,5 +1,6 @@
 """Studies without training: what is asked, what a process that is gone leaves, what the samplers find."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,11 +74,19 @@ def test_a_trial_of_a_process_that_lives_is_left_to_it(tmp_path):
     assert [trial.number for trial in one.finished()] == [0, 1]
 
 
+def test_a_trial_of_a_process_that_goes_meanwhile_is_asked_again_too(tmp_path):
+    study = _study(tmp_path)
+    with study.searching():
+        study.ask(2)
+        points = _die(_study(tmp_path))
+        assert len(study.ask(9)) == 4
+        assert [trial.params for trial in study.optuna.trials[4:6]] == points
+
+
 def test_a_trial_that_kills_its_process_every_time_is_given_up(tmp_path):
     for _ in range(MOST_TRIES):
         study = _study(tmp_path, trials=1)
-        study._give_up_lost()
-        study._me = "gone"
+        study._me = uuid.uuid4().hex
         assert len(study.ask(1)) == 1
     study = _study(tmp_path, trials=1)
     with study.searching():
@@ -100,7 +109,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_number_of_the_trial_alone(tmp
     found = []
     for _ in range(3):
         study = _study(tmp_path / "b")
-        study._me = "x"
+        study._me = "the same, who lives"
         found += [asked.point for asked in study.ask(2)]
     assert found == unbroken
     assert len({str(point) for point in found}) == 6
