@@ -53,16 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train_command(words: Sequence[str], folder: Path) -> Callable[[int | None], list[str]]:
-    """What every process runs; from the second start on the folder is the job's own, whatever stands in it."""
-    starts = 0
+    """What every process runs: a run that has begun goes on, also where it was lost before anything was saved."""
 
     def command(checkpoint: int | None) -> list[str]:
-        nonlocal starts
-        starts += 1
-        if checkpoint is None and starts > 1:
-            (folder / "config.toml").unlink(missing_ok=True)  # begun here, nothing saved: train may begin anew
-        resume = [] if checkpoint is None else ["--resume"]
-        return module("experiments.train", *words, "--run", str(folder), *resume)
+        begun = checkpoint is not None or (folder / "config.toml").exists()
+        return module("experiments.train", *words, "--run", str(folder), *(["--resume"] if begun else []))
 
     return command
 

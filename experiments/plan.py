@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kind = device_kind(asked.device_kind)
     config, *overrides = asked.words
     settings = load(config, ExperimentConfig, overrides)
+    jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]  # also where there are other devices
     jax.config.update("jax_num_cpu_devices", max(asked.devices))  # type: ignore[no-untyped-call]
     experiment = open_experiment(settings)
     state, ladder = abstract_state(experiment), Ladder(experiment)

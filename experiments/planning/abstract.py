@@ -1,13 +1,16 @@
 """The training step of an experiment on a mesh, compiled from shapes: nothing is allocated and nothing runs."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from experiments.experiment import Experiment
-from pnol_jax.bases import GridOperands, make_operands
+from pnol_jax.bases import GridOperands
+from pnol_jax.data.buckets import make_buckets
 from pnol_jax.posteriors import Batch
 from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.sharding.divide import Specs, current_mesh
@@ -63,16 +66,15 @@ def compile_step(experiment: Experiment, mesh: Mesh) -> Compiled:
 
 
 def _given(experiment: Experiment) -> tuple[Any, Batch, GridOperands]:
-    """Constants, batch and grid: those of the largest grid in the training set."""
+    """Constants, batch and grid: those of the largest bucket that training uses."""
     config = experiment.config
-    grid = max((group.grid for group in experiment.train.groups), key=lambda grid: len(grid.weights().ravel()))
-    bucket = max(experiment.buckets or [grid.shape], key=lambda shape: len(shape))
-    parts, dtype = space_parts(), experiment.train.dtype
-    padded = (*bucket[:-1], -(-bucket[-1] // parts) * parts)
-    operands: GridOperands = jax.tree.map(_shape, make_operands(grid, experiment.bases, padded, dtype))
+    dtype = experiment.train.dtype
+    buckets = make_buckets(experiment.train, experiment.bases, experiment.buckets, space_parts())
+    bucket = max(buckets, key=lambda bucket: math.prod(bucket.shape))
+    size, padded = config.training.batch_size, bucket.shape
+    operands: GridOperands = jax.tree.map(_shape, bucket.operands_for(np.zeros(size, np.intp)))
     channels = (experiment.train.input_channels, experiment.train.output_channels)
     steps = (config.training.unroll,) if experiment.train.trajectories else ()
-    size = config.training.batch_size
 
     def numbers(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -75,12 +76,16 @@ def _train(study: Study, problem: Problem, experiment: Experiment, asked: Asked,
     except optuna.TrialPruned as pruned:
         return Result(asked, TrialState.PRUNED, note=str(pruned))
     figures = score(fitted(experiment, state, problem.constants)) | watch.costs(state)
-    return Result(asked, TrialState.COMPLETE, objectives(study, figures), figures=figures)
+    return ended(study, asked, figures)
 
 
-def objectives(study: Study, figures: Scores) -> list[float]:
-    """The values of the objectives."""
-    return [figures[name] for name in study.search.objectives]
+def ended(study: Study, asked: Asked, figures: Scores) -> Result:
+    """The result of a trial that came to its end: pruned where an objective is no number, which cannot be compared."""
+    none = [name for name in study.search.objectives if math.isnan(figures[name])]
+    if none:
+        return Result(asked, TrialState.PRUNED, note=f"{', '.join(none)}: no number", figures=figures)
+    values = [figures[name] for name in study.search.objectives]
+    return Result(asked, TrialState.COMPLETE, values, figures=figures)
 
 
 def forget_checkpoints(study: Study, asked: Asked) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from experiments.experiment import Experiment
-from experiments.search.alone import Result, objectives
+from experiments.search.alone import Result, ended
 from experiments.search.problem import Problem, Scores, scorer
 from experiments.search.samplers import report_every
 from experiments.search.space import Space
@@ -122,7 +122,7 @@ class Lanes:
             guard = self._guards[number]
             bad = guard.judge(step, float(losses[number]), float(norms[number]), float(scales[number]))
             if bad and guard.exhausted:
-                self._end(number, TrialState.PRUNED, note=f"diverged: step {step}: {bad} ({guard.count})")
+                self._prune(number, f"diverged: step {step}: {bad} ({guard.count})")
 
     def look_at_scores(self, step: int, scores: Callable[[int], Scores]) -> None:
         """Let the pruner look at every lane; all report before the first is judged, as if they ran at once."""
@@ -131,18 +131,17 @@ class Lanes:
             self._study.trial(self._group[number].number).report(value, step)
         for number in found:
             if self._study.trial(self._group[number].number).should_prune():
-                self._end(number, TrialState.PRUNED, note=f"pruned at step {step}")
+                self._prune(number, f"pruned at step {step}")
 
     def finish(self, scores: Callable[[int], Scores]) -> None:
         """Score the lanes that came to the end."""
         for number in self.running:
-            figures = scores(number)
-            self._end(number, TrialState.COMPLETE, objectives(self._study, figures), figures=figures)
+            self._found[number] = ended(self._study, self._group[number], scores(number))
 
     def results(self) -> list[Result]:
         """What became of each trial, in their order."""
         still = {number: Result(self._group[number], TrialState.RUNNING) for number in self.running}
         return [(self._found | still)[number] for number in range(len(self._group))]
 
-    def _end(self, number: int, *what: Any, **more: Any) -> None:
-        self._found[number] = Result(self._group[number], *what, **more)
+    def _prune(self, number: int, note: str) -> None:
+        self._found[number] = Result(self._group[number], TrialState.PRUNED, note=note)

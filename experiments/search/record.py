@@ -33,7 +33,8 @@ def keep(folder: Path, record: Record) -> None:
     """
     path = folder / FILE
     folder.mkdir(parents=True, exist_ok=True)
-    if not path.exists() and any(name != LOCK and not name.startswith(f".{FILE}") for name in os.listdir(folder)):
+    there = os.listdir(folder)  # once: another process may write the record meanwhile
+    if FILE not in there and any(name != LOCK and not name.startswith(f".{FILE}") for name in there):
         raise InputError(f"{folder}: there is something else already, expected a new folder (--run)")
     with locked(folder / LOCK):  # several processes may begin it at once
         if path.exists():

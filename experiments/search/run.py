@@ -11,6 +11,7 @@ from experiments.search.alone import Result, forget_checkpoints, train_alone
 from experiments.search.group import Together
 from experiments.search.opening import load_study
 from experiments.search.problem import Problem
+from experiments.search.record import FILE
 from experiments.search.samplers import quiet
 from experiments.search.study import NOTE, SCORES, Asked, Study
 from pnol_jax.errors import InputError
@@ -90,7 +91,7 @@ def _short(value: object) -> str:
 
 def train_group(folder: str, group: Sequence[Asked]) -> list[Result]:
     """Train trials, together if there are several; any process that sees the study's folder can do it."""
-    opened = _Opened.of(folder)
+    opened = _Opened.of(folder, (Path(folder) / FILE).read_bytes())
     if len(group) == 1 and opened.together is None:
         return [train_alone(opened.study, opened.problem, group[0])]
     assert opened.together is not None
@@ -108,6 +109,6 @@ class _Opened:
 
     @staticmethod
     @functools.lru_cache(maxsize=1)
-    def of(folder: str) -> "_Opened":
-        """The study of a folder."""
+    def of(folder: str, record: bytes) -> "_Opened":
+        """The study of a folder, opened anew where its record is another: workers may outlive a search."""
         return _Opened(Path(folder))

@@ -59,7 +59,6 @@ class Study:
         sign.parent.mkdir(exist_ok=True)
         with locked(sign):
             try:
-                self._give_up_lost()
                 yield
             finally:
                 with self._alone():
@@ -69,8 +68,9 @@ class Study:
                 sign.unlink()
 
     def ask(self, count: int) -> list[Asked]:
-        """Up to `count` trials, fewer where the study has as many as it is to have."""
+        """Up to `count` trials, fewer where the study has as many as it is to have; first those of processes gone."""
         with self._alone():
+            self._give_up_lost()
             return [self._ask_one() for _ in range(min(count, self.left()))]
 
     def tell(
@@ -129,12 +129,12 @@ class Study:
         return list(self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def _give_up_lost(self) -> None:
-        with self._alone():
-            for trial in self._running():
-                sign = self.folder / "searchers" / trial.user_attrs.get(SEARCHER, "none")
-                if not is_locked(sign):
-                    self._give_up(trial, died=True)
-                    sign.unlink(missing_ok=True)
+        for trial in self._running():
+            signer = trial.user_attrs.get(SEARCHER, "none")
+            sign = self.folder / "searchers" / signer
+            if signer != self._me and not is_locked(sign):
+                self._give_up(trial, died=True)
+                sign.unlink(missing_ok=True)
 
     def _give_up(self, trial: FrozenTrial, died: bool) -> None:
         """Fail a trial and ask it again; in this order, so that a kill between the two loses nothing."""

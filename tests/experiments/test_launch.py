@@ -48,14 +48,12 @@ def test_a_wrong_word_of_train_is_not_tried_again_and_said_on_the_terminal(confi
     assert [event["event"] for event in read_events(tmp_path / "run")] == ["started", "lost", "refused"]
 
 
-def test_the_command_resumes_from_a_checkpoint_and_else_begins_anew(tmp_path: Path) -> None:
+def test_the_command_resumes_what_has_begun_also_where_nothing_was_saved(tmp_path: Path) -> None:
     command = launch.train_command(["c.toml", "seed=1"], tmp_path)
-    (tmp_path / "config.toml").write_text("of somebody else")
     assert command(None)[-6:] == ["-m", "experiments.train", "c.toml", "seed=1", "--run", str(tmp_path)]
-    assert (tmp_path / "config.toml").exists()  # at first it is train that decides
-    command(None)
-    assert not (tmp_path / "config.toml").exists()  # then it is what this launch began
     assert command(7)[-1] == "--resume"
+    (tmp_path / "config.toml").touch()  # which train writes before the first step
+    assert command(None)[-1] == "--resume"
 
 
 def test_where_it_runs_follows_from_words_and_surroundings(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Studies without training: what is asked, what a process that is gone leaves, what the samplers find."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from experiments.search.alone import ended
 from experiments.search.gaussian import GaussianProcessSampler
 from experiments.search.journal import Journal, is_locked, locked
 from experiments.search.opening import begin
@@ -72,11 +74,19 @@ def test_a_trial_of_a_process_that_lives_is_left_to_it(tmp_path):
     assert [trial.number for trial in one.finished()] == [0, 1]
 
 
+def test_a_trial_of_a_process_that_goes_meanwhile_is_asked_again_too(tmp_path):
+    study = _study(tmp_path)
+    with study.searching():
+        study.ask(2)
+        points = _die(_study(tmp_path))
+        assert len(study.ask(9)) == 4
+        assert [trial.params for trial in study.optuna.trials[4:6]] == points
+
+
 def test_a_trial_that_kills_its_process_every_time_is_given_up(tmp_path):
     for _ in range(MOST_TRIES):
         study = _study(tmp_path, trials=1)
-        study._give_up_lost()
-        study._me = "gone"
+        study._me = uuid.uuid4().hex
         assert len(study.ask(1)) == 1
     study = _study(tmp_path, trials=1)
     with study.searching():
@@ -99,7 +109,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_number_of_the_trial_alone(tmp
     found = []
     for _ in range(3):
         study = _study(tmp_path / "b")
-        study._me = "x"
+        study._me = "the same, who lives"
         found += [asked.point for asked in study.ask(2)]
     assert found == unbroken
     assert len({str(point) for point in found}) == 6
@@ -122,6 +132,15 @@ def test_a_folder_in_which_another_process_is_about_to_begin_the_study_is_not_so
     for name in ("lock", ".study.json.a1b2"):
         (tmp_path / "run" / name).touch()
     assert _study(tmp_path).left() == 6
+
+
+def test_a_score_that_is_no_number_ends_the_trial_and_not_the_search(tmp_path):
+    study = _study(tmp_path)
+    with study.searching():
+        for asked, score in zip(study.ask(2), (0.5, np.nan), strict=True):
+            result = ended(study, asked, {"relative_l2": score})
+            study.tell(asked, result.values, result.state, result.note)
+    assert [trial.state for trial in study.finished()] == [TrialState.COMPLETE, TrialState.PRUNED]
 
 
 def test_points_become_configs_with_the_types_that_the_keys_have(tmp_path):
