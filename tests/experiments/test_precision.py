@@ -14,12 +14,13 @@ from safetensors.numpy import load_file
 from experiments import runs
 from experiments.calibrate import calibrate
 from experiments.evaluate import evaluate
-from experiments.experiment import Experiment, open_experiment
+from experiments.experiment import Experiment, make_experiment, open_experiment
 from experiments.export import export
 from experiments.model import load_model, save_model
 from experiments.train import train_model
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.config import ExperimentConfig
+from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Batch
 from pnol_jax.servable import load_servable
 from pnol_jax.servable.program import flatten_operands
@@ -99,6 +100,12 @@ def test_no_array_of_a_step_in_double_is_in_single_precision(config, operator):
     text = make_step(experiment.posterior, optimizer, 0.9).lower(*given).as_text()
     assert re.search(r"tensor<\d+x\d+xf64>", text)
     assert not re.search(r"tensor<\d+x\d+x[\dx]*f32>", text)  # the learning rate alone is, a number for each member
+
+
+def test_cases_read_in_single_precision_are_no_data_for_a_run_in_double(config):
+    double = load(config, ExperimentConfig, ["training.precision=float64"])
+    with pytest.raises(InputError, match=r"training\.precision: got 'float64' with cases that were read as float32"):
+        make_experiment(double, opened(config, "bfloat16").train)
 
 
 @pytest.mark.slow
