@@ -20,8 +20,7 @@ from pnol_jax.posteriors import Batch, Params, Posterior, build_posterior
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.mesh import make_mesh, use
 from pnol_jax.sharding.placement import WHOLE, BatchPlacement, grid_specs, placed
-from pnol_jax.sharding.roofline import Cost
-from pnol_jax.sharding.traffic import collectives_of
+from pnol_jax.sharding.roofline import Cost, cost_of
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
@@ -74,12 +73,11 @@ def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0, 
     with use(make_mesh(mesh, jax.devices()[:devices])):
         given = arguments(size)
         state = initial_state(source, optimizer, 0, averaged=False)
+        parts = training.get("accumulate", 1)
         compiled = (
-            make_step(source, optimizer, 0.0, training.get("accumulate", 1))
-            .lower(state, given.constants, given.batch, given.grid)
-            .compile()
+            make_step(source, optimizer, 0.0, parts).lower(state, given.constants, given.batch, given.grid).compile()
         )
-        return compiled, cost_of(compiled)
+        return compiled, cost_of(compiled, current_mesh(), parts)
 
 
 def training_step(size: Size, **training: Any) -> Callable[[], object]:
@@ -95,10 +93,3 @@ def training_step(size: Size, **training: Any) -> Callable[[], object]:
         jax.block_until_ready(metrics)  # type: ignore[no-untyped-call]
 
     return run
-
-
-def cost_of(compiled: Any) -> Cost:
-    """Operations, bytes and collectives of a program compiled for the mesh at hand."""
-    analysis, mesh = compiled.cost_analysis(), current_mesh()
-    collectives = () if mesh is None else tuple(collectives_of(compiled.as_text(), mesh))
-    return Cost(analysis["flops"], analysis["bytes accessed"], collectives)

@@ -35,12 +35,13 @@ def _start(index: int, coordinator: str) -> "subprocess.Popen[str]":
 
 def main() -> int:
     """Be one of the two processes."""
-    from benchmarks.divided_sides import arguments, cost_of, posterior
+    from benchmarks.divided_sides import arguments, posterior
     from benchmarks.peer_scripts.sizes import SIZES
     from pnol_jax.config import MeshConfig
     from pnol_jax.optimizer_config import AdamWConfig
     from pnol_jax.sharding.mesh import make_mesh, use
     from pnol_jax.sharding.processes import together
+    from pnol_jax.sharding.traffic import collectives_of
     from pnol_jax.training.optimizers import make_optimizer
     from pnol_jax.training.step import initial_state, make_step
 
@@ -48,11 +49,12 @@ def main() -> int:
         size = SIZES["1d_1024"]
         source = posterior(size)
         optimizer = make_optimizer(AdamWConfig(), 100, None)
-        with use(make_mesh(MeshConfig(data=2))):
+        mesh = make_mesh(MeshConfig(data=2))
+        with use(mesh):
             given, state = arguments(size), initial_state(source, optimizer, 0, averaged=False)
             program = make_step(source, optimizer, 0.0)
             compiled = program.lower(state, given.constants, given.batch, given.grid).compile()
-            predicted = sum(collective.sent for collective in cost_of(compiled).collectives)
+            predicted = sum(collective.sent for collective in collectives_of(compiled.as_text(), mesh))
             for step in range(WARM + STEPS):
                 if step == WARM:
                     before = _written()

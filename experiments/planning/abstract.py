@@ -17,8 +17,7 @@ from pnol_jax.sharding.divide import Specs, current_mesh
 from pnol_jax.sharding.mesh import use
 from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, field_spec, grid_specs, space_parts
-from pnol_jax.sharding.roofline import Cost
-from pnol_jax.sharding.traffic import collectives_of
+from pnol_jax.sharding.roofline import Cost, cost_of
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import TrainState, fresh_state, make_step, state_specs
 
@@ -58,10 +57,8 @@ def compile_step(experiment: Experiment, mesh: Mesh) -> Compiled:
     with use(mesh):
         held = _there(state, state_specs(state, experiment.posterior, mesh))
         compiled = step.lower(held, *_given(experiment)).compile()
-        analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
-        moved = () if mesh.size == 1 else tuple(collectives_of(compiled.as_text(), mesh))
+        memory, cost = compiled.memory_analysis(), cost_of(compiled, current_mesh(), config.training.accumulate)
     inside = memory.argument_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
-    cost = Cost(analysis["flops"], analysis["bytes accessed"], moved)
     return Compiled(memory.alias_size_in_bytes, inside, cost)
 
 

@@ -12,9 +12,12 @@ links, and between hosts each device's share over its own port.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from jax.sharding import Mesh
 
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.traffic import Collective
+from pnol_jax.sharding.traffic import Collective, collectives_of
 
 GB, GIB = 1e9, 2**30
 
@@ -105,6 +108,17 @@ class Cost:
     flops: float
     bytes: float
     collectives: tuple[Collective, ...]
+
+
+def cost_of(compiled: Any, mesh: Mesh | None, parts: int = 1) -> Cost:
+    """What one device does in a compiled step, which takes its batch in `parts` (`training.accumulate`).
+
+    XLA counts the body of a loop once, and the first part stands before the loop: so two of the parts are counted.
+    """
+    analysis, uncounted = compiled.cost_analysis() or {}, max(1.0, parts / 2)
+    collectives = () if mesh is None else tuple(collectives_of(compiled.as_text(), mesh))
+    flops, moved = (uncounted * float(analysis.get(name, 0.0)) for name in ("flops", "bytes accessed"))
+    return Cost(flops, moved, collectives)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ _ARRAY = re.compile(r"\b(pred|[a-z]+[0-9]+)\[([0-9,]*)\]")
 _LIST = re.compile(r"replica_groups=\{(\{[0-9,{}]+\})\}")
 _IOTA = re.compile(r"replica_groups=\[([0-9,]+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?")
 _NAMED = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
+_COMPUTATION = re.compile(r"(?:ENTRY )?(%\S+) \(")
+_LOOP = re.compile(r" while\(.* body=(%[^\s,]+),.*\"known_trip_count\":\{\"n\":\"(\d+)\"\}")
 _PAIRS = re.compile(r"source_target_pairs=\{(.*?)\}\}")
 
 
@@ -39,15 +41,20 @@ class Collective:
 
 
 def collectives_of(text: str, mesh: Mesh) -> list[Collective]:
-    """The collectives of a compiled program's text (`compiled.as_text()`), in its order; those within a device not."""
-    found = []
+    """The collectives of a compiled program's text (`compiled.as_text()`), in its order; those within a device not.
+
+    One in the body of a loop stands there as often as the loop is gone through, where XLA knows how often.
+    """
+    found, times, rounds = [], {body: int(count) for body, count in _LOOP.findall(text)}, 1
     for line in text.splitlines():
+        if begins := _COMPUTATION.match(line):
+            rounds = times.get(begins[1], 1)
         match = _LINE.search(line)
         if match is None:
             continue
         group = _first_group(line, mesh.size)
         if len(group) > 1:
-            found.append(_collective(match["kind"], _bytes(match["type"]), group, mesh))
+            found += [_collective(match["kind"], _bytes(match["type"]), group, mesh)] * rounds
     return found
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 from rich.table import Table
 
+from pnol_jax.config import TrainingConfig
 from pnol_jax.sharding.divide import current_mesh
-from pnol_jax.sharding.roofline import KINDS, DeviceKind
-from pnol_jax.sharding.traffic import collectives_of
+from pnol_jax.sharding.roofline import KINDS, DeviceKind, cost_of
 from pnol_jax.training.goodput import Goodput
 from pnol_jax.training.step import Step
 
 
-def figures(step: Step, arguments: tuple[Any, ...], seconds: float, precision: str) -> dict[str, float]:
+def figures(step: Step, arguments: tuple[Any, ...], seconds: float, settings: TrainingConfig) -> dict[str, float]:
     """What is known of a step by its compiled program and the device: nothing is compiled for it.
 
     `flops` and `sent_bytes` of one device in one step; `memory_peak_bytes` of one device, of the process where the
@@ -24,16 +24,15 @@ def figures(step: Step, arguments: tuple[Any, ...], seconds: float, precision: s
         step: the program, which has run on arguments of these shapes and places.
         arguments: those of its next call.
         seconds: how long a step takes.
-        precision: of the operator.
+        settings: of the training.
     """
     compiled = step.lower(*arguments).compile()  # JAX gives the one that has run
-    flops = float((compiled.cost_analysis() or {}).get("flops", 0.0))
-    mesh = current_mesh()
-    moved = sum(found.sent for found in collectives_of(compiled.as_text(), mesh)) if mesh else 0.0
-    found = {"flops": flops, "sent_bytes": moved, "memory_peak_bytes": float(memory_peak())}
+    cost = cost_of(compiled, current_mesh(), settings.accumulate)
+    sent = float(sum(collective.sent for collective in cost.collectives))
+    found = {"flops": cost.flops, "sent_bytes": sent, "memory_peak_bytes": float(memory_peak())}
     kind = known_kind(jax.local_devices()[0].device_kind)
     if kind is not None and seconds > 0:
-        found["mfu"] = flops / seconds / kind.peak(precision)
+        found["mfu"] = cost.flops / seconds / kind.peak(settings.precision)
     return found
 
 

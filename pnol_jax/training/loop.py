@@ -119,7 +119,7 @@ def train(
             clock.write(done)
             if done > begun:
                 arguments = (state, constants, batch, grid, *guard.limit)
-                figures = closing.figures(step, arguments, clock.step_seconds, settings.precision)
+                figures = closing.figures(step, arguments, clock.step_seconds, settings)
                 clock.write(done, **figures)
                 log.show(closing.table(clock, figures))
         if done < settings.steps or interrupt.told:

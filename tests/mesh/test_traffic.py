@@ -17,7 +17,8 @@ from benchmarks.peer_scripts.sizes import Size
 from pnol_jax.config import MeshConfig
 size = Size(points=(32, 32), modes=(16, 16), width=16, batch=8)
 for mesh in map(json.loads, sys.stdin):
-    cost = compiled_step(size, MeshConfig(**{"data": 1} | mesh), 8, members=8 if "member" in mesh else 0)[1]
+    given = {"members": 8 if "member" in mesh else 0, "accumulate": mesh.pop("accumulate", 1)}
+    cost = compiled_step(size, MeshConfig(**{"data": 1} | mesh), 8, **given)[1]
     found = collections.defaultdict(lambda: [0, 0])
     for collective in cost.collectives:
         entry = found[collective.kind + " " + ",".join(collective.axes)]
@@ -47,6 +48,14 @@ GOLDEN: dict[str, dict[str, list[int]]] = {
         "all-reduce space": [3, 21330],
         "all-to-all space": [16, 491520],
         "all-reduce data": [2, 309072],
+    },
+    # In four parts each sends what the whole batch would, gradients included; its fields are a quarter.
+    '{"data": 2, "space": 4, "accumulate": 4}': {
+        "all-reduce data,space": [2, 56],
+        "all-gather space": [2, 3456],
+        "all-reduce space": [9, 84990],
+        "all-to-all space": [64, 491520],
+        "all-reduce data": [4, 1236288],
     },
     '{"data": 4, "model": 2}': {
         "all-reduce data,model": [2, 546],
