@@ -59,16 +59,17 @@ def _train(study: Study, problem: Problem, experiment: Experiment, asked: Asked,
     score = scorer(experiment, problem.validation)
     watch = Watch(study, asked, experiment, problem.constants, score)
     try:
-        state = train(
-            experiment.config,
-            experiment.digest,
-            experiment.posterior,
-            problem.constants,
-            problem.batches(experiment),
-            folder,
-            resume=(folder / "checkpoints").exists(),
-            watch=watch,
-        )
+        with problem.batches(experiment) as batches:
+            state = train(
+                experiment.config,
+                experiment.digest,
+                experiment.posterior,
+                problem.constants,
+                batches,
+                folder,
+                resume=(folder / "checkpoints").exists(),
+                watch=watch,
+            )
     except Stopped:
         return Result(asked, TrialState.RUNNING)
     except Diverged as error:

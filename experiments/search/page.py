@@ -48,6 +48,8 @@ def _verdict(study: Study) -> str:
 
 def _drawings(study: Study) -> list[Html]:
     """The sections with plots; a plot that has too few trials is left out."""
+    if not best_trials(study):
+        return []
     names = study.search.objectives
     one = len(names) == 1
     made: list[tuple[str, str, Callable[[], Any], bool]] = []
@@ -70,8 +72,6 @@ def _drawings(study: Study) -> list[Html]:
         ):
             made.append((f"{anchor}-{name}", f"{title}: {name}", _bound(plot, study, how), shown))
     made.append(("timeline", "Timeline", lambda: plots.plot_timeline(study.optuna), True))
-    if not best_trials(study):
-        return []
     return [drawn for anchor, title, plot, shown in made if shown for drawn in _drawn(anchor, title, plot)]
 
 
