@@ -65,6 +65,12 @@ def total(value: jax.Array, axes: Names) -> jax.Array:
     return summed
 
 
+def total_like(value: jax.Array, like: jax.Array, axes: Names) -> jax.Array:
+    """The sum over those parts that all have `like` the same."""
+    same = tuple(axis for axis in _present(axes) if axis not in jax.typeof(like).mat.varying)
+    return total(value, same)
+
+
 def mean(value: jax.Array, axes: Names) -> jax.Array:
     """The mean over the parts."""
     present = _present(axes)

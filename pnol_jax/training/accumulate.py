@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
+from pnol_jax.collectives import CASES
 from pnol_jax.posteriors import Batch, Params
 
 Gradient = Callable[..., Any]  # of (params, constants, batch, grid, key[, scale])
@@ -27,17 +29,20 @@ def accumulated(gradient: Gradient, parts: int) -> Gradient:
     ) -> Any:
         pieces, grids = _split(batch, parts), _split(grid, parts) if grid.batched else None
         keys = jax.random.split(key, parts)
+        # Each device adds up its own gradients; what the batch's devices found is added up once, at the end.
+        own_params = jax.tree.map(lambda leaf: collectives.varying(leaf, CASES), params)
 
         def one(piece: Batch, own: GridOperands | None, key: jax.Array) -> Any:
-            return gradient(params, constants, piece, grid if own is None else own, key, *scale)
+            return gradient(own_params, constants, piece, grid if own is None else own, key, *scale)
 
         def add(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
             return jax.tree.map(jnp.add, total, one(*part)), None
 
         # The first part starts the sum, so that no zeros need be told how a mesh divides them.
         first, *others = (jax.tree.map(lambda leaf, cut=cut: leaf[cut], (pieces, grids, keys)) for cut in CUTS)
-        total, _ = lax.scan(add, one(*first), others[0])
-        return jax.tree.map(lambda leaf: leaf / parts, total)
+        (value, gradients), _ = lax.scan(add, one(*first), others[0])
+        gradients = jax.tree.map(lambda leaf, like: collectives.total_like(leaf, like, CASES), gradients, params)
+        return jax.tree.map(lambda leaf: leaf / parts, (value, gradients))
 
     return mean
 

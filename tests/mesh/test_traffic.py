@@ -55,7 +55,7 @@ GOLDEN: dict[str, dict[str, list[int]]] = {
         "all-gather space": [2, 3456],
         "all-reduce space": [9, 84990],
         "all-to-all space": [64, 491520],
-        "all-reduce data": [4, 1236288],
+        "all-reduce data": [5, 309096],
     },
     '{"data": 4, "model": 2}': {
         "all-reduce data,model": [2, 546],
