@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import rematerialise
+from pnol_jax.operators import draws, rematerialise
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
 from pnol_jax.operators.layout import coordinates, enter, fold, leave, unfold
@@ -24,9 +24,9 @@ class Lifting(nnx.Module):
 
     def __init__(self, inputs: int, hidden: int, width: int, axes: int, *, rngs: nnx.Rngs) -> None:
         bound = (inputs + axes) ** -0.5
-        draw = jax.random.uniform(rngs.params(), (inputs + axes, hidden), jnp.float32, minval=-bound, maxval=bound)
+        draw = draws.uniform(rngs.params(), (inputs + axes, hidden), bound)
         self.kernel = nnx.Param(draw, axes=(None, "width"))
-        draw = jax.random.uniform(rngs.params(), (hidden,), jnp.float32, minval=-bound, maxval=bound)
+        draw = draws.uniform(rngs.params(), (hidden,), bound)
         self.bias = nnx.Param(draw, axes=("width",))
         self.second = Linear(hidden, width, rngs=rngs)
         self.inputs = inputs

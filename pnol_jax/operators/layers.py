@@ -11,6 +11,7 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MODEL, SPACE
+from pnol_jax.operators import draws
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import fold, over_cases, unfold
 
@@ -37,12 +38,12 @@ class Linear(nnx.Module):
         self, inputs: int, outputs: int, *, bias: bool = True, divided: Divided = "both", rngs: nnx.Rngs
     ) -> None:
         bound = inputs**-0.5
-        draw = jax.random.uniform(rngs.params(), (inputs, outputs), jnp.float32, minval=-bound, maxval=bound)
+        draw = draws.uniform(rngs.params(), (inputs, outputs), bound)
         self.kernel = nnx.Param(draw, axes=KERNEL_AXES[divided])
         self.bias: nnx.Param[jax.Array] | None = nnx.data(None)
         self.divided = divided
         if bias:
-            draw = jax.random.uniform(rngs.params(), (outputs,), jnp.float32, minval=-bound, maxval=bound)
+            draw = draws.uniform(rngs.params(), (outputs,), bound)
             self.bias = nnx.Param(draw, axes=("width" if divided == "both" else None,))
 
     def __call__(self, rows: jax.Array) -> jax.Array:

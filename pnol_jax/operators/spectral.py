@@ -10,7 +10,7 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.collectives import MODEL
-from pnol_jax.operators import slab, wavenumbers
+from pnol_jax.operators import draws, slab, wavenumbers
 from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
 
@@ -78,12 +78,12 @@ class SpectralConv(nnx.Module):
         shared = slab.shared_dimension(self.bases, wavenumbers.half_axis(self.bases))
         names: tuple[str | None, ...] = (shared, *(None,) * (len(shape) - 1))
         if any(basis.paired for basis in self.bases):
-            draw = jax.random.normal(rngs.params(), (*shape, inputs, 2, outputs), jnp.float32) * deviation / 2**0.5
+            draw = draws.normal(rngs.params(), (*shape, inputs, 2, outputs)) * deviation / 2**0.5
             self.kernel = nnx.Param(draw, axes=(*names, "in", None, "out"))
         else:
-            draw = jax.random.normal(rngs.params(), (*shape, inputs, outputs), jnp.float32) * deviation
+            draw = draws.normal(rngs.params(), (*shape, inputs, outputs)) * deviation
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
-        self.bias = nnx.Param(jax.random.normal(rngs.params(), (outputs,), jnp.float32) * deviation, axes=("width",))
+        self.bias = nnx.Param(draws.normal(rngs.params(), (outputs,)) * deviation, axes=("width",))
 
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
@@ -116,7 +116,7 @@ class SpectralConv1D(nnx.Module):
         self.basis = basis
         self.position = position
         shape = (*wavenumbers.kept([basis]), inputs, *((2,) if basis.paired else ()), outputs)
-        draw = jax.random.normal(rngs.params(), shape, jnp.float32) / (inputs * outputs) ** 0.5
+        draw = draws.normal(rngs.params(), shape) / (inputs * outputs) ** 0.5
         names = (None, "in", None, "out") if basis.paired else (None, "in", "out")
         self.kernel = nnx.Param(draw, axes=names)
 
