@@ -37,11 +37,12 @@ def operator(apply: Callable[P, R], policy: Remat) -> Callable[P, R]:
 
     Elsewhere nothing is wrapped: `jax.checkpoint` would keep a second copy of every kernel, rounded to its own type.
     """
+    if policy == "none":
+        return apply
     again = _kept(apply, jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
 
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        stored = policy != "none" and collectives.count((collectives.FSDP,)) > 1
-        return (again if stored else apply)(*args, **kwargs)
+        return (again if collectives.count((collectives.FSDP,)) > 1 else apply)(*args, **kwargs)
 
     return wrapped
 

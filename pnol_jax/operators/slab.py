@@ -25,15 +25,15 @@ from pnol_jax import collectives
 from pnol_jax.bases import AxisOperands, Basis, GridOperands
 from pnol_jax.collectives import SPACE
 from pnol_jax.operators.transforms import project_axis, synthesise_axis
-from pnol_jax.operators.wavenumbers import Complex, by_turns, cosine_and_sine, interleaved, plus_and_minus
+from pnol_jax.operators.wavenumbers import Complex, by_turns, cosine_and_sine, half_axis, interleaved, plus_and_minus
 
 PAIRS, MODES = "pairs", "modes"  # names of a kernel's first dimension, by what a share of it is a stretch of
 
 
-def shared_dimension(bases: Sequence[Basis], half: int | None) -> str | None:
+def shared_dimension(bases: Sequence[Basis]) -> str | None:
     """What a kernel's first dimension may be divided by: pairs of wave numbers, or functions; None for neither."""
     first = bases[0]
-    if len(bases) == 1 or half == 0:
+    if len(bases) == 1 or half_axis(bases) == 0:
         return None
     if not first.paired:
         return MODES
@@ -69,8 +69,7 @@ def synthesise(coefficients: jax.Array, grid: GridOperands, bases: Sequence[Basi
 
 def signed(columns: Complex) -> Complex:
     """A share's columns along the first axis -> its wave numbers, in pairs."""
-    parts = [_columns(part) for part in columns]
-    (rc, rs, rx), (ic, is_, ix) = parts
+    (rc, rs, rx), (ic, is_, ix) = (_columns(part) for part in columns)
     plus, _ = plus_and_minus((rc, ic), (_first(rs, 0 * rs), _first(is_, 0 * is_)))
     _, minus = plus_and_minus((_first(rc, rs), _first(ic, is_)), (_first(rs, rx), _first(is_, ix)))
     return interleaved(plus[0], minus[0], 0), interleaved(plus[1], minus[1], 0)
@@ -83,7 +82,7 @@ def unsigned(modes: Complex) -> Complex:
     extra = (0.5 * im[:1], -0.5 * rm[:1])
 
     def columns(c: jax.Array, s: jax.Array, plus: jax.Array, minus: jax.Array, more: jax.Array) -> jax.Array:
-        rows = [_first(0.5 * c, plus), _first(0.5 * s, 0.5 * minus), _first(0 * more, more)]
+        rows = [_first(0.5 * c, plus), _first(0.5 * s, 0.5 * minus), of_first(more)]
         return jnp.concatenate(rows)
 
     return (

@@ -75,7 +75,7 @@ class SpectralConv(nnx.Module):
         shape = wavenumbers.kept(self.bases)
         # Xavier's variance, shared between the real and the imaginary part, as in neuraloperator 2.0.
         deviation = (2.0 / (inputs + outputs)) ** 0.5
-        shared = slab.shared_dimension(self.bases, wavenumbers.half_axis(self.bases))
+        shared = slab.shared_dimension(self.bases)
         names: tuple[str | None, ...] = (shared, *(None,) * (len(shape) - 1))
         if any(basis.paired for basis in self.bases):
             draw = draws.normal(rngs.params(), (*shape, inputs, 2, outputs)) * deviation / 2**0.5
