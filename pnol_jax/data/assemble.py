@@ -86,7 +86,9 @@ def _frame(contents: Contents, spec: SourceSpec) -> _Frame:
     if len(shape) not in (first + ndim, first + ndim + 1):
         raise _misshapen(contents, spec.outputs[0], (), timed=spec.time_step is not None, ndim=ndim)
     times = _times(contents, spec.time_step) if spec.time_step is not None else slice(None)
-    return _Frame(shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim), spec.dtype, spec.in_memory)
+    return _Frame(
+        shape[0], times, shape[first : first + ndim], parse_select(spec.select, ndim), spec.dtype, spec.in_memory
+    )
 
 
 def _times(contents: Contents, time_step: float) -> slice:
