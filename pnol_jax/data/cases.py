@@ -33,7 +33,7 @@ def _checked(values: Any, what: str, dtype: str) -> Field:
 
 @dataclass(frozen=True, eq=False)
 class CaseGroup:
-    """Cases on one grid, all numbers as `dtype`, float32 or float64 (others are converted; a `LazyField` has it already).
+    """Cases on one grid, all numbers as `dtype`, float32 or float64 (others are converted; a `LazyField` is so).
 
     Steady: inputs (cases, *space, channels), outputs (cases, *space, channels). Time-dependent: outputs are
     trajectories, (cases, times, *space, channels), and inputs hold static coefficients, with 0 or more channels.

@@ -93,5 +93,5 @@ def check_finite(values: NDArray[Any], label: str, first_case: int = 0) -> None:
     case = int(np.argmax(bad))
     raise InputError(
         f"{label}, case {first_case + case}: {int(np.count_nonzero(~finite[case]))} values are not finite "
-        f"(NaN, infinite or beyond {values.dtype}); got {int(bad.sum())} such cases of {len(values)} read, expected none"
+        f"(NaN, infinite or beyond {values.dtype}); {int(bad.sum())} such cases of {len(values)} read, expected none"
     )

@@ -20,7 +20,8 @@ from pnol_jax.data.fields import Field
 from pnol_jax.grids import Float64, Grid
 
 ArrayT = TypeVar("ArrayT")
-CONSTANT = 1e-6  # of the largest value: below it a channel's spread is the rounding of float32, in which most files are written
+# Of the largest value: below it a channel's spread is the rounding of float32, in which most files are written.
+CONSTANT = 1e-6
 
 
 class Moments(NamedTuple):
