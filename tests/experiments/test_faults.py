@@ -75,7 +75,8 @@ def told_at_first(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
-    ("where", "name"), [(train, "open_experiment"), (prepare, "make_step"), (train, "calibrate"), (evaluate, "evaluate")]
+    ("where", "name"),
+    [(train, "open_experiment"), (prepare, "make_step"), (train, "calibrate"), (evaluate, "evaluate")],
 )
 def test_sigterm_while_reading_building_calibrating_or_evaluating_exits_with_75_and_resumes(
     config, tmp_path, monkeypatch, where, name
