@@ -110,6 +110,7 @@ def make_experiment(
             f"expected one that works in {train.dtype} too"
         )
     bases = make_bases(config.operator, config.data.axes)
+    _check_step(config, bases)
     return Experiment(
         config=config,
         train=train,
@@ -118,6 +119,17 @@ def make_experiment(
         bases=bases,
         posterior=_posterior(config, train, bases),
     )
+
+
+def _check_step(config: ExperimentConfig, bases: Sequence[Basis]) -> None:
+    training = config.training
+    if training.increment and config.data.time_step is None:
+        raise InputError("training.increment: got true for a steady problem, expected trajectories (data.time_step)")
+    if training.band_limited and any(basis.kind == "padded" for basis in bases):
+        raise InputError(
+            "training.band_limited: got true with a padded basis, whose functions are nearly dependent; "
+            "expected operator.basis = 'fourier' on every periodic axis, 'cosine' on every bounded one"
+        )
 
 
 def working_type(config: ExperimentConfig) -> DType:

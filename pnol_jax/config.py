@@ -86,6 +86,12 @@ class DeterministicConfig(Section, frozen=True, tag_field="name", tag="determini
     heteroscedastic: bool = True
 
 
+class ColouredConfig(Section, frozen=True, tag_field="name", tag="coloured"):
+    """One operator; noise that is correlated over the domain as the residuals of training are."""
+
+    heteroscedastic: bool = True
+
+
 class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
     """Members trained side by side as one program, each from a start of its own."""
 
@@ -111,6 +117,8 @@ class TrainingConfig(Section, frozen=True):
     unroll: Count = 1  # steps of a step model in one loss
     pushforward: bool = False  # no gradient through the unrolled steps but the last
     input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
+    increment: bool = False  # the operator of a step model gives the change of the state
+    band_limited: bool = False  # the mean is projected onto the operator's basis, against blow-up
     precision: Literal["float32", "bfloat16", "float16", "float64"] = (
         "float32"  # of the operator; 16 bits: weights in float32
     )
@@ -154,7 +162,7 @@ class ExperimentConfig(Section, frozen=True):
     name: str
     data: DataConfig
     operator: FNOConfig | FFNOConfig | DeepONetConfig
-    posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
+    posterior: DeterministicConfig | ColouredConfig | EnsembleConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import SPACE
+from pnol_jax.operators.layout import enter, fold, leave, unfold
 
 
 def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool, into: DTypeLike) -> jax.Array:
@@ -70,6 +71,11 @@ def analyse(field: jax.Array, grid: GridOperands) -> jax.Array:
     for position in range(len(grid.axes)):
         field = analyse_axis(field, grid, position)
     return jnp.moveaxis(field, 0, -2) if grid.batched else field
+
+
+def project(field: jax.Array, grid: GridOperands) -> jax.Array:
+    """A field (batch, *space, C) without what its basis cannot hold; not of a padded basis, which is a frame."""
+    return leave(fold(synthesise(analyse(unfold(enter(field, grid), grid), grid), grid)), grid)
 
 
 def synthesise(coefficients: jax.Array, grid: GridOperands) -> jax.Array:

@@ -14,6 +14,7 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import CASES
 from pnol_jax.errors import InputError
 from pnol_jax.operators.functional import Apply
+from pnol_jax.operators.transforms import project
 from pnol_jax.posteriors import losses
 from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.rollout import unrolled
@@ -35,7 +36,8 @@ class Deterministic:
     `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head
     together; or the mean by "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves
     over (weighted by `head_weight`). With a `precision` of 16 bits the operator alone computes in it. On trajectories
-    the loss is unrolled over the steps that a batch holds.
+    the loss is unrolled over the steps that a batch holds; with `increment` the operator gives the change of the state,
+    the first of the inputs' channels. A `band_limited` mean is projected onto the functions of the operator's basis.
     """
 
     apply: Apply
@@ -47,6 +49,8 @@ class Deterministic:
     head_weight: float = 0.1
     pushforward: bool = False
     input_noise: float = 0.0
+    increment: bool = False
+    band_limited: bool = False
     precision: str = "float32"
     members: int | None = None
     has_samples: bool = False
@@ -73,9 +77,14 @@ class Deterministic:
         normal = (inputs - mean) / deviation
         compute = normal.dtype if self.precision in WIDE else self.precision
         raw = self.apply(operator, normal.astype(compute), grid).astype(normal.dtype)
+        center = raw[..., : self.outputs]
+        if self.increment:
+            center = center + normal[..., : self.outputs]
+        if self.band_limited:
+            center = project(center, grid)
         if not self.heteroscedastic:
-            return raw, None
-        return raw[..., : self.outputs], jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
+            return center, None
+        return center, jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
 
     def _physical(self, params: Params, mean: jax.Array) -> jax.Array:
         return mean * params[NORMALISER + "outputs.std"] + params[NORMALISER + "outputs.mean"]

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, TrainingConfig
+from pnol_jax.config import ColouredConfig, DeterministicConfig, EnsembleConfig, TrainingConfig
 from pnol_jax.operators import Functional
+from pnol_jax.posteriors.coloured import Coloured
 from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.ensemble import Ensemble
 from pnol_jax.posteriors.protocol import Posterior
@@ -13,7 +14,10 @@ BuildOperator = Callable[[int, int | None], Functional]  # (output channels, see
 
 
 def _deterministic(
-    config: DeterministicConfig | EnsembleConfig, training: TrainingConfig, build: BuildOperator, outputs: int
+    config: DeterministicConfig | ColouredConfig | EnsembleConfig,
+    training: TrainingConfig,
+    build: BuildOperator,
+    outputs: int,
 ) -> Deterministic:
     channels = outputs * (2 if config.heteroscedastic else 1)
     template = build(channels, None)
@@ -26,8 +30,14 @@ def _deterministic(
         heteroscedastic=config.heteroscedastic,
         pushforward=training.pushforward,
         input_noise=training.input_noise,
+        increment=training.increment,
+        band_limited=training.band_limited,
         precision=training.precision,
     )
+
+
+def _coloured(config: ColouredConfig, training: TrainingConfig, build: BuildOperator, outputs: int) -> Coloured:
+    return Coloured(_deterministic(config, training, build, outputs))
 
 
 def _ensemble(config: EnsembleConfig, training: TrainingConfig, build: BuildOperator, outputs: int) -> Ensemble:
@@ -36,6 +46,7 @@ def _ensemble(config: EnsembleConfig, training: TrainingConfig, build: BuildOper
 
 POSTERIORS: Mapping[type, Callable[..., Posterior]] = {
     DeterministicConfig: _deterministic,
+    ColouredConfig: _coloured,
     EnsembleConfig: _ensemble,
 }
 

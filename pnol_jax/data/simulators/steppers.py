@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import msgspec
@@ -17,9 +17,10 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Stepped(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all of them have: domain, times, and the covariance of the first state, sigma^2 (-Laplace + tau^2)^-alpha.
+    """What all of them have: domain, times, and what the first state is drawn from.
 
-    Trajectories are computed on `resolution` points an axis, of which every grid takes its own.
+    "smooth": a Gaussian random function of covariance sigma^2 (-Laplace + tau^2)^-alpha; "rough": a number uniform in
+    +- sigma at each point. Trajectories are computed on `resolution` points an axis, of which every grid takes its own.
     """
 
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1
@@ -29,6 +30,7 @@ class Stepped(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     substeps: Count = 20  # of the solver in a time step
     warm_up: Annotated[int, msgspec.Meta(ge=0)] = 0  # time steps before the first state
     resolution: Count = 256
+    start: Literal["smooth", "rough"] = "smooth"
     modes: Count = 24
     sigma: Positive = 1.0
     tau: Positive = 5.0
@@ -53,6 +55,8 @@ class Stepped(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def first_state(self, generator: np.random.Generator) -> Float64:
         """A random first state, (*space), on `resolution` points."""
         axes = self.axes(self.resolution)
+        if self.start == "rough":
+            return generator.uniform(-self.sigma, self.sigma, (self.resolution,) * self.dimensions)
         return random_function(generator, axes, self.modes, self.sigma, self.tau, self.alpha)
 
     def case(self, generator: np.random.Generator, points: int) -> dict[str, Float64]:
@@ -118,8 +122,9 @@ class Burgers(Stepped, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class KuramotoSivashinsky(Stepped, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """u_t + (u^2 / 2)_x + Laplace u + Laplace^2 u = 0, in the form that conserves the mean."""
+    """u_t + convection (u^2 / 2)_x + Laplace u + Laplace^2 u = 0, in the form that conserves the mean."""
 
+    convection: Positive = 1.0
     length: Positive = 64.0
     time_step: Positive = 0.5
     steps: Count = 40
@@ -131,7 +136,13 @@ class KuramotoSivashinsky(Stepped, frozen=True, forbid_unknown_fields=True, kw_o
     def stepper(self, exponax: Any, dt: float) -> Callable[[jax.Array], jax.Array]:
         """Conservative form, one channel."""
         stepper: Callable[[jax.Array], jax.Array] = exponax.stepper.KuramotoSivashinskyConservative(
-            self.dimensions, self.length, self.resolution, dt, single_channel=True
+            self.dimensions,
+            self.length,
+            self.resolution,
+            dt,
+            convection_scale=self.convection,
+            single_channel=True,
+            order=4,
         )
         return stepper
 
