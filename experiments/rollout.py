@@ -1,6 +1,6 @@
 """How the error of a step model grows when it steps on from its own states."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,9 @@ from experiments.model import Model
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
+from pnol_jax.posteriors import Params
+from pnol_jax.posteriors.march import march
+from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.placement import OF_CASES, case_parts, on_host
 
@@ -42,12 +45,55 @@ def rollout_errors(experiment: Experiment, model: Model, cases: CaseSet) -> Mapp
         by_step = lax.scan(step, first, jnp.moveaxis(outputs, 1, 0))[1]
         return {name: values.T for name, values in by_step.items()}
 
+    return _over_cases(experiment, cases, model.params, errors)
+
+
+def rollout_scores(experiment: Experiment, model: Model, cases: CaseSet, draws: int) -> Mapping[str, NDArray[Any]]:
+    """Scores at each lead time of `draws` trajectories for each case, started from the first state: (cases, steps).
+
+    `relative_l2` and `rmse` of their mean, `spread` around it, fair `crps`, `energy_score`, and `coverage` of their
+    central interval of the calibration's level.
+    """
+    key, level = jax.random.key(experiment.config.training.seed), experiment.config.calibration.level
+
+    def score(params: Any, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
+        weights = grid.weights()
+
+        def keep(states: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
+            truth, predictive = outputs[:, number], drawn(states)
+            return {
+                "relative_l2": scores.relative_l2(predictive, truth, weights),
+                "rmse": scores.rmse(predictive, truth, weights),
+                "spread": scores.spread(predictive, weights, draws),
+                "crps": scores.sample_crps(predictive, truth, weights),
+                "energy_score": scores.energy_score(predictive, truth, weights),
+                "coverage": scores.coverage(predictive.interval(level), truth, weights),
+            }
+
+        steps = outputs.shape[1]
+        by_step = march(experiment.posterior, params, inputs, grid, key, steps, draws, keep)
+        return {name: values.T for name, values in by_step.items()}
+
+    return _over_cases(experiment, cases, model.params, score, draws)
+
+
+def drawn(samples: jax.Array) -> Predictive:
+    """The predictive of draws alone, (draws, batch, *space, channels): all their variance counts as epistemic."""
+    mean = jnp.mean(samples, axis=0)
+    variance = jnp.var(samples, axis=0, ddof=1)
+    return Predictive(mean, jnp.zeros_like(mean), variance, samples)
+
+
+def _over_cases(
+    experiment: Experiment, cases: CaseSet, params: Params, figures: Callable[..., dict[str, jax.Array]], draws: int = 1
+) -> Mapping[str, NDArray[Any]]:
+    """Figures of whole trajectories, of as many at a time as memory is meant for."""
     parts = []
     steps = cases.groups[0].outputs.shape[1] - 1
-    largest = max(1, BATCH_BYTES * len(cases) // cases.groups[0].outputs.nbytes)
+    largest = max(1, BATCH_BYTES * len(cases) // (cases.groups[0].outputs.nbytes * draws))
     size = min(experiment.config.training.batch_size, largest, len(cases))
-    compiled, shares = divided(errors, OF_CASES), case_parts()
+    compiled, shares = divided(figures, OF_CASES), case_parts()
     for batch, grid, mask in experiment.one_pass(cases, -(-size // shares) * shares, steps):
-        part, kept = on_host((compiled(model.params, batch.inputs, batch.outputs, grid), mask))
+        part, kept = on_host((compiled(params, batch.inputs, batch.outputs, grid), mask))
         parts.append({name: values[kept > 0] for name, values in part.items()})
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

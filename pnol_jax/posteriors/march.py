@@ -1,6 +1,7 @@
 """Step models: many trajectories from one state, so that the uncertainty of each step is carried into the next."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,8 @@ def march(
     key: jax.Array,
     steps: int,
     draws: int,
-) -> jax.Array:
+    keep: Callable[[jax.Array, jax.Array], Any] = lambda states, number: states,
+) -> Any:
     """Draws of trajectories, each step from the draw's own last state.
 
     Args:
@@ -44,9 +46,10 @@ def march(
         key: of all draws.
         steps: how many.
         draws: how many trajectories for each case.
+        keep: what is kept of the states after a step, (draws, batch, *space, out), and the step's number from 0.
 
     Returns:
-        (draws, batch, steps, *space, out).
+        What was kept of every step, each array with a leading axis of steps.
 
     Raises:
         InputError: the posterior has no samples.
@@ -59,13 +62,12 @@ def march(
     channels = jax.eval_shape(step, params, spread, grid, function, noise).shape[-1]
     static = spread[..., channels:]
 
-    def one(state: jax.Array, number: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(state: jax.Array, number: jax.Array) -> tuple[jax.Array, Any]:
         here = jnp.concatenate([state, static], axis=-1)
         after = step(params, here, grid, function, jax.random.fold_in(noise, number))
-        return after, after
+        return after, keep(after, number)
 
-    _, states = lax.scan(one, spread[..., :channels], jnp.arange(steps))
-    return jnp.moveaxis(states, 0, 2)
+    return lax.scan(one, spread[..., :channels], jnp.arange(steps))[1]
 
 
 def _anew(posterior: Posterior):  # type: ignore[no-untyped-def]
