@@ -11,39 +11,41 @@ from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Params
 from pnol_jax.posteriors.coloured import FACTOR
 
-DRAWS = 16
-RANGE = (0.25, 16.0)  # of factors that are looked at
-TRIES = 8
+DRAWS = 39  # ends of the usual intervals are then draws themselves: the 2nd and the 38th of 90%, the outermost of 95%
+RANGE = (0.25, 4.0)  # of factors that are looked at
+TRIES = 6
 
 
 def calibrate_rollout(experiment: Experiment, params: Params) -> Params:
-    """The parameters with the noise's factor for which spread equals skill over whole rollouts of calibration cases.
+    """The parameters with the noise's factor at which intervals along rollouts of calibration cases hold their level.
 
-    Errors of one step are not independent of those of the next, as the noise is; what rollouts say counts. The spread
-    is at every lead time that of all cases, and the mean of the logarithm of spread over skill is brought to zero by
-    halving.
+    The errors of one step are not independent of those of the next, as the noise is; so what rollouts say counts: the
+    share of the domain and the lead times inside the central interval of the calibration's level, which rises with the
+    noise. The factor is found by halving.
 
     Raises:
-        InputError: the config holds no calibration cases out, or the problem is steady.
+        InputError: the config holds no trajectories out; or no factor within reach gives the level.
     """
-    cases = experiment.calibration
+    cases, level = experiment.calibration, experiment.config.calibration.level
     if cases is None or cases.time_step is None:
-        raise InputError("rollout: got no trajectories for calibration, expected data.calibration of some")
+        raise InputError("rollout: got no trajectories for calibration, expected some (data.calibration)")
+
+    def too_little(factor: float) -> bool:
+        return coverage(experiment, _with(params, factor), cases) < level
+
     low, high = np.log(RANGE)
+    if not too_little(RANGE[0]) or too_little(RANGE[1]):
+        raise InputError(f"rollout: no noise of {RANGE[0]:g} to {RANGE[1]:g} times the residuals' covers {level:g}")
     for _ in range(TRIES):
         middle = (low + high) / 2
-        if log_spread_skill(experiment, _with(params, np.exp(middle)), cases) > 0:
-            high = middle
-        else:
-            low = middle
-    return _with(params, np.exp((low + high) / 2))
+        low, high = (middle, high) if too_little(float(np.exp(middle))) else (low, middle)
+    return _with(params, float(np.exp((low + high) / 2)))
 
 
-def log_spread_skill(experiment: Experiment, params: Params, cases: CaseSet) -> float:
-    """The mean over lead times of log(spread / skill), zero where a rollout is as uncertain as it is wrong."""
+def coverage(experiment: Experiment, params: Params, cases: CaseSet) -> float:
+    """The share of cases, domain and lead times inside the central interval of rollouts."""
     found = rollout_scores(experiment, Model(experiment.posterior, params, None), cases, DRAWS)
-    spread, skill = (np.sqrt(np.mean(np.square(found[name]), axis=0)) for name in ("spread", "rmse"))
-    return float(np.mean(np.log(spread / skill)))
+    return float(np.mean(found["coverage"]))
 
 
 def _with(params: Params, factor: float) -> Params:
