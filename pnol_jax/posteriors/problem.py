@@ -1,7 +1,9 @@
 """What a posterior is built for: operators of some channels, the bases that they stand on, so many training cases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+import jax
 
 from pnol_jax.bases import Basis
 from pnol_jax.config import TrainingConfig
@@ -63,14 +65,19 @@ class Problem(NamedTuple):
             prefix=prefix,
         )
 
-    def check_loss(self, name: str, loss: str) -> None:
-        """Refuse another loss than the posterior's own, which a config need not name.
+    def shapes(self, of: Deterministic) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of an operator's parameters, by name."""
+        drawn = jax.eval_shape(lambda: of.start(0))
+        return {name: leaf.shape for name, leaf in drawn.items()}
+
+    def check_loss(self, name: str, loss: str, same: str | None = None) -> None:
+        """Refuse another loss than the posterior's own, which a config need not name; `same` is its name, if any.
 
         Raises:
             InputError: the training section asks for one.
         """
-        if self.training.loss != TrainingConfig().loss:
+        asked = self.training.loss
+        if asked not in (TrainingConfig().loss, same):
             raise InputError(
-                f"training.loss: got {self.training.loss!r}, but posterior.name = {name!r} is trained by {loss}; "
-                "expected none to be named"
+                f"training.loss: got {asked!r}, but posterior.name = {name!r} is trained by {loss}; expected none named"
             )

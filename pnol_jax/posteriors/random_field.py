@@ -9,7 +9,6 @@ everywhere. What is drawn depends on the key, the case and the basis alone; a gr
 sampled, so a draw on a fine grid is the draw on a coarse one at the points that they share.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -29,7 +28,7 @@ from pnol_jax.posterior_config import NoiseConfig
 
 @dataclass(frozen=True)
 class RandomField:
-    """Fields of mean zero and variance one at each point: independent numbers ("white"), or functions ("correlated")."""
+    """Fields of mean zero and variance one at each point: independent numbers ("white") or functions ("correlated")."""
 
     config: NoiseConfig
     bases: tuple[Basis, ...]
