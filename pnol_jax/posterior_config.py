@@ -103,7 +103,7 @@ class FlowConfig(Section, frozen=True, tag_field="name", tag="flow"):
     method: Literal["heun", "euler"] = "heun"
     steps: Count = 4  # from noise to output; two evaluations each by Heun's method
     noise: NoiseConfig = NoiseConfig(kind="correlated")
-    draws: Several = 16  # that mean and variance are made of, in pairs of opposite noise
+    pairs: Several = 8  # of draws from opposite noise, that mean and variance are made of
 
 
 PosteriorConfig = (

@@ -51,9 +51,7 @@ class Ensemble:
         return {name: 0 if name in mine else None for name in params}
 
     def _spread(self, grid: GridOperands) -> GridOperands:
-        members = self.members // collectives.count(MEMBER)
-        spread: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *leaf.shape)), grid)
-        return spread
+        return mixture.spread(grid, self.members // collectives.count(MEMBER))
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The sum of the members' losses, so that each member's gradient is its own; figures are means."""

@@ -1,8 +1,8 @@
 """A Gaussian over chosen weights: independent ones, and directions in which all move together.
 
 The covariance is diag(s^2) + F F^T, with s > 0 and a factor F of `rank` columns; the prior is N(0, p^2) for each. For a
-weight `w`, "operator.w" is its mean, "operator.deviation.w" is log(s / p), so that weight decay pulls towards the prior,
-and "operator.factor.w", (rank, *shape), holds its rows of F.
+weight `w`, "operator.w" is its mean; "operator.deviation.w" is log(s / p), so that weight decay pulls to the prior; and
+"operator.factor.w", (rank, *shape), holds its rows of F.
 """
 
 from collections.abc import Collection, Mapping

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pnol_jax import collectives
+from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MEMBER
 from pnol_jax.predictive import Predictive
 
@@ -51,6 +52,12 @@ def with_noise(mean: jax.Array, variance: jax.Array, key: jax.Array) -> jax.Arra
     shape, dtype = mean.shape[1:], mean.dtype
     white = jax.vmap(lambda key: collectives.normal(key, shape, dtype))(jax.random.split(key, mean.shape[0]))
     return mean + jnp.sqrt(variance) * white
+
+
+def spread(grid: GridOperands, count: int) -> GridOperands:
+    """The grid once for each of several operators that are mapped over, so that each transform stays a product."""
+    repeated: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), grid)
+    return repeated
 
 
 def _mean(values: jax.Array) -> jax.Array:

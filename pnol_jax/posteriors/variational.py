@@ -1,4 +1,4 @@
-"""A Gaussian over chosen weights, trained by the evidence's lower bound (Blundell, Cornebise, Kavukcuoglu, Wierstra 2015).
+"""A Gaussian over chosen weights, trained by the evidence's lower bound (Blundell et al. 2015, Bayes by backprop).
 
 The bound is a sum over observations, each a number of the outputs, given the weights:
 

@@ -30,9 +30,8 @@ def masked(mask: Mask, name: str, array: Any) -> bool:
         return fits(name, mask)
     if mask == "all":
         return True
-    return kind(array) != "vector" and not (
-        mask == "hidden" and any(fnmatchcase(name, end) for end in (*ENDS, *NO_MAPS))
-    )
+    apart = (*ENDS, *NO_MAPS) if mask == "hidden" else ()
+    return kind(array) != "vector" and not any(fnmatchcase(name, pattern) for pattern in apart)
 
 
 def chosen(mask: Mask) -> Callable[[Mapping[str, Any]], dict[str, bool]]:
