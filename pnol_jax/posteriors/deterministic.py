@@ -117,7 +117,7 @@ class Deterministic:
     ) -> jax.Array:
         return losses.gaussian_nll(mean, variance, normal_outputs(params, batch.outputs), grid, self.beta)
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """Without the head: the residuals' variance per channel, in normalised units."""
         if self.heteroscedastic:
             return params

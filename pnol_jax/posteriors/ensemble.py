@@ -62,7 +62,7 @@ class Ensemble:
         means: Metrics = jax.tree.map(lambda values: collectives.mean(jnp.mean(values), MEMBER), metrics)
         return collectives.total(jnp.sum(losses), MEMBER), means
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """Without the head: each member's own residual variance."""
         if self.base.heteroscedastic:
             return params

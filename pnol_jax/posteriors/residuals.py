@@ -33,7 +33,7 @@ def mean_square(
     squares: Callable[[Params, FitBatch], tuple[jax.Array, jax.Array]],
     division: PartitionSpec,
     params: Params,
-    data: Callable[[], Iterable[FitBatch]],
+    data: Callable[..., Iterable[FitBatch]],
 ) -> jax.Array:
     """The mean over a pass of what `squares` adds up a batch; `division` says how a mesh divides it."""
     compiled = divided(squares, (division, spec()))

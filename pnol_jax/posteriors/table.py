@@ -5,13 +5,28 @@ from typing import Any
 
 from pnol_jax.bases import Basis
 from pnol_jax.config import TrainingConfig
-from pnol_jax.posterior_config import DeterministicConfig, DropoutConfig, EnsembleConfig, HeadsConfig
+from pnol_jax.posterior_config import (
+    DeterministicConfig,
+    DropoutConfig,
+    EnsembleConfig,
+    FlowConfig,
+    HeadsConfig,
+    PNOConfig,
+    QuantileConfig,
+    SWAGConfig,
+    VariationalConfig,
+)
 from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.dropout import Dropout
 from pnol_jax.posteriors.ensemble import Ensemble
+from pnol_jax.posteriors.flow import Flow
 from pnol_jax.posteriors.heads import Heads
+from pnol_jax.posteriors.pno import PNO
 from pnol_jax.posteriors.problem import BuildOperator, Problem
 from pnol_jax.posteriors.protocol import Posterior
+from pnol_jax.posteriors.quantile import Quantile
+from pnol_jax.posteriors.swag import SWAG
+from pnol_jax.posteriors.variational import Variational
 
 
 def _deterministic(config: DeterministicConfig, problem: Problem) -> Deterministic:
@@ -27,6 +42,11 @@ POSTERIORS: Mapping[type, Callable[[Any, Problem], Posterior]] = {
     EnsembleConfig: _ensemble,
     HeadsConfig: Heads.build,
     DropoutConfig: Dropout.build,
+    SWAGConfig: SWAG.build,
+    VariationalConfig: Variational.build,
+    PNOConfig: PNO.build,
+    QuantileConfig: Quantile.build,
+    FlowConfig: Flow.build,
 }
 
 
