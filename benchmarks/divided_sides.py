@@ -11,11 +11,12 @@ from flax import nnx
 from benchmarks.operator_sides import FFTConv
 from benchmarks.peer_scripts.sizes import Size
 from pnol_jax.bases import Basis, GridOperands, make_operands
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
+from pnol_jax.config import MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, functional
 from pnol_jax.operators.fno import FNO
 from pnol_jax.optimizer_config import AdamWConfig
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.posteriors import Batch, Params, Posterior, build_posterior
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.mesh import make_mesh, use

@@ -146,7 +146,8 @@ def with_training(experiment: Experiment, changes: Mapping[str, Any]) -> Experim
 
 def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis]) -> Posterior:
     build = functools.partial(_build, config.operator, config.training.remat, train.input_channels, bases)
-    return build_posterior(config.posterior, config.training, build, train.output_channels)
+    pairs = sum(len(group) * (1 if group.times is None else group.times - 1) for group in train.groups)
+    return build_posterior(config.posterior, config.training, build, train.output_channels, bases, pairs)
 
 
 def _read(data: DataConfig, paths: Iterable[str], dtype: DType) -> CaseSet:
@@ -177,13 +178,20 @@ def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Ba
 
 
 def _build(
-    operator: SpectralConfig, remat: Remat, inputs: int, bases: Sequence[Basis], outputs: int, seed: int | None
+    operator: SpectralConfig,
+    remat: Remat,
+    inputs: int,
+    bases: Sequence[Basis],
+    outputs: int,
+    seed: int | None,
+    more_inputs: int = 0,
 ) -> Functional:
     config = msgspec.structs.asdict(operator)
     options = {name: value for name, value in config.items() if name not in SpectralConfig.__struct_fields__}
     name = str(type(operator).__struct_config__.tag)
 
     def build() -> nnx.Module:
-        return build_operator(name, inputs, outputs, bases, options | {"remat": remat}, nnx.Rngs(seed or 0))
+        channels, told = inputs + more_inputs, options | {"remat": remat}
+        return build_operator(name, channels, outputs, bases, told, nnx.Rngs(seed or 0))
 
     return functional(build() if seed is not None else nnx.eval_shape(build), remat)

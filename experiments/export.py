@@ -102,6 +102,7 @@ def signature(experiment: Experiment) -> Signature:
         method=str(type(config.posterior).__struct_config__.tag),
         answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
         time_step=config.data.time_step,
+        levels=tuple(getattr(config.posterior, "levels", ())),
     )
 
 

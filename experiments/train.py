@@ -129,7 +129,7 @@ def fitted(experiment: Experiment, state: TrainState, constants: Params) -> Para
     """What a state of training predicts with: its moving average where one is kept, the posterior fitted."""
     params = state.average or evaluation_params(experiment.config.optimizer, state.optimizer, state.params)
     params = params | constants
-    return experiment.posterior.fit(params, lambda: experiment.one_pass(experiment.train))
+    return experiment.posterior.fit(params, lambda unroll=1: experiment.one_pass(experiment.train, unroll=unroll))
 
 
 def _parser() -> argparse.ArgumentParser:

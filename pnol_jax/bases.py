@@ -85,6 +85,15 @@ class Basis:
     def _scale(self, waves: Float64) -> Float64:
         return np.where(waves == 0, 1.0, 2.0 if self.paired else np.sqrt(2.0))
 
+    def waves(self) -> Float64:
+        """The angular wave number of each function on an axis of length 1, (K,)."""
+        return self._waves(1.0)[0]
+
+    def sizes(self) -> Float64:
+        """The root mean square of each function over its period, (K,); a sine of wave number 0 counts as a constant."""
+        waves = self.waves()
+        return self._scale(waves) / np.where(waves == 0, 1.0, np.sqrt(2.0))
+
     def synthesis(self, points: Float64, length: float) -> Float64:
         """The functions at the points, (n, K)."""
         waves, sine = self._waves(length)

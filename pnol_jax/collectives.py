@@ -121,14 +121,17 @@ def exchanged(value: jax.Array, axes: Names, split: int, join: int) -> jax.Array
     return turned
 
 
-def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Standard normal draws for a field, (batch, *space, channels): the same at a point wherever it is computed."""
+def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any, *, by_case: bool = True) -> jax.Array:
+    """Standard normal draws for a field, (batch, *space, channels): the same at a point wherever it is computed.
+
+    Each case has draws of its own, or all have the same.
+    """
 
     def at(case: jax.Array, point: jax.Array) -> jax.Array:
         here = jax.random.fold_in(jax.random.fold_in(key, case), point)
         return jax.random.normal(here, (*shape[1:-2], shape[-1]), dtype)
 
-    cases = index(CASES) * shape[0] + jnp.arange(shape[0])
+    cases = index(CASES) * shape[0] + jnp.arange(shape[0]) if by_case else jnp.zeros(shape[0], int)
     points = index(SPACE) * shape[-2] + jnp.arange(shape[-2])
     draws: jax.Array = jax.vmap(jax.vmap(at, (None, 0), -2), (0, None))(cases, points)
     return draws

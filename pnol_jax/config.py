@@ -1,5 +1,6 @@
-"""The experiment schema: one tree of structs with every default (the optimiser's in `optimizer_config.py`).
+"""The experiment schema: one tree of structs with every default.
 
+The optimiser's are in `optimizer_config.py`, the posterior's in `posterior_config.py`;
 `pnol_jax.toml` reads it from a file.
 """
 
@@ -7,6 +8,7 @@ from typing import Literal
 
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
+from pnol_jax.posterior_config import DeterministicConfig, PosteriorConfig
 from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Section
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
@@ -80,25 +82,6 @@ class DeepONetConfig(SpectralConfig, frozen=True, tag_field="name", tag="deepone
     features: int = 128
 
 
-class DeterministicConfig(Section, frozen=True, tag_field="name", tag="deterministic"):
-    """One operator; with `heteroscedastic`, a second head for the logarithm of the noise variance."""
-
-    heteroscedastic: bool = True
-
-
-class ColouredConfig(Section, frozen=True, tag_field="name", tag="coloured"):
-    """One operator; noise that is correlated over the domain as the residuals of training are."""
-
-    heteroscedastic: bool = True
-
-
-class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
-    """Members trained side by side as one program, each from a start of its own."""
-
-    members: int = 4
-    heteroscedastic: bool = True
-
-
 class CalibrationConfig(Section, frozen=True):
     """What is done with the calibration cases."""
 
@@ -162,7 +145,7 @@ class ExperimentConfig(Section, frozen=True):
     name: str
     data: DataConfig
     operator: FNOConfig | FFNOConfig | DeepONetConfig
-    posterior: DeterministicConfig | ColouredConfig | EnsembleConfig = DeterministicConfig()
+    posterior: PosteriorConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()

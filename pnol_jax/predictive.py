@@ -1,6 +1,6 @@
 """What every posterior returns: the distribution of the outputs at each point, in physical units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -9,12 +9,13 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from pnol_jax.errors import InputError
+from pnol_jax.quantiles import Levels, quantile
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Predictive:
-    """Moments at each point, draws of whole fields where there are some, and a band where one was calibrated.
+    """Moments at each point; draws of whole fields, quantiles, a calibrated band where there are some.
 
     Args:
         mean: (batch, *space, channels).
@@ -23,6 +24,9 @@ class Predictive:
         samples: draws, (num_samples, batch, *space, channels).
         lower: a calibrated band's lower end, (batch, *space, channels); only with `upper`.
         upper: its upper end.
+        quantiles: of the distribution at each point where it is given by them, (levels, batch, *space, channels), and
+            not the Gaussian of the moments (`pnol_jax.quantiles`); only with `levels`.
+        levels: their levels, rising.
 
     Raises:
         InputError: shapes that do not belong together.
@@ -34,19 +38,24 @@ class Predictive:
     samples: jax.Array | None = None
     lower: jax.Array | None = None
     upper: jax.Array | None = None
+    quantiles: jax.Array | None = None
+    levels: Levels = field(default=(), metadata={"static": True})
 
     def __post_init__(self) -> None:
+        if isinstance(self.quantiles, jax.Array) and not self.levels:
+            raise InputError("predictive: got quantiles without levels, expected both, or neither")
         if (self.lower is None) != (self.upper is None):
             raise InputError("predictive: got one end of a band, expected lower and upper, or neither")
         for name in ("aleatoric", "epistemic", "lower", "upper"):
             self._agree(name, 0)
         # Under vmap another axis stands before that of the samples, so only what follows the batch is compared.
         self._agree("samples", 1)
+        self._agree("quantiles", 1)
 
     def _agree(self, name: str, lead: int) -> None:
         got, mean = _shape(getattr(self, name)), _shape(self.mean)
         if got is not None and mean is not None and got[2 * lead :] != mean[lead:]:
-            before = "(num_samples, batch, " if lead else "("
+            before = f"({'num_samples' if name == 'samples' else 'levels'}, batch, " if lead else "("
             expected = f"{before}{', '.join(map(str, mean[lead:]))})"
             raise InputError(f"predictive.{name}: got shape {got}, expected {expected} as the mean's {mean}")
 
@@ -72,7 +81,7 @@ class Predictive:
         return self.lower, self.upper
 
     def quantile(self, q: ArrayLike) -> jax.Array:
-        """The quantile at each point: of the samples where there are some, else of the Gaussian.
+        """The quantile at each point: by stated ones, else of the samples, where there are some, or of the Gaussian.
 
         The k-th smallest of m samples stands for k / (m + 1), the share of truths below it if they are drawn as the
         samples are (Weibull's positions); beyond the smallest and the largest the samples say nothing more.
@@ -84,8 +93,11 @@ class Predictive:
             (*shares, batch, *space, channels).
         """
         q = _share(q, "quantile", self.mean)
+        z = ndtri(q).reshape(q.shape + (1,) * self.mean.ndim)
+        if self.quantiles is not None:
+            stated: jax.Array = quantile(self.levels, self.quantiles, z)
+            return stated
         if self.samples is None:
-            z = ndtri(q).reshape(q.shape + (1,) * self.mean.ndim)
             return self.mean + self.std * z
         m = self.samples.shape[0]
         position = (q * (m + 1) - 1) / max(m - 1, 1)
@@ -94,7 +106,7 @@ class Predictive:
     def interval(self, level: float | jax.Array) -> tuple[jax.Array, jax.Array]:
         """The central interval at each point that holds the truth with probability `level`, (lower, upper).
 
-        It follows from the moments or samples alone; what a calibrator set is `band`.
+        It follows from the stated quantiles, samples or moments alone; what a calibrator set is `band`.
         """
         level = _share(level, "level", self.mean)
         return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)

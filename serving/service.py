@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import Answers, Bucket, Channel, Manifest
 from serving.cache import Cache, request_key
 from serving.engine import Engine, Job
@@ -25,11 +26,12 @@ Arrays = Mapping[str, NDArray[np.float32]]
 class Interval(msgspec.Struct, frozen=True):
     """What an answer's lower and upper are.
 
-    The band of the calibration, with its guarantee; or a Gaussian's quantiles at each point, which promise nothing.
+    The band of the calibration, with its guarantee; or quantiles at each point, which promise nothing: those that the
+    model states, else a Gaussian's.
     """
 
     level: float
-    kind: Literal["conformal", "gaussian"]
+    kind: Literal["conformal", "quantiles", "gaussian"]
     guarantee: dict[str, Any] | None = None
 
 
@@ -91,7 +93,8 @@ class Service:
             arrays |= found
             cached = cached and held
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
-        outputs = {name: _output(name, arrays, interval, question.num_samples) for name in question.outputs}
+        levels, number = manifest.signature.levels, question.num_samples
+        outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: array[0] for name, array in outputs.items()}
         return Answer(outputs, manifest, bucket, interval, cached)
@@ -121,25 +124,31 @@ def _kinds(outputs: tuple[str, ...]) -> list[Answers]:
 
 
 def _interval(level: float | None, ladder: Ladder) -> Interval:
-    """The calibrated band where there is one of that level, else a Gaussian interval."""
+    """The calibrated band where there is one of that level, else an interval of the model's own."""
     calibration = ladder.servable.manifest.calibration
     if ladder.servable.has_band and calibration is not None:
         calibrated = float(calibration["level"])
         if level is None or math.isclose(level, calibrated, rel_tol=0, abs_tol=1e-9):
             return Interval(calibrated, "conformal", calibration)
-    return Interval(DEFAULT_LEVEL if level is None else level, "gaussian")
+    kind: Literal["quantiles", "gaussian"] = "quantiles" if ladder.servable.manifest.signature.levels else "gaussian"
+    return Interval(DEFAULT_LEVEL if level is None else level, kind)
 
 
-def _output(name: str, arrays: Arrays, interval: Interval | None, num_samples: int) -> NDArray[np.float32]:
+def _output(
+    name: str, arrays: Arrays, interval: Interval | None, num_samples: int, levels: Levels
+) -> NDArray[np.float32]:
     if name == "samples":
         draws: NDArray[np.float32] = arrays["samples"][:, :num_samples]
         return draws
     if name in ("lower", "upper") and interval is not None:
         if interval.kind == "conformal":
             return arrays[name]
-        quantile = NormalDist().inv_cdf((1 + interval.level) / 2)
-        side = np.float32(-quantile if name == "lower" else quantile)
-        return arrays["mean"] + side * _std(arrays)
+        score = NormalDist().inv_cdf((1 + interval.level) / 2)
+        score = -score if name == "lower" else score
+        if interval.kind == "quantiles":
+            stated: NDArray[np.float32] = quantile(levels, np.moveaxis(arrays["quantiles"], 1, 0), score)
+            return stated.astype(np.float32)
+        return arrays["mean"] + np.float32(score) * _std(arrays)
     return _std(arrays) if name == "std" else arrays[name]
 
 

@@ -22,10 +22,11 @@ from flax import nnx
 from pnol_jax import scores
 from pnol_jax.bases import Basis, make_operands, stack_operands
 from pnol_jax.calibration import conformity_scores
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
+from pnol_jax.config import MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.mesh import make_mesh, use

@@ -10,7 +10,18 @@ ROOT = Path(__file__).parents[1]
 
 # What serving, and the rooms of the library that it reads, must do without.
 TRAINING_ONLY = ("exponax", "flax", "grain", "h5py", "matplotlib", "optax", "orbax", "rich", "scipy", "tensorboardX")
-SERVING_READS = ("errors", "files", "toml", "memory", "grids", "bases", "predictive", "calibration", "servable")
+SERVING_READS = (
+    "errors",
+    "files",
+    "toml",
+    "memory",
+    "grids",
+    "bases",
+    "quantiles",
+    "predictive",
+    "calibration",
+    "servable",
+)
 
 # Runs in a fresh interpreter: refuses the named packages, then imports every module that the folders hold.
 IMPORT_ALL = """

@@ -48,12 +48,19 @@ class VarianceScaling:
         return cls(jnp.asarray(factor, float), rows.size)
 
     def __call__(self, predictive: Predictive) -> Predictive:
-        """The same mean, with scaled variances and samples; a band stays as it is."""
-        mean, samples = predictive.mean, predictive.samples
-        if samples is not None:
-            samples = mean + jnp.sqrt(self.factor) * (samples - mean)
-        aleatoric, epistemic = self.factor * predictive.aleatoric, self.factor * predictive.epistemic
-        return replace(predictive, aleatoric=aleatoric, epistemic=epistemic, samples=samples)
+        """The same mean, with scaled variances, samples and quantiles; a band stays as it is."""
+        mean = predictive.mean
+
+        def scaled(values: jax.Array | None) -> jax.Array | None:
+            return None if values is None else mean + jnp.sqrt(self.factor) * (values - mean)
+
+        return replace(
+            predictive,
+            aleatoric=self.factor * predictive.aleatoric,
+            epistemic=self.factor * predictive.epistemic,
+            samples=scaled(predictive.samples),
+            quantiles=scaled(predictive.quantiles),
+        )
 
     @property
     def guarantee(self) -> Metadata:

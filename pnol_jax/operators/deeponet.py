@@ -1,5 +1,6 @@
 """DeepONet (Lu et al. 2021) whose branch reads basis coefficients, so that it does not depend on the grid either."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import rematerialise
+from pnol_jax.operators import rematerialise, stochastic
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import Linear
 from pnol_jax.operators.layout import coordinates, enter, unfold
@@ -24,11 +25,12 @@ class MLP(nnx.Module):
     def __init__(self, sizes: Sequence[int], *, rngs: nnx.Rngs) -> None:
         self.layers = nnx.List(Linear(a, b, divided="neither", rngs=rngs) for a, b in itertools.pairwise(sizes))
 
-    def __call__(self, values: jax.Array) -> jax.Array:
-        """(..., sizes[0]) -> (..., sizes[-1])."""
+    def __call__(self, values: jax.Array, dropped: str = "") -> jax.Array:
+        """(..., sizes[0]) -> (..., sizes[-1]); of (batch, ...), channels may be dropped under the name `dropped`."""
         *inner, last = self.layers
-        for layer in inner:
+        for number, layer in enumerate(inner):
             values = gelu(layer(values))
+            values = stochastic.drop_features(values, f"{dropped}.{number}") if dropped else values
         result: jax.Array = last(values)
         return result
 
@@ -64,9 +66,12 @@ class DeepONet(nnx.Module):
 
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
-        coefficients = jnp.moveaxis(analyse(unfold(enter(inputs, grid), grid), grid), -2, 0)
-        read = coefficients.reshape(inputs.shape[0], -1).astype(inputs.dtype)
-        branch = rematerialise.block(self.branch, self.remat)(read).reshape(inputs.shape[0], self.features, -1)
+        modes = analyse(unfold(enter(inputs, grid), grid), grid)
+        modes = stochastic.drop_modes(modes, "branch", self.bases, divided=False)
+        read = jnp.moveaxis(modes, -2, 0).reshape(inputs.shape[0], -1).astype(inputs.dtype)
+        read_by = functools.partial(self.branch, dropped="branch")
+        branch = rematerialise.block(read_by, self.remat)(read).reshape(inputs.shape[0], self.features, -1)
+        branch = stochastic.drop_features(branch, "features")
         trunk = rematerialise.block(self.trunk, self.remat)(self._seen(grid, inputs.dtype))
         pattern = "b...p,bpc->b...c" if grid.batched else "...p,bpc->b...c"
         scaled = jnp.einsum(pattern, trunk, branch) / self.features**0.5

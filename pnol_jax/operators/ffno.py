@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import rematerialise
+from pnol_jax.operators import rematerialise, stochastic
 from pnol_jax.operators.fno import Lifting
 from pnol_jax.operators.layers import ChannelMLP
 from pnol_jax.operators.layout import enter, leave
@@ -57,6 +57,8 @@ class FFNO(nnx.Module):
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
+            rows = stochastic.drop_channels(rows, f"blocks.{number}", grid)
             rows = rematerialise.block(block, self.remat)(rows, grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows), grid)
+        rows = stochastic.drop_channels(rows, "projection", grid)
+        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)

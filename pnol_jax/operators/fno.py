@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import draws, rematerialise
+from pnol_jax.operators import draws, rematerialise, stochastic
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
 from pnol_jax.operators.layout import coordinates, enter, fold, leave, unfold
@@ -111,6 +111,8 @@ class FNO(nnx.Module):
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
+            rows = stochastic.drop_channels(rows, f"blocks.{number}", grid)
             rows = rematerialise.block(block, self.remat)(rows, grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows), grid)
+        rows = stochastic.drop_channels(rows, "projection", grid)
+        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)

@@ -39,9 +39,11 @@ def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
     axes: dict[str, Axes] = {
         name: variable.get_metadata()["axes"] for name, variable in zip(names, variables, strict=True)
     }
+    for name, variable in zip(names, variables, strict=True):
+        variable.set_metadata(parameter=name)  # by which a layer names its random draws
 
     def apply(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        whole = {name: _ready(params[name], axes[name]) for name in names}
+        whole = {name: ready(params[name], axes[name]) for name in names}
         values = [variable.replace(whole[name]) for name, variable in zip(names, variables, strict=True)]
         restored = nnx.from_flat_state(list(zip([path for path, _ in flat], values, strict=True)))
         operator: Any = nnx.merge(graph, restored)
@@ -55,7 +57,7 @@ def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
     )
 
 
-def _ready(parameter: jax.Array, axes: Axes) -> jax.Array:
+def ready(parameter: jax.Array, axes: Axes) -> jax.Array:
     """Put together what is divided in storage only.
 
     The gradient is added up over the batch's parts here, where it is as small as the parameter, and not in the midst of

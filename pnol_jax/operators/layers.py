@@ -11,13 +11,14 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MODEL, SPACE
-from pnol_jax.operators import draws
+from pnol_jax.operators import draws, stochastic
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import fold, over_cases, unfold
 
 SkipKind = Literal["linear", "soft_gating", "identity", "none"]
 NormKind = Literal["none", "instance", "group"]
 Divided = Literal["both", "inputs", "neither"]
+LEAST_VARIANCE = 1e-20  # under a root, whose slope at zero is infinite
 KERNEL_AXES: Mapping[Divided, tuple[str | None, str | None]] = {
     "both": ("in", "out"),
     "inputs": ("in", None),
@@ -32,6 +33,10 @@ class Linear(nnx.Module):
     +- 1/sqrt(in). Where a mesh divides the channels, each device multiplies its own input channels by their rows of
     the kernel and keeps its own output channels of the sum ("both"), or all of them ("inputs": the operator's last
     layer); a layer on what is not divided does its whole work on each ("neither").
+
+    A layer after the last that mixes points is told the grid. Where its weights are random (`stochastic.py`) it then
+    draws its outputs, at each point by itself, in place of the weights: the local reparametrisation (Kingma, Salimans,
+    Welling 2015, Section 2.2).
     """
 
     def __init__(
@@ -46,12 +51,27 @@ class Linear(nnx.Module):
             draw = draws.uniform(rngs.params(), (outputs,), bound)
             self.bias = nnx.Param(draw, axes=("width" if divided == "both" else None,))
 
-    def __call__(self, rows: jax.Array) -> jax.Array:
+    def __call__(self, rows: jax.Array, grid: GridOperands | None = None) -> jax.Array:
         """(..., in) -> (..., out)."""
-        out = jnp.matmul(rows, self.kernel[...].astype(rows.dtype))
-        if self.divided != "neither":
-            out = collectives.total(out, MODEL) if self.divided == "inputs" else collectives.scattered(out, MODEL, -1)
-        return out if self.bias is None else out + self.bias[...].astype(rows.dtype)
+        out = self._product(rows, self.kernel[...].astype(rows.dtype))
+        out = out if self.bias is None else out + self.bias[...].astype(rows.dtype)
+        return out if grid is None else self._perturbed(out, rows, grid)
+
+    def _product(self, rows: jax.Array, kernel: jax.Array) -> jax.Array:
+        out = jnp.matmul(rows, kernel)
+        if self.divided == "neither":
+            return out
+        return collectives.total(out, MODEL) if self.divided == "inputs" else collectives.scattered(out, MODEL, -1)
+
+    def _perturbed(self, out: jax.Array, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        name = stochastic.named(self.kernel)
+        kernel = stochastic.deviation(name, rows.dtype)
+        bias = None if self.bias is None else stochastic.deviation(stochastic.named(self.bias), rows.dtype)
+        if kernel is None and bias is None:
+            return out
+        variance = 0.0 if kernel is None else self._product(jnp.square(rows), jnp.square(kernel))
+        variance = variance + (LEAST_VARIANCE if bias is None else jnp.square(bias))
+        return out + jnp.sqrt(variance) * stochastic.white(out, name, grid, divided=self.divided == "both")
 
 
 class ChannelMLP(nnx.Module):
@@ -61,9 +81,9 @@ class ChannelMLP(nnx.Module):
         self.first = Linear(inputs, hidden, rngs=rngs)
         self.second = Linear(hidden, outputs, divided=divided, rngs=rngs)
 
-    def __call__(self, rows: jax.Array) -> jax.Array:
+    def __call__(self, rows: jax.Array, grid: GridOperands | None = None) -> jax.Array:
         """(rows, in) -> (rows, out)."""
-        return self.second(gelu(self.first(rows)))
+        return self.second(gelu(self.first(rows, grid)), grid)
 
 
 class Skip(nnx.Module):

@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import jax
 
 from pnol_jax import collectives
+from pnol_jax.operators import stochastic
 
 Remat = Literal["none", "dots", "block", "full"]
 GATHERED = "gathered"  # the name of parameters that were put together from their stored parts
@@ -57,28 +58,35 @@ def _again(layer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     `jax.checkpoint` shields what is computed again by optimisation barriers, which XLA's CPU compiler takes away before
     it looks for what is computed twice. Here the second computation hangs on the gradient that comes in, by adding zero
-    times a number of it, so that no compiler can take it for the first, nor do it before its time.
+    times a number of it, so that no compiler can take it for the first, nor do it before its time. The key of what is
+    random in the layer is handed in, since a function with a derivative of its own must not close over it.
     """
 
     def wrapped(rows: jax.Array, *others: Any) -> jax.Array:
         # The gradient that comes in may differ along axes of a mesh along which the rows do not, as before lifting.
         rows = collectives.varying(rows, collectives.EVERY)
-        pure, weights = jax.closure_convert(lambda rows: layer(rows, *others), rows)
+        random = stochastic.key_at_hand()
+
+        def keyed(rows: jax.Array, random: jax.Array | None) -> jax.Array:
+            with stochastic.with_key(random):
+                return layer(rows, *others)
+
+        pure, weights = jax.closure_convert(keyed, rows, random)
 
         @jax.custom_vjp
-        def run(rows: jax.Array, weights: list[jax.Array]) -> jax.Array:
-            out: jax.Array = pure(rows, *weights)
+        def run(rows: jax.Array, weights: list[jax.Array], random: jax.Array | None) -> jax.Array:
+            out: jax.Array = pure(rows, random, *weights)
             return out
 
-        def forward(rows: jax.Array, weights: list[jax.Array]) -> tuple[jax.Array, Any]:
-            return run(rows, weights), (rows, weights)
+        def forward(rows: jax.Array, weights: list[jax.Array], random: jax.Array | None) -> tuple[jax.Array, Any]:
+            return run(rows, weights, random), (rows, weights, random)
 
         def backward(kept: Any, gradient: jax.Array) -> Any:
-            rows, weights = kept
+            rows, weights, random = kept
             late = rows + (0 * gradient.ravel()[0]).astype(rows.dtype)
-            return jax.vjp(lambda rows, weights: pure(rows, *weights), late, weights)[1](gradient)
+            return *jax.vjp(lambda rows, weights: pure(rows, random, *weights), late, weights)[1](gradient), None
 
         run.defvjp(forward, backward)
-        return run(rows, weights)
+        return run(rows, weights, random)
 
     return wrapped

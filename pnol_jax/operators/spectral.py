@@ -10,7 +10,7 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.collectives import MODEL
-from pnol_jax.operators import draws, slab, wavenumbers
+from pnol_jax.operators import draws, slab, stochastic, wavenumbers
 from pnol_jax.operators.layout import fold, unfold
 from pnol_jax.operators.transforms import analyse, analyse_axis, synthesise, synthesise_axis
 
@@ -95,6 +95,7 @@ class SpectralConv(nnx.Module):
 
     def _mix(self, coefficients: jax.Array, share: bool) -> jax.Array:
         """All modes, or this device's share of them."""
+        coefficients = stochastic.drop_modes(coefficients, stochastic.named(self.kernel), self.bases, share=share)
         dtype = coefficients.dtype
         kernel, bias = self.kernel[...].astype(dtype), self.bias[...].astype(dtype)
         if share:
@@ -123,7 +124,9 @@ class SpectralConv1D(nnx.Module):
     def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
         """Rows (rows, in) -> (rows, out)."""
         axis = self.position + grid.batched
-        coefficients = jnp.moveaxis(analyse_axis(unfold(rows, grid), grid, self.position), axis, 0)
+        transformed, name = analyse_axis(unfold(rows, grid), grid, self.position), stochastic.named(self.kernel)
+        transformed = stochastic.drop_axis_modes(transformed, name, self.basis, self.position, grid.batched)
+        coefficients = jnp.moveaxis(transformed, axis, 0)
         mixed = self._mix(coefficients.reshape(coefficients.shape[0], -1, rows.shape[-1]))
         mixed = mixed.reshape(*coefficients.shape[:-1], mixed.shape[-1])
         return fold(synthesise_axis(jnp.moveaxis(mixed, 0, axis).astype(rows.dtype), grid, self.position))

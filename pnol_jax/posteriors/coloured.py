@@ -48,7 +48,7 @@ class Coloured:
         """The base's."""
         return self.base.loss(params, batch, grid, key)
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """The spectrum of the standardised residuals, (*functions, channels), and the variance it leaves, (channels,).
 
         Of trajectories the residuals are those of one step.

@@ -7,25 +7,21 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
 
-from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
-from pnol_jax.collectives import CASES
 from pnol_jax.errors import InputError
 from pnol_jax.operators.functional import Apply
 from pnol_jax.operators.transforms import project
 from pnol_jax.posteriors import losses
 from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, Metrics, Params
+from pnol_jax.posteriors.residuals import LEAST_VARIANCE, NOISE, mean_square, squared_residuals
 from pnol_jax.posteriors.rollout import unrolled
+from pnol_jax.posteriors.units import normal_inputs, normal_outputs, physical
 from pnol_jax.predictive import Predictive
-from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.partition import Axes, spec
 
 LossKind = Literal["relative_l2", "h1", "nll"]
-NOISE = "noise.variance"
 WIDE = ("float32", "float64")  # precisions in which everything is computed alike
-LEAST_VARIANCE = 1e-8  # in normalised units
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,10 @@ class Deterministic:
     `apply` is the operator with `outputs` channels, twice as many with the head, `start(seed)` draws its parameters and
     `names` are their dimensions' logical names. Trained by "nll", the Gaussian negative log-likelihood of mean and head
     together; or the mean by "relative_l2" or "h1" and the head by the likelihood of what the mean, held fixed, leaves
-    over (weighted by `head_weight`). With a `precision` of 16 bits the operator alone computes in it. On trajectories
-    the loss is unrolled over the steps that a batch holds; with `increment` the operator gives the change of the state,
-    the first of the inputs' channels. A `band_limited` mean is projected onto the functions of the operator's basis.
+    over (weighted by `head_weight`). `beta`, with "nll": a point counts by its variance to this power. With a
+    `precision` of 16 bits the operator alone computes in it. On trajectories the loss is unrolled over the steps that a
+    batch holds; with `increment` the operator gives the change of the state, which the inputs begin with. What a
+    `band_limited` operator gives is projected onto the functions of its basis. `prefix`: what the operator's parameters are called by.
     """
 
     apply: Apply
@@ -47,11 +44,13 @@ class Deterministic:
     loss_kind: LossKind = "relative_l2"
     heteroscedastic: bool = True
     head_weight: float = 0.1
+    beta: float = 0.0
     pushforward: bool = False
     input_noise: float = 0.0
     increment: bool = False
     band_limited: bool = False
     precision: str = "float32"
+    prefix: str = OPERATOR
     members: int | None = None
     has_samples: bool = False
 
@@ -60,51 +59,58 @@ class Deterministic:
             raise InputError(
                 "training.loss: 'nll' needs posterior.heteroscedastic = true; expected that, or 'relative_l2' or 'h1'"
             )
+        if self.beta and self.loss_kind != "nll":
+            raise InputError(
+                f"posterior.beta: got {self.beta:g} with training.loss = {self.loss_kind!r}, in which the mean does "
+                "not see the variance; expected training.loss = 'nll', or beta = 0"
+            )
 
     @property
     def axes(self) -> Mapping[str, Axes]:
         """The logical names of the operator's parameters' dimensions."""
-        return {OPERATOR + name: axes for name, axes in self.names.items()}
+        return {self.prefix + name: axes for name, axes in self.names.items()}
 
     def initial(self, seed: int) -> Params:
         """The operator's parameters drawn with `seed`: the same numbers in float32 and in float64."""
-        return {OPERATOR + name: jnp.asarray(value, float) for name, value in self.start(seed).items()}
+        return {self.prefix + name: jnp.asarray(value, float) for name, value in self.start(seed).items()}
+
+    def raw(self, params: Params, normal: jax.Array, grid: GridOperands) -> jax.Array:
+        """What the operator makes of normalised inputs: (batch, *space, in) -> (batch, *space, its channels)."""
+        start = len(self.prefix)
+        operator = {name[start:]: value for name, value in params.items() if name.startswith(self.prefix)}
+        compute = normal.dtype if self.precision in WIDE else self.precision
+        raw = self.apply(operator, normal.astype(compute), grid).astype(normal.dtype)
+        if not (self.increment or self.band_limited):
+            return raw
+        center, others = raw[..., : self.outputs], raw[..., self.outputs :]
+        center = center + normal[..., : self.outputs] if self.increment else center
+        center = project(center, grid) if self.band_limited else center
+        return jnp.concatenate([center, others], axis=-1)
 
     def moments(self, params: Params, inputs: jax.Array, grid: GridOperands) -> tuple[jax.Array, jax.Array | None]:
         """Mean and, with the head, variance in normalised units: (batch, *space, in) -> (batch, *space, out)."""
-        operator = {name.removeprefix(OPERATOR): value for name, value in params.items() if name.startswith(OPERATOR)}
-        mean, deviation = params[NORMALISER + "inputs.mean"], params[NORMALISER + "inputs.std"]
-        normal = (inputs - mean) / deviation
-        compute = normal.dtype if self.precision in WIDE else self.precision
-        raw = self.apply(operator, normal.astype(compute), grid).astype(normal.dtype)
-        center = raw[..., : self.outputs]
-        if self.increment:
-            center = center + normal[..., : self.outputs]
-        if self.band_limited:
-            center = project(center, grid)
+        raw = self.raw(params, normal_inputs(params, inputs), grid)
         if not self.heteroscedastic:
-            return center, None
-        return center, jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
-
-    def _physical(self, params: Params, mean: jax.Array) -> jax.Array:
-        return mean * params[NORMALISER + "outputs.std"] + params[NORMALISER + "outputs.mean"]
+            return raw, None
+        return raw[..., : self.outputs], jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
 
     def mean(self, params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """The mean in physical units."""
-        return self._physical(params, self.moments(params, inputs, grid)[0])
+        return physical(params, self.moments(params, inputs, grid)[0])
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The loss of one step, or the mean over the steps of a trajectory."""
         if batch.outputs.ndim == batch.inputs.ndim:
             return self._one_step(params, batch, grid)
-        return unrolled(self._one_step, self.mean, params, batch, grid, key, self.pushforward, self._noise(params))
+        return unrolled(self._one_step, self.mean, params, batch, grid, key, self.pushforward, self.state_noise(params))
 
-    def _noise(self, params: Params) -> jax.Array:
+    def state_noise(self, params: Params) -> jax.Array:
+        """The standard deviation of what is added to the first state of a trajectory, (channels,)."""
         return self.input_noise * params[NORMALISER + "outputs.std"]
 
     def _one_step(self, params: Params, batch: Batch, grid: GridOperands) -> tuple[jax.Array, Metrics]:
         normal, variance = self.moments(params, batch.inputs, grid)
-        mean = self._physical(params, normal)
+        mean = physical(params, normal)
         error = losses.relative_l2(mean, batch.outputs, grid)
         if self.loss_kind == "nll":
             assert variance is not None
@@ -119,10 +125,9 @@ class Deterministic:
     def _likelihood(
         self, params: Params, mean: jax.Array, variance: jax.Array, batch: Batch, grid: GridOperands
     ) -> jax.Array:
-        shift, scale = params[NORMALISER + "outputs.mean"], params[NORMALISER + "outputs.std"]
-        return losses.gaussian_nll(mean, variance, (batch.outputs - shift) / scale, grid)
+        return losses.gaussian_nll(mean, variance, normal_outputs(params, batch.outputs), grid, self.beta)
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """Without the head: the residuals' variance per channel, in normalised units."""
         if self.heteroscedastic:
             return params
@@ -130,11 +135,7 @@ class Deterministic:
 
     def squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
         """The sum over a batch's cases of the squared residual in normalised units, (outputs,), and their number."""
-        batch, grid, mask = one
-        truth = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
-        error = (self.mean(params, batch.inputs, grid) - truth) / params[NORMALISER + "outputs.std"]
-        here = mask @ losses.domain_mean(jnp.square(error), grid)
-        return collectives.total(here, CASES), collectives.total(jnp.sum(mask), CASES)
+        return squared_residuals(self.mean(params, one.batch.inputs, one.grid), params, one)
 
     def predict(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
@@ -143,21 +144,7 @@ class Deterministic:
         if num_samples:
             raise InputError("samples: a deterministic posterior has none; expected an ensemble, or num_samples = 0")
         normal, variance = self.moments(params, inputs, grid)
-        mean = self._physical(params, normal)
+        mean = physical(params, normal)
         noise = params[NOISE] if variance is None else variance
         aleatoric = jnp.broadcast_to(noise * params[NORMALISER + "outputs.std"] ** 2, mean.shape)
         return Predictive(mean=mean, aleatoric=aleatoric, epistemic=jnp.zeros_like(mean))
-
-
-def mean_square(
-    squares: Callable[[Params, FitBatch], tuple[jax.Array, jax.Array]],
-    division: PartitionSpec,
-    params: Params,
-    data: Callable[[], Iterable[FitBatch]],
-) -> jax.Array:
-    """The mean over a pass of what `squares` adds up a batch; `division` says how a mesh divides it."""
-    compiled = divided(squares, (division, spec()))
-    parts = [compiled(params, batch) for batch in data()]
-    summed, count = jax.tree.map(lambda *values: jnp.sum(jnp.stack(values), axis=0), *parts)
-    variance: jax.Array = summed / count + LEAST_VARIANCE
-    return variance

@@ -1,7 +1,7 @@
 """A deep ensemble (Lakshminarayanan, Pritzel, Blundell 2017) whose members train side by side as one program."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -11,8 +11,10 @@ from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MEMBER
 from pnol_jax.errors import InputError
-from pnol_jax.posteriors.deterministic import NOISE, Deterministic, mean_square
+from pnol_jax.posteriors import mixture
+from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.protocol import Batch, FitBatch, Metrics, Params, trained
+from pnol_jax.posteriors.residuals import NOISE, mean_square
 from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.partition import Axes, spec
 
@@ -49,9 +51,7 @@ class Ensemble:
         return {name: 0 if name in mine else None for name in params}
 
     def _spread(self, grid: GridOperands) -> GridOperands:
-        members = self.members // collectives.count(MEMBER)
-        spread: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *leaf.shape)), grid)
-        return spread
+        return mixture.spread(grid, self.members // collectives.count(MEMBER))
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The sum of the members' losses, so that each member's gradient is its own; figures are means."""
@@ -62,7 +62,7 @@ class Ensemble:
         means: Metrics = jax.tree.map(lambda values: collectives.mean(jnp.mean(values), MEMBER), metrics)
         return collectives.total(jnp.sum(losses), MEMBER), means
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """Without the head: each member's own residual variance."""
         if self.base.heteroscedastic:
             return params
@@ -81,30 +81,11 @@ class Ensemble:
 
         A sample is a member's mean, members taken in turn from a random order, with its noise at each point.
         """
-        each = jax.vmap(self.base.predict, (self._axes(params), None, 0, None))(params, inputs, self._spread(grid), key)
-        mean = self._mean(each.mean)
-        return Predictive(
-            mean=mean,
-            aleatoric=self._mean(each.aleatoric),
-            epistemic=self._mean(jnp.square(each.mean - mean)) * self.members / (self.members - 1),
-            samples=self._draws(each, key, num_samples) if num_samples else None,
-        )
+        each = self.each(params, inputs, grid, key)
+        samples = mixture.samples(each, self.members, key, num_samples) if num_samples else None
+        return replace(mixture.moments(each, self.members), samples=samples)
 
-    def _mean(self, values: jax.Array) -> jax.Array:
-        return collectives.mean(jnp.mean(values, axis=0), MEMBER)
-
-    def _draws(self, each: Predictive, key: jax.Array, num_samples: int) -> jax.Array:
-        order, noise = jax.random.split(key)
-        chosen = jax.random.permutation(order, self.members)[jnp.arange(num_samples) % self.members]
-        mean, variance = _rows(each.mean, chosen), _rows(each.aleatoric, chosen)
-        shape, dtype = mean.shape[1:], mean.dtype
-        white = jax.vmap(lambda key: collectives.normal(key, shape, dtype))(jax.random.split(noise, num_samples))
-        return mean + jnp.sqrt(variance) * white
-
-
-def _rows(values: jax.Array, members: jax.Array) -> jax.Array:
-    """The values of the given members, whichever device they are on."""
-    here = members - collectives.index(MEMBER) * values.shape[0]
-    mine = (here >= 0) & (here < values.shape[0])
-    rows = values[jnp.clip(here, 0, values.shape[0] - 1)]
-    return collectives.total(jnp.where(mine.reshape(-1, *(1,) * (rows.ndim - 1)), rows, 0), MEMBER)
+    def each(self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array) -> Predictive:
+        """What each of the members at hand predicts, the members before the batch."""
+        predict = jax.vmap(self.base.predict, (self._axes(params), None, 0, None))
+        return predict(params, inputs, self._spread(grid), key)

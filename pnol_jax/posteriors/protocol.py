@@ -60,8 +60,11 @@ class Posterior(Protocol):
         """What training minimises, a scalar, and figures to show."""
         ...
 
-    def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
-        """What happens once after training, on passes over the training cases."""
+    def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
+        """What happens once after training, on passes over the training cases, `data()`.
+
+        Of trajectories `data(unroll=steps)` gives windows of so many steps; one if not said.
+        """
         ...
 
     def predict(

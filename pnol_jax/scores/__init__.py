@@ -8,7 +8,15 @@ can be put side by side; the score of a data set is their mean.
 
 from pnol_jax.scores.diagnostics import pit, pit_distribution, reliability, rmse, sharpness, spread, spread_skill
 from pnol_jax.scores.intervals import coverage, interval_score, interval_width, simultaneous_coverage
-from pnol_jax.scores.proper import crps, energy_score, gaussian_crps, gaussian_nll, relative_l2, sample_crps
+from pnol_jax.scores.proper import (
+    crps,
+    energy_score,
+    gaussian_crps,
+    gaussian_nll,
+    quantile_crps,
+    relative_l2,
+    sample_crps,
+)
 
 __all__ = [
     "coverage",
@@ -20,6 +28,7 @@ __all__ = [
     "interval_width",
     "pit",
     "pit_distribution",
+    "quantile_crps",
     "relative_l2",
     "reliability",
     "rmse",

@@ -6,6 +6,7 @@ from jax import lax
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
+from pnol_jax import quantiles
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import drawn, field_mean, residual
@@ -41,7 +42,8 @@ def spread_skill(spread: jax.Array, rmse: jax.Array) -> jax.Array:
 def pit(predictive: Predictive, truth: jax.Array) -> jax.Array:
     """The probability integral transform of the truth at each point, (batch, *space, channels): uniform is right.
 
-    The Gaussian's distribution function at the truth; of m samples the middle of the truth's cell among m + 1.
+    The distribution function of stated quantiles, or of the Gaussian, at the truth; of m samples the middle of the
+    truth's cell among m + 1.
     """
     low, high = _pit_cell(predictive, truth)
     return (low + high) / 2
@@ -73,6 +75,9 @@ def reliability(predictive: Predictive, truth: jax.Array, weights: ArrayLike, le
 
 
 def _pit_cell(predictive: Predictive, truth: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if predictive.quantiles is not None:
+        value = ndtr(quantiles.score(predictive.levels, predictive.quantiles, truth))
+        return value, value
     if predictive.samples is None:
         value = ndtr(residual(predictive, truth) / predictive.std)
         return value, value

@@ -10,8 +10,10 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from pnol_jax import quantiles
+from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
-from pnol_jax.scores.measure import domain_mean, drawn, field_mean, residual
+from pnol_jax.scores.measure import check_shape, domain_mean, drawn, field_mean, residual
 
 
 def relative_l2(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
@@ -22,9 +24,19 @@ def relative_l2(predictive: Predictive, truth: jax.Array, weights: ArrayLike) ->
 
 
 def crps(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
-    """Continuous ranked probability score, (batch,): of the samples where there are some, else of the Gaussian."""
+    """Continuous ranked probability score, (batch,): of stated quantiles, of samples, or of the Gaussian."""
+    if predictive.quantiles is not None:
+        return quantile_crps(predictive, truth, weights)
     score = gaussian_crps if predictive.samples is None else sample_crps
     return score(predictive, truth, weights)
+
+
+def quantile_crps(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
+    """CRPS of the distribution of the stated quantiles in closed form, (batch,), in the unit of the outputs."""
+    if predictive.quantiles is None:
+        raise InputError("predictive.quantiles: got none, expected those of a quantile operator")
+    check_shape("truth", truth, predictive.mean)
+    return field_mean(quantiles.crps(predictive.levels, predictive.quantiles, truth), weights)
 
 
 def gaussian_crps(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:

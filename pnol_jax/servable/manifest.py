@@ -52,7 +52,7 @@ class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
     `answers`: what can be asked for; "moments" always. `time_step`: set where the function maps a state to the state
-    one step later.
+    one step later. `levels`: of the quantiles that the moments come with, if they state any.
     """
 
     inputs: tuple[Channel, ...]
@@ -61,6 +61,7 @@ class Signature(Part, frozen=True):
     method: str
     answers: tuple[Answers, ...] = ("moments",)
     time_step: float | None = None
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.outputs or not 1 <= len(self.axes) <= 3:

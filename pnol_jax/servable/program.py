@@ -8,7 +8,8 @@ A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat d
 - keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
-(batch, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels).
+(batch, *bucket, output channels); and of a model that states quantiles these, at the signature's levels:
+(batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels).
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import export
 
@@ -29,6 +31,7 @@ from pnol_jax.servable.stablehlo import check_module, strip_locations
 PLATFORMS = ("cpu", "cuda")
 MOMENTS = ("mean", "aleatoric", "epistemic")
 BAND = ("lower", "upper")
+QUANTILES = "quantiles"
 _LEAVES = tuple(field.name for field in dataclasses.fields(AxisOperands))
 
 Arrays = dict[str, Any]
@@ -69,7 +72,10 @@ def moments(predict: Predict) -> Callable[..., Arrays]:
         key = jax.random.key(0, impl="threefry2x32")
         predictive = predict(weights, inputs, unflatten_operands(operands), key)
         names = MOMENTS if predictive.lower is None else MOMENTS + BAND
-        return {name: getattr(predictive, name).astype(np.float32) for name in names}
+        arrays = {name: getattr(predictive, name).astype(np.float32) for name in names}
+        if predictive.quantiles is not None:
+            arrays[QUANTILES] = jnp.moveaxis(predictive.quantiles, 0, 1).astype(np.float32)
+        return arrays
 
     return program
 
@@ -150,7 +156,7 @@ def read_program(
     if backend not in exported.platforms:
         raise InputError(f"{where}: lowered for {exported.platforms}, this machine runs {backend!r}")
     _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1))
-    _check_results(exported, where, (*bucket, len(signature.outputs)), answer)
+    _check_results(exported, where, bucket, signature, answer)
     return exported
 
 
@@ -172,11 +178,15 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
     return len(got) == len(expected) and all(m == n or (n == -1 and not isinstance(m, int)) for m, n in pairs)
 
 
-def _check_results(exported: export.Exported, where: str, tail: tuple[int, ...], answer: Answers) -> None:
-    expected = [{"samples"}] if answer == "samples" else [set(MOMENTS), {*MOMENTS, *BAND}]
+def _check_results(
+    exported: export.Exported, where: str, bucket: tuple[int, ...], signature: Signature, answer: Answers
+) -> None:
+    stated = {QUANTILES} if signature.levels else set()
+    expected = [{"samples"}] if answer == "samples" else [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")
     for name, got in results.items():
+        tail = (*((len(signature.levels),) if name == QUANTILES else ()), *bucket, len(signature.outputs))
         if got.shape[-len(tail) :] != tail or got.dtype != np.float32:
             raise InputError(f"{where}: {name} is {got}, expected float32 ending in {tail}")

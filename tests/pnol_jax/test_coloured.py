@@ -11,8 +11,9 @@ from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators.transforms import project
 from pnol_jax.posteriors import Batch, FitBatch
 from pnol_jax.posteriors.coloured import FACTOR, SPECTRUM, WHITE, Coloured
-from pnol_jax.posteriors.deterministic import NOISE, Deterministic
+from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.march import march
+from pnol_jax.posteriors.residuals import NOISE
 from pnol_jax.predictive import Predictive
 
 pytestmark = pytest.mark.usefixtures("x64")

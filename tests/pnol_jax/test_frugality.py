@@ -8,9 +8,10 @@ import pytest
 from flax import nnx
 
 from pnol_jax.bases import Basis, make_operands, stack_operands
-from pnol_jax.config import DeterministicConfig, TrainingConfig
+from pnol_jax.config import TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
+from pnol_jax.posterior_config import DeterministicConfig
 from pnol_jax.posteriors import Batch, Posterior, build_posterior
 from pnol_jax.training.step import initial_state, make_step
 

@@ -10,7 +10,7 @@ from flax import nnx
 from msgspec.structs import replace
 
 from pnol_jax.bases import Basis, make_operands
-from pnol_jax.config import DataConfig, DeterministicConfig, EnsembleConfig, ExperimentConfig, FNOConfig, TrainingConfig
+from pnol_jax.config import DataConfig, ExperimentConfig, FNOConfig, TrainingConfig
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
@@ -24,6 +24,7 @@ from pnol_jax.optimizer_config import (
     ScheduleFreeAdamWConfig,
     SGDConfig,
 )
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.posteriors import Batch, Posterior, build_posterior
 from pnol_jax.training.lanes import check_numbers, lane, lane_states, make_lane_step
 from pnol_jax.training.optimizers import make_optimizer

@@ -5,8 +5,8 @@ import pytest
 
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import AdamWConfig, GroupConfig, LARSConfig, MuonConfig, SGDConfig
+from pnol_jax.patterns import fits
 from pnol_jax.training.optimizers import make_optimizer
-from pnol_jax.training.optimizers.parameters import fits
 from tests.quadratic import SHAPES, start
 
 GATE, BIAS = "operator.blocks.0.mlp_skip.gate", "operator.lifting.bias"

@@ -5,11 +5,12 @@ import pytest
 from flax import nnx
 
 from pnol_jax.bases import Basis, make_operands, stack_operands
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, TrainingConfig
+from pnol_jax.config import TrainingConfig
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior, trained
 from pnol_jax.posteriors.losses import gaussian_nll, relative_h1, relative_l2
 from pnol_jax.training.optimizers import make_optimizer

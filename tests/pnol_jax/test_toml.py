@@ -1,8 +1,9 @@
 import pytest
 
-from pnol_jax.config import DeterministicConfig, ExperimentConfig
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import AdamWConfig
+from pnol_jax.posterior_config import DeterministicConfig
 from pnol_jax.toml import load
 
 CONFIG = """

@@ -8,9 +8,10 @@ import optax
 
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import CustomConfig, OptimizerConfig, ScheduleFreeConfig
+from pnol_jax.patterns import check
 from pnol_jax.training.offload import fetched
 from pnol_jax.training.optimizers.clipping import clipping
-from pnol_jax.training.optimizers.parameters import check, factors
+from pnol_jax.training.optimizers.parameters import factors
 from pnol_jax.training.optimizers.schedules import plateau, schedule
 from pnol_jax.training.optimizers.table import build_optimizer
 

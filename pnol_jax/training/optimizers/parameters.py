@@ -4,16 +4,16 @@ An array is what one member holds. Its last two axes are (in, out), or its last 
 real part then imaginary; axes before them count modes.
 """
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import GroupConfig, Mask
+from pnol_jax.patterns import fits
 
 Kind = Literal["vector", "matrix", "complex"]
 ENDS = ("*.lifting.*", "*.projection.*")  # of an operator: what is between them is hidden
+NO_MAPS = ("operator.deviation.*", "operator.factor.*")  # what a variational posterior knows of maps
 
 
 def kind(array: Any) -> Kind:
@@ -24,22 +24,14 @@ def kind(array: Any) -> Kind:
     return "complex" if len(shape) > 3 and shape[-2] == 2 else "matrix"
 
 
-def fits(name: str, patterns: Sequence[str]) -> bool:
-    """Whether the last pattern that fits a name admits it. Exceptions alone are exceptions from everything."""
-    verdict = bool(patterns) and all(pattern.startswith("!") for pattern in patterns)
-    for pattern in patterns:
-        if fnmatchcase(name, pattern.removeprefix("!")):
-            verdict = not pattern.startswith("!")
-    return verdict
-
-
 def masked(mask: Mask, name: str, array: Any) -> bool:
     """Whether a parameter is among those of a mask."""
     if isinstance(mask, list):
         return fits(name, mask)
     if mask == "all":
         return True
-    return kind(array) != "vector" and not (mask == "hidden" and any(fnmatchcase(name, end) for end in ENDS))
+    apart = (*ENDS, *NO_MAPS) if mask == "hidden" else ()
+    return kind(array) != "vector" and not any(fnmatchcase(name, pattern) for pattern in apart)
 
 
 def chosen(mask: Mask) -> Callable[[Mapping[str, Any]], dict[str, bool]]:
@@ -50,16 +42,3 @@ def chosen(mask: Mask) -> Callable[[Mapping[str, Any]], dict[str, bool]]:
 def factors(groups: Sequence[GroupConfig], names: Iterable[str]) -> dict[str, float]:
     """The factor on the learning rate of each parameter."""
     return {name: next((g.rate for g in groups if fits(name, g.patterns)), 1.0) for name in names}
-
-
-def check(where: str, patterns: Sequence[str], names: Iterable[str]) -> None:
-    """Refuse a pattern that fits no parameter.
-
-    Raises:
-        InputError: with the nearest names.
-    """
-    known = list(names)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in known):
-            near = difflib.get_close_matches(pattern, known, n=3, cutoff=0.0)
-            raise InputError(f"{where}: {pattern!r} fits no parameter; there are {', '.join(near)} and others")
