@@ -34,7 +34,8 @@ class Deterministic:
     over (weighted by `head_weight`). `beta`, with "nll": a point counts by its variance to this power. With a
     `precision` of 16 bits the operator alone computes in it. On trajectories the loss is unrolled over the steps that a
     batch holds; with `increment` the operator gives the change of the state, which the inputs begin with. What a
-    `band_limited` operator gives is projected onto the functions of its basis. `prefix`: what the operator's parameters are called by.
+    `band_limited` operator gives is projected onto the functions of its basis. `prefix`: what the operator's parameters
+    are called by.
     """
 
     apply: Apply

@@ -46,7 +46,6 @@ def _ensemble(config: EnsembleConfig, problem: Problem) -> Ensemble:
 POSTERIORS: Mapping[type, Callable[[Any, Problem], Posterior]] = {
     DeterministicConfig: _deterministic,
     ColouredConfig: _coloured,
-    ColouredConfig: _coloured,
     EnsembleConfig: _ensemble,
     HeadsConfig: Heads.build,
     DropoutConfig: Dropout.build,
