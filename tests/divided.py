@@ -1,8 +1,8 @@
 """Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
 
 `python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training",
-"field"?, "options"?, "batched"?}, and answers each with the losses of a few steps and the scores after them. Of several
-processes, found as those of a run are, all read the same lines and all answer.
+"field"?, "options"?, "posterior_options"?, "batched"?}, and answers each with the losses of a few steps and the scores
+after them. Of several processes, found as those of a run are, all read the same lines and all answer.
 """
 
 import json
@@ -26,7 +26,7 @@ from pnol_jax.config import MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
-from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
+from pnol_jax.posterior_config import PosteriorConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.mesh import make_mesh, use
@@ -58,17 +58,18 @@ def build(asked: dict[str, Any]) -> Any:
 
     settings = TrainingConfig(**asked["training"])
     bases = FIELDS[asked.get("field", "mixed")][1]
-    options = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
+    told = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
 
-    def make(channels: int, seed: int | None) -> Any:
+    def make(channels: int, seed: int | None, more: int = 0) -> Any:
         def operator() -> Any:
-            return build_operator(asked["operator"], 1, channels, bases, options, nnx.Rngs(seed or 0))
+            return build_operator(asked["operator"], 1 + more, channels, bases, told, nnx.Rngs(seed or 0))
 
         return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
-    ensemble = asked["posterior"] == "ensemble"
-    config = EnsembleConfig(members=4, heteroscedastic=False) if ensemble else DeterministicConfig()
-    return build_posterior(config, settings, make, 1)
+    named = {"deterministic": {}, "ensemble": {"members": 4, "heteroscedastic": False}}
+    options = {"name": asked["posterior"]} | named.get(asked["posterior"], {}) | asked.get("posterior_options", {})
+    config = msgspec.convert(options, PosteriorConfig)
+    return build_posterior(config, settings, make, 1, bases, CASES)
 
 
 def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             state, metrics = step(state, constants, batch, there)
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
-        params = posterior.fit(state.average | constants, lambda: [FitBatch(batch, there, mask)])
+        params = posterior.fit(state.average | constants, lambda unroll=1: [FitBatch(batch, there, mask)])
         return {"losses": losses} | scored(posterior, params, batch, there)
 
 

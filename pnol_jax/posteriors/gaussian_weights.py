@@ -94,13 +94,15 @@ class GaussianWeights:
 
     def draw(self, params: Params, key: jax.Array, apart: Collection[str] = ()) -> Params:
         """The parameters with the weights drawn; of those `apart` only what moves them together."""
-        common = jax.random.normal(weights.of_name(key, "factor"), (self.rank,), float)
+        own, joint = jax.random.split(key)
+        shapes = {name: shape for name, shape in self.shapes.items() if name not in apart}
+        independent = weights.normal(own, {name: params[OPERATOR + name] for name in shapes}, shapes, self.names)
+        common = jax.random.normal(joint, (self.rank,), float)
         drawn = dict(params)
-        for name, shape in self.shapes.items():
+        for name in self.shapes:
             mean = params[OPERATOR + name]
-            if name not in apart:
-                independent = weights.normal(key, name, mean, shape, self.names[name])
-                mean = mean + self.deviation(params, name) * independent
+            if name in independent:
+                mean = mean + self.deviation(params, name) * independent[name]
             if self.rank:
                 mean = mean + jnp.tensordot(common.astype(mean.dtype), params[FACTOR + name], axes=1)
             drawn[OPERATOR + name] = mean

@@ -17,6 +17,7 @@ from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.problem import Problem
 from pnol_jax.posteriors.protocol import NORMALISER, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.random_field import RandomField
+from pnol_jax.posteriors.residuals import LEAST_VARIANCE
 from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.posteriors.units import normal_outputs, physical
 from pnol_jax.predictive import Predictive
@@ -24,6 +25,7 @@ from pnol_jax.quantiles import Levels
 from pnol_jax.sharding.partition import Axes
 
 MEDIAN = 0.5
+LEAST_GAP = LEAST_VARIANCE**0.5  # in normalised units
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class Quantile:
         raw = self.base.moments(params, inputs, grid)[0]
         raw = jnp.moveaxis(raw.reshape(*raw.shape[:-1], len(self.levels), self.outputs), -2, 0)
         middle = self.levels.index(MEDIAN)
-        below = jnp.cumsum(jax.nn.softplus(raw[:middle]), axis=0)[::-1]
-        above = jnp.cumsum(jax.nn.softplus(raw[middle + 1 :]), axis=0)
+        gaps = jax.nn.softplus(raw) + LEAST_GAP
+        below, above = jnp.cumsum(gaps[:middle], axis=0)[::-1], jnp.cumsum(gaps[middle + 1 :], axis=0)
         median = raw[middle : middle + 1]
         return jnp.concatenate([median - below, median, median + above])
 

@@ -100,14 +100,15 @@ class SWAG:
 
     def drawn(self, params: Params, key: jax.Array) -> Params:
         """The parameters with the weights of one member drawn."""
-        rank, names = self.settings.rank, self.base.base.names if isinstance(self.base, Ensemble) else self.base.names
-        common = jax.random.normal(weights.of_name(key, "deviations"), (rank,), float)
+        own, joint = jax.random.split(key)
+        means = {name: params[OPERATOR + name] for name in self.shapes}
+        names = self.base.base.names if isinstance(self.base, Ensemble) else self.base.names
+        independent = weights.normal(own, means, self.shapes, names)
+        common = jax.random.normal(joint, (self.settings.rank,), float) / (2 * (self.settings.rank - 1)) ** 0.5
         found = dict(params)
-        for name, shape in self.shapes.items():
-            mean, variance = params[OPERATOR + name], params[VARIANCE + name]
-            independent = weights.normal(key, name, mean, shape, names[name])
+        for name, mean in means.items():
             together = jnp.tensordot(common.astype(mean.dtype), params[DEVIATIONS + name], axes=1)
-            found[OPERATOR + name] = mean + jnp.sqrt(variance / 2) * independent + together / (2 * (rank - 1)) ** 0.5
+            found[OPERATOR + name] = mean + jnp.sqrt(params[VARIANCE + name] / 2) * independent[name] + together
         return found
 
     def predict(

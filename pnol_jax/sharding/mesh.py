@@ -84,7 +84,7 @@ def check_members(members: int | None, shape: Mapping[str, int]) -> None:
     if (members or 1) % shape["member"]:
         raise InputError(
             f"mesh.member: got {shape['member']}, expected a divisor of the posterior's {members or 1} members: "
-            "only an ensemble (posterior.name = 'ensemble') has several"
+            "only posterior.name = 'ensemble' and 'swag' have several"
         )
 
 

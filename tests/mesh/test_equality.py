@@ -108,3 +108,35 @@ def test_in_double_precision_a_mesh_changes_nothing_but_rounding() -> None:
     expected, *found = answers(4, "float64", [on(DETERMINISTIC), *(on(DETERMINISTIC, **mesh) for mesh in meshes)])
     for answer in found:
         same(answer, expected, 1e-11)
+
+
+DROPPED = {"dropout": {"spectral": 0.3, "channel": 0.2}}
+POSTERIORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "heads": ("heads", {"heads": 2, "heteroscedastic": False}),
+    "dropout": ("dropout", {"draws": 2, "heteroscedastic": False} | DROPPED),
+    "swag": ("swag", {"members": 2, "steps": 4, "every": 2, "rank": 2, "draws": 2}),
+    "variational": ("variational", {"parameters": ["operator.*"], "rank": 2, "draws": 2, "heteroscedastic": False}),
+    "masks": ("pno", {"variant": "dropout", "passes": 2} | DROPPED),
+    "correlated": ("pno", {"noise": {"kind": "correlated"}}),
+    "quantile": ("quantile", {}),
+    "flow": ("flow", {"steps": 2, "pairs": 2}),
+}
+
+
+@pytest.mark.parametrize("case", POSTERIORS)
+def test_what_a_posterior_draws_is_the_same_on_every_mesh(case: str) -> None:
+    name, options = POSTERIORS[case]
+    problem = DETERMINISTIC | {"posterior": name, "posterior_options": options, "training": {}}
+    meshes: list[dict[str, int]] = [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}]
+    expected, *found = answers(4, "float64", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-10)
+
+
+@pytest.mark.parametrize("operator", ["fno", "ffno", "deeponet"])
+def test_masks_are_the_same_where_modes_are_divided_too(operator: str) -> None:
+    dropped = {"operator": operator, "field": "periodic", "training": {"unroll": 2, "remat": "full"}}
+    problem = dropped | {"posterior": "dropout", "posterior_options": {"draws": 2} | DROPPED}
+    expected, *found = answers(4, "float64", [on(problem), on(problem, space=4), on(problem, space=2, fsdp=2)])
+    for answer in found:
+        same(answer, expected, 1e-10)
