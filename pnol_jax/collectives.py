@@ -110,6 +110,17 @@ def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
     return whole
 
 
+def assembled(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
+    """As `gathered`, where the result is known to be the same on every part."""
+    present = _present(axes)
+    if not present:
+        return value
+    whole: jax.Array = lax.all_gather(
+        varying(value, present), present, axis=dimension % value.ndim, tiled=True, to="invarying"
+    )
+    return whole
+
+
 def exchanged(value: jax.Array, axes: Names, split: int, join: int) -> jax.Array:
     """One dimension, of which each part has a stretch, put together, and another divided instead."""
     present = _present(axes)

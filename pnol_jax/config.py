@@ -7,7 +7,7 @@ from typing import Literal
 
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
-from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Section
+from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Positive, Section
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
@@ -93,6 +93,22 @@ class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
     heteroscedastic: bool = True
 
 
+class LaplaceConfig(Section, frozen=True, tag_field="name", tag="laplace"):
+    """Linearised Laplace around one operator: a Gaussian process over output fields."""
+
+    heteroscedastic: bool = True
+    parameters: str = "last_layer"  # that are uncertain: "last_layer", "spectral", "all", or a pattern of names
+    structure: Literal["full", "kronecker", "diagonal", "low_rank"] = "full"  # of the curvature
+    rank: Count = 20  # of "low_rank": as many passes over the training cases
+    observations: Literal["points"] | Positive = "points"  # independent ones that a case is worth
+    prior_precision: Literal["evidence"] | Positive = "evidence"  # given, or by the marginal likelihood
+    prior: Literal["shared", "layerwise"] = "shared"  # one precision, or one for each layer
+    noise: Literal["evidence", "trained"] | Positive = "evidence"  # a number: deviation, in the outputs' own
+    exact: Count = 4096  # parameters up to which the curvature is computed entry by entry
+    probes: Count = 64  # random vectors where something is not computed exactly
+    cache: str = "runs/.cache"  # folder of decompositions; none if empty
+
+
 class CalibrationConfig(Section, frozen=True):
     """What is done with the calibration cases."""
 
@@ -154,7 +170,7 @@ class ExperimentConfig(Section, frozen=True):
     name: str
     data: DataConfig
     operator: FNOConfig | FFNOConfig | DeepONetConfig
-    posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
+    posterior: DeterministicConfig | EnsembleConfig | LaplaceConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()

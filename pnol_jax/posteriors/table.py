@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, TrainingConfig
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, LaplaceConfig, TrainingConfig
 from pnol_jax.operators import Functional
 from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.ensemble import Ensemble
+from pnol_jax.posteriors.laplace.build import build_laplace
+from pnol_jax.posteriors.laplace.posterior import Laplace
 from pnol_jax.posteriors.protocol import Posterior
 
 BuildOperator = Callable[[int, int | None], Functional]  # (output channels, seed); without one, shapes only
 
 
 def _deterministic(
-    config: DeterministicConfig | EnsembleConfig, training: TrainingConfig, build: BuildOperator, outputs: int
+    config: DeterministicConfig | EnsembleConfig | LaplaceConfig, training: TrainingConfig, build: BuildOperator, outputs: int
 ) -> Deterministic:
     channels = outputs * (2 if config.heteroscedastic else 1)
     template = build(channels, None)
@@ -34,9 +36,15 @@ def _ensemble(config: EnsembleConfig, training: TrainingConfig, build: BuildOper
     return Ensemble(_deterministic(config, training, build, outputs), config.members)
 
 
+def _laplace(config: LaplaceConfig, training: TrainingConfig, build: BuildOperator, outputs: int) -> Laplace:
+    template = build(outputs * (2 if config.heteroscedastic else 1), None)
+    return build_laplace(config, training, _deterministic(config, training, build, outputs), template)
+
+
 POSTERIORS: Mapping[type, Callable[..., Posterior]] = {
     DeterministicConfig: _deterministic,
     EnsembleConfig: _ensemble,
+    LaplaceConfig: _laplace,
 }
 
 
