@@ -103,10 +103,11 @@ class Kronecker:
         """Of matrix i: eigenvectors `left.i` (modes, rows, rows), `right.i`, eigenvalues `values.i` (modes, rows, columns)."""
         shapes = self.shapes(products.index)
         if len(products.index) <= self.exact:
-            factors = _traces(products.gram(), shapes)
+            gram, fit = products.gram()
+            factors = _traces(gram, shapes)
         else:
-            factors = products.sampled(lambda vector: _outer(vector, shapes), self.probes, self.seed)
-        found: Found = {}
+            factors, fit = products.sampled(lambda vector: _outer(vector, shapes), self.probes, self.seed)
+        found: Found = {"fit": np.stack(fit)}
         for number, (left, right) in enumerate(factors):
             trace = np.trace(left, axis1=1, axis2=2)
             (a, found[f"left.{number}"]), (b, found[f"right.{number}"]) = np.linalg.eigh(left), np.linalg.eigh(right)

@@ -45,7 +45,7 @@ def information(
     return jnp.broadcast_to(each, like.shape) * mask.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def fit_of(mean: jax.Array, variance: jax.Array, truth: jax.Array, precision: jax.Array, mask: jax.Array) -> Fit:
+def fit_of(mean: jax.Array, variance: jax.Array, truth: jax.Array, precision: jax.Array) -> Fit:
     """The sums over a batch, given its `information` as `precision`."""
     variance = jnp.broadcast_to(variance, mean.shape)
     kept = precision > 0

@@ -33,7 +33,7 @@ class LowRank:
         if self.rank > size:
             raise InputError(f"posterior.rank: got {self.rank}, expected at most {size}, the number of parameters")
         values, vectors = lanczos(products.multiply(), size, self.rank, self.seed)
-        return {"values": np.maximum(values, 0), "vectors": vectors}
+        return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(products.fit())}
 
     def spectrum(self, found: Found, groups: Groups) -> Spectrum:
         """By determinants of rank x rank."""

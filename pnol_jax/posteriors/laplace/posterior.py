@@ -103,14 +103,14 @@ class Laplace:
         return self.cache.get(digest(params, data, repr(about)), lambda: self._decompose(params, data))
 
     def _decompose(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Found:
-        """What the structure finds, with "active" and "index", which entries it is about, and "fit", sums over cases."""
+        """What the structure finds, with "active" and "index", which entries have an effect and which it is about."""
         products = Products(
             self._moments, self.subset, self.observations, params.get(NOISE), params, data, np.zeros(0, np.int32)
         )
         active = products.active()
         index: Indices = self.structure.kept(active)
         products = dataclasses.replace(products, index=index)
-        about = {"active": active.astype(float), "index": index.astype(float), "fit": np.stack(products.fit())}
+        about = {"active": active.astype(float), "index": index.astype(float)}
         return self.structure.decompose(products) | about
 
     @property

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ Float64 = NDArray[np.float64]
 Indices = NDArray[np.int32]
 Statistic = Callable[[jax.Array], Any]  # of a vector, such as its squares
 BUDGET = 2**28  # bytes of columns of J at a time
+DIRECTIONS, ROUNDING = 4, 100  # by which entries without effect are found; in units of the precision
 TOGETHER = {True: 128, False: 8}  # directions pushed at a time: of the last layer, of deeper ones
 
 
@@ -55,74 +56,77 @@ class Products:
         """How well the mean fits the training cases."""
 
         def of(params: Params, noise: Any, one: FitBatch) -> Fit:
-            batch, grid, mask = one
-            mean, variance = self.moments(params, batch.inputs, grid)
-            variance = noise if variance is None else variance
-            precision = information(variance, mask, grid, self.observations, mean)
-            return fit_of(mean, variance, self._truth(params, one), precision, mask)
+            return self._fit(self._around(params, noise, one), params, one)
 
         return Fit(*self._summed(divided(of, spec())))
 
-    def gram(self) -> Float64:
-        """G itself, (P, P), by the columns of J."""
+    def gram(self) -> tuple[Float64, Fit]:
+        """G itself, (P, P), by the columns of J; and the fit, of the same pass."""
 
-        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array) -> jax.Array:
-            size = one.batch.inputs.itemsize * index.size * math.prod(one.grid.shape) * self._channels(one)
+        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array) -> tuple[jax.Array, Fit]:
+            size = one.batch.inputs.itemsize * index.size * math.prod(one.grid.shape) * one.batch.outputs.shape[-1]
             if size > BUDGET:
-                return self._gram_by_rows(params, noise, one, index)
+                there = self._around(params, noise, one)
+                return self._rows(there, index), self._fit(there, params, one)
             parts = _fewest_parts(len(one.mask), BUDGET // size)
-            total = collectives.varying(jnp.zeros((index.size, index.size), one.batch.inputs.dtype), (*CASES, *SPACE))
+            if parts == 1:
+                return self._square(params, noise, one, index)
+            each = lax.map(lambda part: self._square(params, noise, part, index), _in_parts(one, parts))
+            return jax.tree.map(functools.partial(jnp.sum, axis=0), each)
 
-            def add(total: jax.Array, part: FitBatch) -> tuple[jax.Array, None]:
-                linear, precision = self._linearised(params, noise, part)
-                weighted = columns(linear, self.subset, _unit_vectors(index, precision), index) * jnp.sqrt(precision)
-                flat = weighted.reshape(index.size, -1)
-                return total + flat @ flat.T, None
+        found, fit = self._summed(divided(of, spec()), jnp.asarray(self.index))
+        return (found + found.T) / 2, fit
 
-            summed, _ = lax.scan(add, total, _in_parts(one, parts))
-            return collectives.total(collectives.total(summed, SPACE), CASES)
+    def _square(self, params: Params, noise: Any, one: FitBatch, index: jax.Array) -> tuple[jax.Array, Fit]:
+        """J^T H J of some cases, by the columns of H^(1/2) J."""
+        there = self._around(params, noise, one)
+        fields = columns(there.linear, self.subset, _unit_vectors(index, there.precision), index)
+        flat = (fields * jnp.sqrt(there.precision)).reshape(index.size, -1)
+        return _over_parts(flat @ flat.T), self._fit(there, params, one)
 
-        found: Float64 = self._summed(divided(of, spec()), jnp.asarray(self.index))
-        return (found + found.T) / 2
-
-    def _gram_by_rows(self, params: Params, noise: Any, one: FitBatch, index: jax.Array) -> jax.Array:
-        linear, precision = self._linearised(params, noise, one)
-
-        def row(direction: jax.Array) -> jax.Array:
-            return self._around(linear, precision, direction, index)
-
-        rows: jax.Array = lax.map(row, _unit_vectors(index, precision), batch_size=TOGETHER[self.subset.last_layer])
+    def _rows(self, there: "_Around", index: jax.Array) -> jax.Array:
+        """The same by its rows, where columns are too long: no more than a few fields exist at a time."""
+        rows: jax.Array = lax.map(
+            lambda vector: self._product(there, vector, index),
+            _unit_vectors(index, there.precision),
+            batch_size=TOGETHER[self.subset.last_layer],
+        )
         return rows
 
     def multiply(self) -> Callable[[Float64], Float64]:
         """The function v -> G v, (P,) -> (P,), each a pass over the cases."""
 
         def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, vector: jax.Array) -> jax.Array:
-            return self._around(*self._linearised(params, noise, one), vector, index)
+            return self._product(self._around(params, noise, one), vector, index)
 
         program, index = divided(of, spec()), jnp.asarray(self.index)
         return lambda vector: self._summed(program, index, jnp.asarray(vector, self._dtype))
 
-    def sampled(self, statistic: Statistic, probes: int, seed: int) -> Any:
-        """The sum of statistic(g) over random vectors g of mean zero and covariance G: unbiased for what is linear in g g^T.
+    def sampled(self, statistic: Statistic, probes: int, seed: int) -> tuple[Any, Fit]:
+        """The sum of statistic(g) over random vectors g of mean 0 and covariance G; and the fit, of the same pass.
 
-        g = J^T H^(1/2) s with random signs s at every point of a batch, `probes` of them, whose mean is taken.
+        Unbiased for what is linear in g g^T. g = J^T H^(1/2) s with random signs s at every point of a batch, `probes` of
+        them, whose mean is taken.
         """
 
-        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, key: jax.Array) -> Any:
-            linear, precision = self._linearised(params, noise, one)
+        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, key: jax.Array) -> tuple[Any, Fit]:
+            there = self._around(params, noise, one)
 
             def probe(key: jax.Array) -> Any:
-                signs = jnp.sign(collectives.normal(key, precision.shape, precision.dtype))
-                return statistic(self.subset.join(linear.pull(signs * jnp.sqrt(precision)))[index])
+                signs = jnp.sign(collectives.normal(key, there.precision.shape, there.precision.dtype))
+                return statistic(self.subset.join(there.linear.pull(signs * jnp.sqrt(there.precision)))[index])
 
             found = lax.map(probe, jax.random.split(key, probes), batch_size=TOGETHER[False])
-            return jax.tree.map(functools.partial(jnp.mean, axis=0), found)
+            return jax.tree.map(functools.partial(jnp.mean, axis=0), found), self._fit(there, params, one)
 
         return self._summed(divided(of, spec()), jnp.asarray(self.index), key=jax.random.key(seed))
 
     def active(self) -> NDArray[np.bool_]:
-        """Which entries of the subset the mean depends on at all, whatever the inputs, (size,): not a head's, say."""
+        """Which entries of the subset the mean depends on at all, whatever the inputs, (size,): not a head's, say.
+
+        Those whose derivative, for random inputs and in random directions, is above rounding next to their parameter's
+        largest.
+        """
 
         def of(params: Params, one: FitBatch) -> jax.Array:
             batch, grid, _ = one
@@ -131,32 +135,36 @@ class Products:
             mean, deviation = params[NORMALISER + "inputs.mean"], params[NORMALISER + "inputs.std"]
             linear = linearise(self.moments, self.subset, params, mean + deviation * draws, grid)
             there = jnp.asarray(grid.mask(), draws.dtype)[..., None]
-            field = there * collectives.normal(second, linear.mean.shape, draws.dtype)
-            return self.subset.join(linear.pull(field))
 
-        found = on_host(divided(of, spec())(self.params, next(iter(self.data()))))
-        return np.asarray(found != 0)
+            def probe(key: jax.Array) -> jax.Array:
+                field = there * collectives.normal(key, linear.mean.shape, draws.dtype)
+                return jnp.abs(self.subset.join(linear.pull(field)))
+
+            return jnp.max(lax.map(probe, jax.random.split(second, DIRECTIONS)), axis=0)
+
+        slopes = on_host(divided(of, spec())(self.params, next(iter(self.data()))))
+        rounding = ROUNDING * np.finfo(slopes.dtype).eps
+        each = [slopes[span] > rounding * slopes[span].max() for _, span in self.subset.spans()]
+        return np.concatenate(each)
 
     @property
     def _dtype(self) -> Any:
         return self.params[NORMALISER + "outputs.std"].dtype
 
-    def _channels(self, one: FitBatch) -> int:
-        return one.batch.outputs.shape[-1]
-
-    def _linearised(self, params: Params, noise: Any, one: FitBatch) -> tuple[Linearised, jax.Array]:
+    def _around(self, params: Params, noise: Any, one: FitBatch) -> "_Around":
         batch, grid, mask = one
         linear = linearise(self.moments, self.subset, params, batch.inputs, grid)
         variance = noise if linear.variance is None else linear.variance
-        return linear, information(variance, mask, grid, self.observations, linear.mean)
+        return _Around(linear, variance, information(variance, mask, grid, self.observations, linear.mean))
 
-    def _around(self, linear: Linearised, precision: jax.Array, vector: jax.Array, index: jax.Array) -> jax.Array:
-        pushed = linear.push(tangents(self.subset, vector, index, linear.theta))
-        return self.subset.join(linear.pull(precision * pushed))[index]
+    def _product(self, there: "_Around", vector: jax.Array, index: jax.Array) -> jax.Array:
+        pushed = there.linear.push(tangents(self.subset, vector, index, there.linear.theta))
+        return self.subset.join(there.linear.pull(there.precision * pushed))[index]
 
-    def _truth(self, params: Params, one: FitBatch) -> jax.Array:
+    def _fit(self, there: "_Around", params: Params, one: FitBatch) -> Fit:
         outputs = one.batch.outputs if one.batch.outputs.ndim == one.batch.inputs.ndim else one.batch.outputs[:, 0]
-        return (outputs - params[NORMALISER + "outputs.mean"]) / params[NORMALISER + "outputs.std"]
+        truth = (outputs - params[NORMALISER + "outputs.mean"]) / params[NORMALISER + "outputs.std"]
+        return fit_of(there.linear.mean, there.variance, truth, there.precision)
 
     def _summed(self, program: Program[Any, Any], *arguments: Any, key: Any = None) -> Any:
         """The sum over a pass of what a program gives, in float64; with a `key` each batch gets one of its own."""
@@ -167,6 +175,14 @@ class Products:
             found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
             total = found if total is None else jax.tree.map(np.add, total, found)
         return total
+
+
+class _Around(NamedTuple):
+    """A batch's linearised operator, the variance of its noise, the Hessian of its likelihood."""
+
+    linear: Linearised
+    variance: jax.Array
+    precision: jax.Array
 
 
 def tangents(subset: Subset, vectors: jax.Array, index: jax.Array, theta: Params) -> Params:
@@ -185,6 +201,10 @@ def columns(linear: Linearised, subset: Subset, vectors: jax.Array, index: jax.A
 
     fields: jax.Array = lax.map(push, vectors, batch_size=TOGETHER[subset.last_layer])
     return fields
+
+
+def _over_parts(value: jax.Array) -> jax.Array:
+    return collectives.total(collectives.total(value, SPACE), CASES)
 
 
 def _unit_vectors(index: jax.Array, like: jax.Array) -> jax.Array:

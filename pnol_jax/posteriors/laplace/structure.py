@@ -28,7 +28,7 @@ class Structure(Protocol):
         ...
 
     def decompose(self, products: Products) -> Found:
-        """Pass over the training cases and decompose what they give."""
+        """Pass over the training cases and decompose what they give; "fit" is the cases' `Fit`."""
         ...
 
     def spectrum(self, found: Found, groups: Groups) -> Spectrum:
@@ -82,8 +82,10 @@ class Diagonal:
     def decompose(self, products: Products) -> Found:
         """The diagonal, (P,)."""
         if len(products.index) <= self.exact:
-            return {"diagonal": np.diag(products.gram()).copy()}
-        return {"diagonal": products.sampled(jnp.square, self.probes, self.seed)}
+            gram, fit = products.gram()
+            return {"diagonal": np.diag(gram).copy(), "fit": np.stack(fit)}
+        diagonal, fit = products.sampled(jnp.square, self.probes, self.seed)
+        return {"diagonal": diagonal, "fit": np.stack(fit)}
 
     def spectrum(self, found: Found, groups: Groups) -> Spectrum:
         """Every entry is an eigenvector."""
@@ -112,8 +114,9 @@ class Full:
 
     def decompose(self, products: Products) -> Found:
         """Eigenvalues (P,) and eigenvectors (P, P); G is positive, so a negative eigenvalue is rounding."""
-        values, vectors = np.linalg.eigh(products.gram())
-        return {"values": np.maximum(values, 0), "vectors": vectors}
+        gram, fit = products.gram()
+        values, vectors = np.linalg.eigh(gram)
+        return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(fit)}
 
     def spectrum(self, found: Found, groups: Groups) -> Spectrum:
         """Of one group the eigenvalues tell it all."""
