@@ -1,9 +1,8 @@
-"""A folder of results that are costly to compute and cheap to keep, such as decompositions, by the digest of what they
-belong to.
+"""A folder of results that are costly to compute and cheap to keep, such as decompositions.
 
-An entry is one file, `KEY-DIGEST.safetensors`, where DIGEST is its own content's: a damaged one is never read, and
-computed again. The folder is bounded; what was not used for longest goes first. A full or read-only disk costs the
-entry and nothing else.
+Each is known by the digest of what it belongs to. An entry is one file, `KEY-DIGEST.safetensors`, where DIGEST is its
+own content's: a damaged one is never read, and computed again. The folder is bounded; what was not used for longest
+goes first. A full or read-only disk costs the entry and nothing else.
 """
 
 import contextlib

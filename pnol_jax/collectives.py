@@ -41,6 +41,11 @@ def varying(value: jax.Array, axes: Names) -> jax.Array:
     return cast
 
 
+def varying_like(value: jax.Array, like: jax.Array) -> jax.Array:
+    """The same value, marked as one that may differ wherever `like` may."""
+    return varying(value, tuple(axis for axis in _present(EVERY) if axis in jax.typeof(like).mat.varying))
+
+
 def count(axes: Names) -> int:
     """How many parts the axes divide into."""
     shape = jax.sharding.get_abstract_mesh().shape

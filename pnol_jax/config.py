@@ -100,7 +100,7 @@ class LaplaceConfig(Section, frozen=True, tag_field="name", tag="laplace"):
     parameters: str = "last_layer"  # that are uncertain: "last_layer", "spectral", "all", or a pattern of names
     structure: Literal["full", "kronecker", "diagonal", "low_rank"] = "full"  # of the curvature
     rank: Count = 20  # of "low_rank": as many passes over the training cases
-    observations: Literal["points"] | Positive = "points"  # independent ones that a case is worth
+    observations: Literal["points"] | Positive = "points"  # how many independent ones a case is worth
     prior_precision: Literal["evidence"] | Positive = "evidence"  # given, or by the marginal likelihood
     prior: Literal["shared", "layerwise"] = "shared"  # one precision, or one for each layer
     noise: Literal["evidence", "trained"] | Positive = "evidence"  # a number: deviation, in the outputs' own

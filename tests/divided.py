@@ -1,8 +1,8 @@
 """Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
 
 `python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training",
-"field"?, "options"?, "batched"?}, and answers each with the losses of a few steps and the scores after them. Of several
-processes, found as those of a run are, all read the same lines and all answer.
+"field"?, "options"?, "given"?, "batched"?}, and answers each with the losses of a few steps and the scores after them.
+Of several processes, found as those of a run are, all read the same lines and all answer.
 """
 
 import json
@@ -22,13 +22,14 @@ from flax import nnx
 from pnol_jax import scores
 from pnol_jax.bases import Basis, make_operands, stack_operands
 from pnol_jax.calibration import conformity_scores
-from pnol_jax.config import DeterministicConfig, EnsembleConfig, MeshConfig, TrainingConfig
+from pnol_jax.config import DeterministicConfig, EnsembleConfig, LaplaceConfig, MeshConfig, TrainingConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior
-from pnol_jax.sharding.divide import divided
+from pnol_jax.sharding.divide import current_mesh, divided
 from pnol_jax.sharding.mesh import make_mesh, use
+from pnol_jax.sharding.partition import spec
 from pnol_jax.sharding.placement import OF_CASES, WHOLE, BatchPlacement, grid_specs, on_host, placed
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
@@ -49,12 +50,18 @@ OPTIONS = {
     "ffno": {"width": 8, "depth": 2},
     "deeponet": {"width": 8, "depth": 2, "features": 8},
 }
+# Of an ensemble the noise is a variance per member, so that `fit` is seen too.
+POSTERIORS: dict[str, dict[str, Any]] = {
+    "deterministic": {"name": "deterministic"},
+    "ensemble": {"name": "ensemble", "members": 4, "heteroscedastic": False},
+    "laplace": {"name": "laplace", "cache": ""},
+}
+Kind = DeterministicConfig | EnsembleConfig | LaplaceConfig
 CONSTANTS = {"inputs.mean": 0.3, "inputs.std": 2.0, "outputs.mean": -1.0, "outputs.std": 0.5}
 
 
 def build(asked: dict[str, Any]) -> Any:
-    """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
-
+    """The posterior, with the options that are `given`."""
     settings = TrainingConfig(**asked["training"])
     bases = FIELDS[asked.get("field", "mixed")][1]
     options = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
@@ -65,8 +72,8 @@ def build(asked: dict[str, Any]) -> Any:
 
         return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
-    ensemble = asked["posterior"] == "ensemble"
-    config = EnsembleConfig(members=4, heteroscedastic=False) if ensemble else DeterministicConfig()
+    given = asked.get("given", {})
+    config = msgspec.convert(POSTERIORS[asked["posterior"]] | given, Kind)
     return build_posterior(config, settings, make, 1)
 
 
@@ -128,7 +135,27 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, An
         }
 
     found = on_host(divided(score, OF_CASES)(params, batch, grid))
+    if hasattr(posterior, "functional") and mesh_stores_whole():
+        found["functional"] = functionals(posterior, params, batch, grid)
     return {name: values.tolist() for name, values in found.items()}
+
+
+def mesh_stores_whole() -> bool:
+    """Whether gradients of a case are not added to those of others: see `GaussianProcess.functional`."""
+    mesh = current_mesh()
+    return mesh is None or "fsdp" not in mesh.shape
+
+
+def functionals(posterior: Any, params: Any, batch: Batch, grid: Any) -> Any:
+    """Mean and variances of two functionals, (cases, 6)."""
+    shape = batch.inputs.shape[1:]
+    weights = np.random.default_rng(2).standard_normal((2, *shape)).astype(batch.inputs.dtype)
+    there = placed(weights, spec(*(None,) * (len(shape) - 1), "space", None))
+
+    def ask(params: Any, inputs: Any, grid: Any, weights: Any) -> jax.Array:
+        return jnp.concatenate(posterior.functional(params, inputs, grid, weights), axis=1)
+
+    return on_host(divided(ask, OF_CASES)(params, batch.inputs, grid, there))
 
 
 def main() -> None:

@@ -15,7 +15,10 @@ BuildOperator = Callable[[int, int | None], Functional]  # (output channels, see
 
 
 def _deterministic(
-    config: DeterministicConfig | EnsembleConfig | LaplaceConfig, training: TrainingConfig, build: BuildOperator, outputs: int
+    config: DeterministicConfig | EnsembleConfig | LaplaceConfig,
+    training: TrainingConfig,
+    build: BuildOperator,
+    outputs: int,
 ) -> Deterministic:
     channels = outputs * (2 if config.heteroscedastic else 1)
     template = build(channels, None)

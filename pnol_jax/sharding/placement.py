@@ -147,7 +147,7 @@ def case_parts() -> int:
 
 
 def from_first(tree: T) -> T:
-    """The host arrays of the first process, on every process: what each computes by itself may differ in its rounding."""
+    """Host arrays of the first process, on every process: what each computes by itself may differ in its rounding."""
     if jax.process_count() == 1:
         return tree
     same: T = multihost_utils.broadcast_one_to_all(tree)

@@ -66,7 +66,13 @@ def weights_of(n: int = POINTS, functionals: int = 3) -> Any:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("operator", "structure"),
-    [("fno", "full"), ("fno", "kronecker"), ("deeponet", "low_rank"), ("convolution", "full"), ("convolution", "low_rank")],
+    [
+        ("fno", "full"),
+        ("fno", "kronecker"),
+        ("deeponet", "low_rank"),
+        ("convolution", "full"),
+        ("convolution", "low_rank"),
+    ],
 )
 def test_on_a_linear_operator_laplace_is_exact_bayesian_regression(operator: str, structure: str) -> None:
     """Mean, covariance, marginal likelihood, functionals; of low rank at the whole rank."""
@@ -165,7 +171,7 @@ def test_a_layer_has_a_prior_of_its_own_where_that_is_asked_for() -> None:
 def test_variance_falls_as_one_over_the_number_of_cases() -> None:
     """And as one over the observations that each is worth: the points of the grid, if nothing else is said."""
     variances = {}
-    for observations in ("points", POINTS, POINTS / 2):
+    for observations in ("points", EVERY.size, EVERY.size / 2):
         made = laplace("convolution", prior_precision=1e-9, observations=observations)
         params, inputs = made.initial(0) | constants(), problem().inputs
         for repeat in (1, 4) if observations == "points" else (1,):
@@ -176,7 +182,7 @@ def test_variance_falls_as_one_over_the_number_of_cases() -> None:
     np.testing.assert_allclose(variances["points", 4][0], once / 4, rtol=1e-6)
     np.testing.assert_allclose(variances["points", 4][1], noise, rtol=1e-12)
     for factor in (1, 2):
-        for found, expected in zip(variances[POINTS / factor, 1], (once, noise), strict=True):
+        for found, expected in zip(variances[EVERY.size / factor, 1], (once, noise), strict=True):
             np.testing.assert_allclose(found, factor * expected, rtol=1e-6)
 
 

@@ -27,8 +27,8 @@ def build_laplace(
     """
     if training.remat not in FORWARD:
         raise InputError(
-            f"training.remat: {training.remat!r} cannot be differentiated forwards, as posterior.name = 'laplace' needs; "
-            f"expected one of {list(FORWARD)}"
+            f"training.remat: got {training.remat!r}, which has no derivative forwards, as posterior.name = 'laplace' "
+            f"needs; expected one of {list(FORWARD)}"
         )
     if config.heteroscedastic and not isinstance(config.noise, str):
         raise InputError(
@@ -71,6 +71,6 @@ def _too_many(config: LaplaceConfig, subset: Subset) -> str:
     return (
         f"posterior.structure: 'full' for parameters = {config.parameters!r} is a matrix of {subset.size:,} x "
         f"{subset.size:,} numbers, {gigabytes:,.3g} GB, and as many products with the Jacobian; expected at most "
-        f"posterior.exact = {config.exact} parameters: take 'low_rank', 'kronecker' or 'diagonal', or fewer parameters, "
+        f"posterior.exact = {config.exact} parameters: take 'low_rank', 'kronecker' or 'diagonal', or fewer of them, "
         "such as 'last_layer'"
     )

@@ -100,7 +100,7 @@ class Kronecker:
         return shapes
 
     def decompose(self, products: Products) -> Found:
-        """Of matrix i: eigenvectors `left.i` (modes, rows, rows), `right.i`, eigenvalues `values.i` (modes, rows, columns)."""
+        """Of matrix i the factors' eigenvectors `left.i` and `right.i`, (modes, n, n), and eigenvalues `values.i`."""
         shapes = self.shapes(products.index)
         if len(products.index) <= self.exact:
             gram, fit = products.gram()

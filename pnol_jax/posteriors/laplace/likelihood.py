@@ -1,11 +1,12 @@
 """The Gaussian likelihood of a field by quadrature, and how many independent observations a case is worth.
 
-With share(x) the quadrature weight at x over their sum, a case of n observations has
+With share(x) the quadrature weight at x over their sum, a case of n observations in each channel has
 
     log p(y | f) = -n / 2 int share sum_c [(y_c - f_c)^2 / s_c + log(2 pi s_c)],
 
 of which n share(x) / s_c(x) is the Hessian in f_c(x). On a uniform grid with n the number of its points this is
-independent noise at every point. Neighbours that err alike are worth less than that: then n is smaller.
+independent noise at every point ("points"). Neighbours that err alike are worth less than that: then the number of
+independent observations in a case, n times its channels, is a smaller one.
 """
 
 from typing import Literal, NamedTuple
@@ -28,20 +29,20 @@ class Fit(NamedTuple):
     log_noise: jax.Array
 
 
-def worth(grid: GridOperands, observations: Observations, dtype: jnp.dtype) -> jax.Array:
-    """Observations that each point of the grid stands for, n share(x): (*space), or (batch, *space)."""
-    weights = jnp.asarray(grid.weights(), dtype)
+def worth(grid: GridOperands, observations: Observations, field: jax.Array) -> jax.Array:
+    """Observations that each point stands for in each channel of a field, n share(x): (*space), or (batch, *space)."""
+    weights = jnp.asarray(grid.weights(), field.dtype)
     share = weights / _over_space(weights, grid)
     if observations == "points":
-        return share * _over_space(jnp.asarray(grid.mask(), dtype), grid)
-    return share * observations
+        return share * _over_space(jnp.asarray(grid.mask(), field.dtype), grid)
+    return share * (observations / field.shape[-1])
 
 
 def information(
     variance: jax.Array, mask: jax.Array, grid: GridOperands, observations: Observations, like: jax.Array
 ) -> jax.Array:
     """The Hessian n share(x) / s(x) of the negative log-likelihood, (batch, *space, out); zero where mask is."""
-    each = worth(grid, observations, like.dtype)[..., None] / variance
+    each = worth(grid, observations, like)[..., None] / variance
     return jnp.broadcast_to(each, like.shape) * mask.reshape(-1, *(1,) * (like.ndim - 1))
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 
+from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors.laplace.subset import Subset
 from pnol_jax.posteriors.protocol import Params
@@ -25,8 +26,16 @@ class Linearised(NamedTuple):
 
     def pull(self, field: jax.Array) -> Params:
         """J^T times a field: an array by name."""
-        gradient: Params = jax.linear_transpose(self.push, self.theta)(field)[0]
+        cotangent = collectives.varying_like(field, self.mean)
+        gradient: Params = jax.linear_transpose(self.push, self.theta)(cotangent)[0]
         return gradient
+
+
+def noise_of(linear: Linearised, given: jax.Array | None) -> jax.Array:
+    """The variance of the noise: the head's, or the one `given` where there is no head."""
+    variance = given if linear.variance is None else linear.variance
+    assert variance is not None
+    return variance
 
 
 def linearise(moments: Moments, subset: Subset, params: Params, inputs: jax.Array, grid: GridOperands) -> Linearised:

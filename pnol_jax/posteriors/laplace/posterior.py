@@ -25,7 +25,7 @@ from pnol_jax.posteriors.laplace.evidence import Data, Float64, maximise
 from pnol_jax.posteriors.laplace.likelihood import Observations
 from pnol_jax.posteriors.laplace.process import GaussianProcess
 from pnol_jax.posteriors.laplace.products import Indices, Products
-from pnol_jax.posteriors.laplace.structure import Found, Groups, Structure
+from pnol_jax.posteriors.laplace.structure import Arrays, Found, Groups, Structure
 from pnol_jax.posteriors.laplace.subset import Subset
 from pnol_jax.posteriors.protocol import NORMALISER, Batch, FitBatch, Metrics, Params
 from pnol_jax.predictive import Predictive
@@ -40,9 +40,9 @@ ROOT = PREFIX + "root."
 class Laplace:
     """The posterior of an operator's parameters `subset`, its covariance of a given `structure`.
 
-    `prior` is the precision of the prior, `noise` the standard deviation of the noise in units of the outputs' own: each
-    a number, or what the marginal likelihood says ("evidence"); "trained" keeps the base's noise. With `layerwise` each
-    layer has a prior of its own. `cache` is a folder for decompositions.
+    `prior` is the precision of the prior, `noise` the standard deviation of the noise in units of the outputs' own:
+    each a number, or what the marginal likelihood says ("evidence"); "trained" keeps the base's noise. With `layerwise`
+    each layer has a prior of its own. `cache` is a folder for decompositions.
     """
 
     base: Deterministic
@@ -71,14 +71,14 @@ class Laplace:
         return self.base.loss(params, batch, grid, key)
 
     def fit(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Params:
-        """The base's noise, then "laplace.*": the covariance's root, prior precision, noise factor, log marginal likelihood."""
+        """The base's noise, then "laplace.*": the covariance's root, prior precision, noise factor, log evidence."""
         params = self.base.fit(params, data)
         if not isinstance(self.noise, str):
             params = params | {NOISE: jnp.full_like(params[NOISE], self.noise**2)}
         found = self._decomposition(params, data)
         active, index = found.pop("active") > 0, found.pop("index").astype(np.int32)
-        groups = self._layers(np.arange(self.subset.size))
-        squares = np.bincount(groups, active * np.square(self._vector(params)))
+        groups = self.groups
+        squares = np.bincount(groups, active * np.square(self.vector(params))).astype(float)
         residual, observations, log_noise = found.pop("fit")
         spectrum = self.structure.spectrum(found, groups[index])
         prior = None if self.prior == "evidence" else float(self.prior)
@@ -105,7 +105,7 @@ class Laplace:
     def _decompose(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Found:
         """What the structure finds, with "active" and "index", which entries have an effect and which it is about."""
         products = Products(
-            self._moments, self.subset, self.observations, params.get(NOISE), params, data, np.zeros(0, np.int32)
+            self.moments, self.subset, self.observations, params.get(NOISE), params, data, np.zeros(0, np.int32)
         )
         active = products.active()
         index: Indices = self.structure.kept(active)
@@ -114,32 +114,38 @@ class Laplace:
         return self.structure.decompose(products) | about
 
     @property
-    def _moments(self) -> Callable[[Params, jax.Array, GridOperands], tuple[jax.Array, jax.Array | None]]:
+    def moments(self) -> Callable[[Params, jax.Array, GridOperands], tuple[jax.Array, jax.Array | None]]:
         """The base's, never in 16 bits, which would be too coarse for derivatives."""
         return dataclasses.replace(self.base, precision="float32").moments
 
-    def _vector(self, params: Params) -> Float64:
+    def vector(self, params: Params) -> Float64:
+        """The parameters that it is about, (size,), on the host."""
         return np.concatenate([np.asarray(on_host(params[name]), np.float64).ravel() for name in self.subset.shapes])
 
-    def _layers(self, entries: NDArray[Any]) -> Groups:
-        """The group of each entry: its layer's number, or 0."""
-        groups = np.zeros(len(entries), np.int64)
+    @property
+    def groups(self) -> Groups:
+        """The group of each entry, whose prior has one precision: its layer's number, or 0."""
+        groups = np.zeros(self.subset.size, np.int64)
         if self.layerwise:
             layers = [name.rpartition(".")[0] for name in self.subset.shapes]
             for (_, span), layer in zip(self.subset.spans(), layers, strict=True):
                 groups[span] = sorted(set(layers)).index(layer)
         return groups
 
+    def arrays(self, params: Params) -> Arrays:
+        """The covariance's root, as the structure has it."""
+        return {name.removeprefix(ROOT): value for name, value in params.items() if name.startswith(ROOT)}
+
     def process(self, params: Params, inputs: jax.Array, grid: GridOperands) -> GaussianProcess:
         """The distribution of the output fields of a batch without noise: moments, covariances, draws, functionals."""
         return GaussianProcess(
-            moments=self._moments,
+            moments=self.moments,
             subset=self.subset,
             structure=self.structure,
             observations=self.observations,
             probes=self.probes,
             params=params,
-            arrays={name.removeprefix(ROOT): value for name, value in params.items() if name.startswith(ROOT)},
+            arrays=self.arrays(params),
             index=params[PREFIX + "index"],
             gamma=params[PREFIX + "noise"],
             noise=params.get(NOISE),

@@ -19,8 +19,8 @@ from pnol_jax.calculus import integral
 from pnol_jax.collectives import CASES, FSDP
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors.laplace.likelihood import Observations, worth
-from pnol_jax.posteriors.laplace.linearise import Linearised, Moments, linearise
-from pnol_jax.posteriors.laplace.products import TOGETHER, columns, tangents
+from pnol_jax.posteriors.laplace.linearise import Linearised, Moments, linearise, noise_of
+from pnol_jax.posteriors.laplace.products import TOGETHER, columns
 from pnol_jax.posteriors.laplace.structure import Arrays, Structure
 from pnol_jax.posteriors.laplace.subset import Subset
 from pnol_jax.posteriors.protocol import NORMALISER, Params
@@ -64,7 +64,7 @@ class GaussianProcess:
     @property
     def aleatoric(self) -> jax.Array:
         """The variance of the noise, (batch, *space, out)."""
-        variance = self.noise if self._linear.variance is None else self._linear.variance
+        variance = noise_of(self._linear, self.noise)
         return jnp.broadcast_to(variance * self.gamma * self._scale**2, self._linear.mean.shape)
 
     @property
@@ -75,8 +75,8 @@ class GaussianProcess:
     def variance(self) -> jax.Array:
         """The variance at each point, (batch, *space, out): the sum over the columns r of R of (J r)^2.
 
-        Where that is not `exact`, the mean of (J R s)^2 over `probes` vectors s of random signs, which is unbiased, with a
-        relative standard error of at most sqrt(2 / probes); these are the same for every grid and every case.
+        Where that is not `exact`, the mean of (J R s)^2 over `probes` vectors s of random signs: unbiased, with a
+        relative standard error of at most sqrt(2 / probes). They are the same for every grid and every case.
         """
         size = self.index.size
         if self.exact:
@@ -114,7 +114,7 @@ class GaussianProcess:
         return self.mean + self.deviations(white)
 
     def functional(self, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Mean, and aleatoric and epistemic variance, of the functionals int sum_c w_c u_c dx: (batch, functionals) each.
+        """Mean, aleatoric and epistemic variance of the functionals int sum_c w_c u_c dx: (batch, functionals) each.
 
         Exact, by one product with J^T for each case and functional. The noise counts as its independent observations:
         its variance is |D| / n int sum_c w_c^2 s_c dx.
@@ -123,7 +123,7 @@ class GaussianProcess:
             weights: (functionals, *space, out), or (functionals, batch, *space, out).
         """
         weights = self._of_cases(weights)
-        each = worth(self.grid, self.observations, self._scale.dtype)[..., None]
+        each = worth(self.grid, self.observations, self._linear.mean)[..., None]
         quadrature = jnp.asarray(self.grid.weights(), self._scale.dtype)[..., None]
         spread = jnp.where(each > 0, quadrature / each, 0)  # |D| / n
         means = jax.vmap(lambda weight: integral(weight * self.mean, self.grid))(weights)
@@ -142,8 +142,10 @@ class GaussianProcess:
             others: points of it, (k,); `points` if there are none.
         """
         here = self._loadings(self._at(points))
-        there = here if other is None and others is None else (other or self)._loadings(
-            (other or self)._at(points if others is None else others)
+        there = (
+            here
+            if other is None and others is None
+            else (other or self)._loadings((other or self)._at(points if others is None else others))
         )
         return jnp.einsum("bmp,bkp->bmk", here, there)
 
@@ -158,20 +160,20 @@ class GaussianProcess:
         shape = self._linear.mean.shape
         if fields.shape[1:] not in (shape, shape[1:]):
             raise InputError(
-                f"functional: got weights of shape {fields.shape}, expected (functionals, {', '.join(map(str, shape[1:]))}), "
-                "or an axis of cases after the first"
+                f"functional: got weights of shape {fields.shape}, expected (functionals, "
+                f"{', '.join(map(str, shape[1:]))}), or an axis of cases after the first"
             )
         if fields.ndim == len(shape):
             fields = fields[:, None]
         return jnp.broadcast_to(fields, (len(fields), *shape))
 
     def _loadings(self, fields: jax.Array) -> jax.Array:
-        """R^T J^T f of every case, for fields (K, batch, *space, out): (batch, K, P). Covariances are their products."""
+        """R^T J^T f of every case, fields (K, batch, *space, out) -> (batch, K, P); covariances are their products."""
         stored = [name for name in self.subset.shapes if "out" in self.subset.names.get(name, ())]
         if stored and collectives.count((FSDP,)) > 1:
             raise InputError(
-                f"functional: {stored[0]} is stored in parts, whose gradients are summed over the cases of all of them; "
-                "expected a mesh with fsdp = 1"
+                f"functional: {stored[0]} is stored in parts, and gradients of it are sums over cases; expected a mesh "
+                "with fsdp = 1"
             )
         # Gradients of a case are its own: over the parts of a batch they must not be added up.
         own = {name: collectives.varying(value, CASES) for name, value in self.subset.of(self.params).items()}

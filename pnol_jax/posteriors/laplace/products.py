@@ -21,7 +21,7 @@ from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import CASES, SPACE
 from pnol_jax.posteriors.laplace.likelihood import Fit, Observations, fit_of, information
-from pnol_jax.posteriors.laplace.linearise import Linearised, Moments, linearise
+from pnol_jax.posteriors.laplace.linearise import Linearised, Moments, linearise, noise_of
 from pnol_jax.posteriors.laplace.subset import Subset
 from pnol_jax.posteriors.protocol import NORMALISER, FitBatch, Params
 from pnol_jax.sharding.divide import Program, divided
@@ -72,7 +72,8 @@ class Products:
             if parts == 1:
                 return self._square(params, noise, one, index)
             each = lax.map(lambda part: self._square(params, noise, part, index), _in_parts(one, parts))
-            return jax.tree.map(functools.partial(jnp.sum, axis=0), each)
+            summed: tuple[jax.Array, Fit] = jax.tree.map(functools.partial(jnp.sum, axis=0), each)
+            return summed
 
         found, fit = self._summed(divided(of, spec()), jnp.asarray(self.index))
         return (found + found.T) / 2, fit
@@ -105,8 +106,8 @@ class Products:
     def sampled(self, statistic: Statistic, probes: int, seed: int) -> tuple[Any, Fit]:
         """The sum of statistic(g) over random vectors g of mean 0 and covariance G; and the fit, of the same pass.
 
-        Unbiased for what is linear in g g^T. g = J^T H^(1/2) s with random signs s at every point of a batch, `probes` of
-        them, whose mean is taken.
+        Unbiased for what is linear in g g^T. g = J^T H^(1/2) s with random signs s at every point of a batch, `probes`
+        of them, whose mean is taken.
         """
 
         def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, key: jax.Array) -> tuple[Any, Fit]:
@@ -119,7 +120,8 @@ class Products:
             found = lax.map(probe, jax.random.split(key, probes), batch_size=TOGETHER[False])
             return jax.tree.map(functools.partial(jnp.mean, axis=0), found), self._fit(there, params, one)
 
-        return self._summed(divided(of, spec()), jnp.asarray(self.index), key=jax.random.key(seed))
+        found, fit = self._summed(divided(of, spec()), jnp.asarray(self.index), key=jax.random.key(seed))
+        return found, fit
 
     def active(self) -> NDArray[np.bool_]:
         """Which entries of the subset the mean depends on at all, whatever the inputs, (size,): not a head's, say.
@@ -154,7 +156,7 @@ class Products:
     def _around(self, params: Params, noise: Any, one: FitBatch) -> "_Around":
         batch, grid, mask = one
         linear = linearise(self.moments, self.subset, params, batch.inputs, grid)
-        variance = noise if linear.variance is None else linear.variance
+        variance = noise_of(linear, noise)
         return _Around(linear, variance, information(variance, mask, grid, self.observations, linear.mean))
 
     def _product(self, there: "_Around", vector: jax.Array, index: jax.Array) -> jax.Array:

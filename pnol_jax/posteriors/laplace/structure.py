@@ -64,7 +64,7 @@ class Independent:
     def solve(self, precision: Float64, gamma: float) -> tuple[float, Float64]:
         """As `Spectrum` has it."""
         gain = self.values / gamma / precision[self.groups]
-        return float(np.log1p(gain).sum()), np.bincount(self.groups, gain / (1 + gain), self.count)
+        return float(np.log1p(gain).sum()), _by_group(self.groups, gain / (1 + gain), self.count)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,12 @@ class Dense:
         outer = 1 / np.sqrt(precision[self.groups])
         factor = np.linalg.cholesky(np.eye(len(outer)) + self.matrix * outer[:, None] * outer / gamma)
         inverse = np.square(np.linalg.inv(factor)).sum(axis=0)  # the diagonal of its inverse
-        return 2 * float(np.log(np.diag(factor)).sum()), np.bincount(self.groups, 1 - inverse)
+        determined = _by_group(self.groups, 1 - inverse, int(self.groups.max()) + 1)
+        return 2 * float(np.log(np.diag(factor)).sum()), determined
+
+
+def _by_group(groups: Groups, values: Float64, count: int) -> Float64:
+    return np.asarray(np.bincount(groups, values, count), np.float64)
 
 
 def _matrix(found: Found) -> Float64:
