@@ -26,7 +26,7 @@ from pnol_jax.config import DeterministicConfig, EnsembleConfig, LaplaceConfig, 
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
-from pnol_jax.posteriors import Batch, FitBatch, build_posterior
+from pnol_jax.posteriors import Batch, ExactFunctionals, FitBatch, build_posterior
 from pnol_jax.sharding.divide import current_mesh, divided
 from pnol_jax.sharding.mesh import make_mesh, use
 from pnol_jax.sharding.partition import spec
@@ -135,7 +135,7 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, An
         }
 
     found = on_host(divided(score, OF_CASES)(params, batch, grid))
-    if hasattr(posterior, "functional") and mesh_stores_whole():
+    if isinstance(posterior, ExactFunctionals) and mesh_stores_whole():
         found["functional"] = functionals(posterior, params, batch, grid)
     return {name: values.tolist() for name, values in found.items()}
 

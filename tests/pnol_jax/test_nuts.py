@@ -14,7 +14,7 @@ from tests.linear import constants, laplace, operands, problem, regression
 @pytest.mark.usefixtures("x64")
 def test_on_a_linear_operator_the_chain_has_the_posteriors_moments() -> None:
     """Also where it starts away from the mode: Laplace's own mean is then not the posterior's."""
-    made, draws = laplace("convolution"), 2000
+    made, draws = laplace("convolution"), 1000
     params = made.initial(0) | constants()
     exact = regression(made, params, problem(), 0.7)
     fitted = made.fit(params, problem().batches())

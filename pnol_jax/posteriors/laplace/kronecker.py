@@ -130,18 +130,16 @@ class Kronecker:
         return arrays
 
     def scale(self, arrays: Arrays, white: jax.Array) -> jax.Array:
-        """R w: deviations times w, turned by the eigenvectors."""
+        """R w, with the symmetric root: into the eigenvectors, times deviations, and back."""
         parts = []
         for left, right, deviation, part in _parts(arrays, white):
-            parts.append(jnp.einsum("mij,...mjk,mlk->...mil", left, deviation * part, right))
+            turned = deviation * jnp.einsum("mij,...mil,mlk->...mjk", left, part, right)
+            parts.append(jnp.einsum("mij,...mjk,mlk->...mil", left, turned, right))
         return _joined(parts, white)
 
     def scale_transposed(self, arrays: Arrays, vectors: jax.Array) -> jax.Array:
-        """R^T v."""
-        parts = []
-        for left, right, deviation, part in _parts(arrays, vectors):
-            parts.append(deviation * jnp.einsum("mij,...mil,mlk->...mjk", left, part, right))
-        return _joined(parts, vectors)
+        """The same."""
+        return self.scale(arrays, vectors)
 
 
 def _in_order(found: Arrays | Found, name: str) -> list[NDArray[np.float64]]:

@@ -20,7 +20,8 @@ Groups = NDArray[np.int64]  # the group of each entry
 class Structure(Protocol):
     """How a Gauss-Newton matrix over P entries is approximated, decomposed, and made a covariance Sigma = R R^T.
 
-    With a prior of precision T and a factor gamma on the noise, Sigma = (G / gamma + T)^-1.
+    With a prior of precision T and a factor gamma on the noise, Sigma = (G / gamma + T)^-1. R does not depend on which
+    eigenvectors a decomposition happens to give, nor on their signs: the same key draws the same functions everywhere.
     """
 
     def kept(self, active: NDArray[np.bool_]) -> Indices:
@@ -125,9 +126,9 @@ class Full:
         return Dense(_matrix(found), groups)
 
     def root(self, found: Found, precision: Float64, gamma: float) -> Found:
-        """R by eigenvectors where the prior's precision is one number, else the inverse of a Cholesky factor."""
+        """The symmetric root where the prior's precision is one number, else the inverse of a Cholesky factor."""
         if np.all(precision == precision[0]):
-            return {"root": found["vectors"] / np.sqrt(found["values"] / gamma + precision)}
+            return {"root": (found["vectors"] / np.sqrt(found["values"] / gamma + precision)) @ found["vectors"].T}
         return {"root": np.linalg.inv(np.linalg.cholesky(_matrix(found) / gamma + np.diag(precision))).T}
 
     def scale(self, arrays: Arrays, white: jax.Array) -> jax.Array:
