@@ -107,7 +107,7 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
         params = posterior.fit(state.average | constants, lambda: [FitBatch(batch, there, mask)])
-        return {"losses": losses} | scored(posterior, params, batch, there)
+        return {"losses": losses} | scored(posterior, params, batch, there, shape)
 
 
 def _padded(field: Any, parts: int) -> Any:
@@ -116,7 +116,7 @@ def _padded(field: Any, parts: int) -> Any:
     return np.pad(field, width)
 
 
-def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, Any]:
+def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...]) -> dict[str, Any]:
     """What evaluation and calibration read of a prediction."""
 
     def score(params: Any, batch: Batch, grid: Any) -> dict[str, jax.Array]:
@@ -136,7 +136,7 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, An
 
     found = on_host(divided(score, OF_CASES)(params, batch, grid))
     if isinstance(posterior, ExactFunctionals) and mesh_stores_whole():
-        found["functional"] = functionals(posterior, params, batch, grid)
+        found["functional"] = functionals(posterior, params, batch, grid, points)
     return {name: values.tolist() for name, values in found.items()}
 
 
@@ -146,11 +146,12 @@ def mesh_stores_whole() -> bool:
     return mesh is None or "fsdp" not in mesh.shape
 
 
-def functionals(posterior: Any, params: Any, batch: Batch, grid: Any) -> Any:
-    """Mean and variances of two functionals, (cases, 6)."""
-    shape = batch.inputs.shape[1:]
-    weights = np.random.default_rng(2).standard_normal((2, *shape)).astype(batch.inputs.dtype)
-    there = placed(weights, spec(*(None,) * (len(shape) - 1), "space", None))
+def functionals(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...]) -> Any:
+    """Mean and variances of two functionals, (cases, 6); `points` are those of the grid without padding."""
+    *_, last, _ = batch.inputs.shape
+    weights = np.random.default_rng(2).standard_normal((2, *points, 1)).astype(batch.inputs.dtype)
+    weights = np.pad(weights, [*[(0, 0)] * len(points), (0, last - points[-1]), (0, 0)])
+    there = placed(weights, spec(*(None,) * len(points), "space", None))
 
     def ask(params: Any, inputs: Any, grid: Any, weights: Any) -> jax.Array:
         return jnp.concatenate(posterior.functional(params, inputs, grid, weights), axis=1)

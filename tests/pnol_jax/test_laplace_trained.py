@@ -92,7 +92,7 @@ def test_structures_order_as_they_should(params: Any) -> None:
 
 
 def test_a_kept_decomposition_gives_the_same_posterior(params: Any, tmp_path: Path) -> None:
-    """It does not depend on the prior, of which the marginal likelihood prefers its own; nor is it taken for another."""
+    """It does not depend on the prior, of which the marginal likelihood prefers its own; nor is it another's."""
     kept = laplace(cache=str(tmp_path))
     fitted = kept.fit(params, data)
     (file,) = tmp_path.iterdir()

@@ -54,14 +54,25 @@ class Products:
 
     def fit(self) -> Fit:
         """How well the mean fits the training cases."""
+        return Fit(*self._summed(self.fit_program))
+
+    @functools.cached_property
+    def fit_program(self) -> Program[Any, Any]:
+        """Of one batch: (params, noise, batch) -> `Fit`."""
 
         def of(params: Params, noise: Any, one: FitBatch) -> Fit:
             return self._fit(self._around(params, noise, one), params, one)
 
-        return Fit(*self._summed(divided(of, spec())))
+        return divided(of, spec())
 
     def gram(self) -> tuple[Float64, Fit]:
         """G itself, (P, P), by the columns of J; and the fit, of the same pass."""
+        found, fit = self._summed(self.gram_program, jnp.asarray(self.index))
+        return (found + found.T) / 2, fit
+
+    @functools.cached_property
+    def gram_program(self) -> Program[Any, Any]:
+        """Of one batch: (params, noise, batch, index) -> G and `Fit`."""
 
         def of(params: Params, noise: Any, one: FitBatch, index: jax.Array) -> tuple[jax.Array, Fit]:
             size = one.batch.inputs.itemsize * index.size * math.prod(one.grid.shape) * one.batch.outputs.shape[-1]
@@ -75,8 +86,7 @@ class Products:
             summed: tuple[jax.Array, Fit] = jax.tree.map(functools.partial(jnp.sum, axis=0), each)
             return summed
 
-        found, fit = self._summed(divided(of, spec()), jnp.asarray(self.index))
-        return (found + found.T) / 2, fit
+        return divided(of, spec())
 
     def _square(self, params: Params, noise: Any, one: FitBatch, index: jax.Array) -> tuple[jax.Array, Fit]:
         """J^T H J of some cases, by the columns of H^(1/2) J."""
@@ -96,12 +106,17 @@ class Products:
 
     def multiply(self) -> Callable[[Float64], Float64]:
         """The function v -> G v, (P,) -> (P,), each a pass over the cases."""
+        index = jnp.asarray(self.index)
+        return lambda vector: self._summed(self.product_program, index, jnp.asarray(vector, self._dtype))
+
+    @functools.cached_property
+    def product_program(self) -> Program[Any, Any]:
+        """Of one batch: (params, noise, batch, index, vector) -> G v."""
 
         def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, vector: jax.Array) -> jax.Array:
             return self._product(self._around(params, noise, one), vector, index)
 
-        program, index = divided(of, spec()), jnp.asarray(self.index)
-        return lambda vector: self._summed(program, index, jnp.asarray(vector, self._dtype))
+        return divided(of, spec())
 
     def sampled(self, statistic: Statistic, probes: int, seed: int) -> tuple[Any, Fit]:
         """The sum of statistic(g) over random vectors g of mean 0 and covariance G; and the fit, of the same pass.
