@@ -1,4 +1,4 @@
-"""Our half of the comparison with laplax, as a process of its own: `python -m benchmarks.laplace_ours SIZE FOLDER`.
+"""Our half of the comparison with laplax: `python -m benchmarks.laplace_ours SIZE FOLDER PRECISION`.
 
 `fit` is curvature, decomposition and the covariance's root for a given prior and noise; `predict` mean and variance at
 every point. Programs are compiled once, as the peer's are.
@@ -24,7 +24,7 @@ PREFIX = "laplace."
 
 
 class Side:
-    """Fit and prediction; with `exact` every variance is computed in full, by a product with J^T for each point."""
+    """Fit and prediction."""
 
     def __init__(self, size: Size) -> None:
         made, self.grid = operator(size)
@@ -34,8 +34,8 @@ class Side:
         self.params = {f"operator.{name}": value for name, value in made.params.items()} | constants
         self.params |= {"noise.variance": jnp.full(1, NOISE**2)}
         inputs, asked = cases(size)
-        self.batch = FitBatch(Batch(jnp.asarray(inputs), jnp.zeros_like(inputs)), self.grid, jnp.ones(size.cases))
-        self.asked = jnp.asarray(asked)
+        self.batch = FitBatch(Batch(inputs, jnp.zeros_like(inputs)), self.grid, jnp.ones(size.cases))
+        self.asked = asked
         empty = np.zeros(0, np.int32)
         given = (self.posterior.moments, self.posterior.subset, "points", jnp.full(1, NOISE**2), self.params)
         first = Products(*given, lambda: [self.batch], empty)
@@ -48,7 +48,7 @@ class Side:
         found = structure.decompose(self.products)
         index = self.products.index
         root = structure.root(found, np.full(len(index), PRECISION), 1.0)
-        arrays = {f"{PREFIX}root.{name}": jnp.asarray(value, jnp.float32) for name, value in root.items()}
+        arrays = {f"{PREFIX}root.{name}": jnp.asarray(value, float) for name, value in root.items()}
         return arrays | {f"{PREFIX}index": jnp.asarray(index), f"{PREFIX}noise": jnp.ones(1)}
 
     def _moments(self, fitted: Any, asked: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -100,6 +100,7 @@ def _posterior(size: Size) -> Laplace:
 def main() -> None:
     """Compile, keep the answers, serve."""
     name, folder = sys.argv[1], Path(sys.argv[2])
+    jax.config.update("jax_enable_x64", sys.argv[3] == "float64")
     keep_arena()
     side = Side(SIZES[name])
     mean, variance = side.predict()

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from numpy.typing import NDArray
 
 from pnol_jax.bases import Basis, GridOperands, make_operands
 from pnol_jax.grids import Axis, Grid
@@ -42,14 +41,17 @@ SIZES = {
 
 
 def operator(size: Size) -> tuple[Functional, GridOperands]:
-    """The FNO on a bounded square, and its operands."""
+    """The FNO on a bounded square, and its operands, in JAX's default precision."""
     bases = (Basis("padded", size.modes),) * 2
     made = FNO(1, 1, bases, width=size.width, depth=size.depth, mlp_skip="identity", rngs=nnx.Rngs(0))
     grid = Grid((Axis.uniform(size.points, "bounded", 1.0, "centre"),) * 2)
-    return functional(made), jax.tree.map(jnp.asarray, make_operands(grid, bases))
+    plain = functional(made)
+    params = {name: jnp.asarray(value, float) for name, value in plain.params.items()}
+    operands = make_operands(grid, bases, None, jnp.zeros(()).dtype.name)
+    return plain._replace(params=params), jax.tree.map(jnp.asarray, operands)
 
 
-def permeability(size: Size, cases: int, seed: int) -> NDArray[np.float32]:
+def permeability(size: Size, cases: int, seed: int) -> jax.Array:
     """Two-valued fields as Darcy's, in standard units: the sign of smooth random ones, (cases, n, n, 1)."""
     k = np.pi * np.arange(8)
     points = (np.arange(size.points) + 0.5) / size.points
@@ -57,10 +59,10 @@ def permeability(size: Size, cases: int, seed: int) -> NDArray[np.float32]:
     spectrum = 1 / (k[:, None] ** 2 + k**2 + 9)
     draws = np.random.default_rng(seed).standard_normal((cases, 8, 8)) * spectrum
     fields = np.einsum("bkl,kx,ly->bxy", draws, waves, waves)
-    return np.sign(fields)[..., None].astype(np.float32)
+    return jnp.asarray(np.sign(fields)[..., None], float)
 
 
-def cases(size: Size) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def cases(size: Size) -> tuple[jax.Array, jax.Array]:
     """Inputs of training, and those that are asked for."""
     return permeability(size, size.cases, 0), permeability(size, size.asked, 1)
 

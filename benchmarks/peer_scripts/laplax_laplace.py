@@ -1,13 +1,13 @@
 """laplax on the FNO of `benchmarks.laplace_problem`, timed by the line protocol.
 
-    PYTHONPATH=ROOT python laplax_laplace.py SIZE FOLDER
+    PYTHONPATH=ROOT python laplax_laplace.py SIZE FOLDER PRECISION
 
 `fit` is the curvature and the posterior's scale for a given prior and noise, `predict` mean and variance of the
 linearised operator at every point: its full curvature (`create_full_curvature`), or low rank by its Lanczos, and its
-`set_lin_pushforward` with `lin_pred_var`. Every stage is compiled once, as a user would; the sizes of its batches were
-the fastest of those that were tried (of directions 1, 16, all; of output points 1, 32, 256). Of the last layer it is
-asked in two ways: with the whole network as its model, and with the last layer alone as the model of features that the
-rest gives, computed anew in every call.
+`set_lin_pushforward` with `lin_pred_var`. Every stage is compiled once, as a user would. It takes one direction, and one
+output point, at a time: the functions that do hand no size of a batch on to those that could take one. Of the last
+layer it is asked in two ways: with the whole network as its model, and with the last layer alone as the model of
+features that the rest gives, computed anew in every call.
 
 laplax takes the Hessian of a sum of squares, 2, so its factor `sigma_squared` is 1 / (2 noise^2).
 """
@@ -35,7 +35,6 @@ from line_protocol import serve
 from benchmarks.laplace_problem import LAST, NOISE, PRECISION, SIZES, cases, memory, operator
 
 PRIOR = {"prior_prec": PRECISION, "sigma_squared": 1 / (2 * NOISE**2)}
-DIRECTIONS, POINTS = 16, 32  # taken together
 Model = Callable[..., jax.Array]
 
 
@@ -54,9 +53,9 @@ class Side:
                 return product(vector, data | {"target": target})
 
             if rank:
-                return create_low_rank_curvature(
-                    multiply, layout=params, key=jax.random.key(0), maxiter=rank, rank=rank
-                )
+                precision = {"calc_dtype": target.dtype, "mv_dtype": target.dtype, "return_dtype": target.dtype}
+                key = jax.random.key(0)
+                return create_low_rank_curvature(multiply, layout=params, key=key, rank=rank, **precision)
             return create_full_curvature(multiply, layout=params)
 
         def posterior(params: Any, found: Any) -> Any:
@@ -87,9 +86,10 @@ class Side:
 def main() -> None:
     """Compile, keep the answers, serve."""
     name, folder = sys.argv[1], Path(sys.argv[2])
+    jax.config.update("jax_enable_x64", sys.argv[3] == "float64")
     size = SIZES[name]
     made, grid = operator(size)
-    inputs, asked = (jnp.asarray(fields) for fields in cases(size))
+    inputs, asked = cases(size)
     chosen = {key: made.params[key] for key in (made.params if size.rank else LAST)}
 
     def whole(input: jax.Array, params: Any) -> jax.Array:
@@ -114,7 +114,7 @@ def main() -> None:
     spent = {f"{kind}{key}": side.memory[kind] for key, side in sides.items() for kind in ("fit", "predict")}
     serve(
         {name.replace(" ", "_"): step for name, step in operations.items()},
-        {"memory": spent, "versions": {"laplax": version("laplax")}},
+        {"memory": {name.replace(" ", "_"): value for name, value in spent.items()}, "version": version("laplax")},
     )
 
 

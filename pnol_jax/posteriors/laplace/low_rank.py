@@ -32,8 +32,15 @@ class LowRank:
         size = len(products.index)
         if self.rank > size:
             raise InputError(f"posterior.rank: got {self.rank}, expected at most {size}, the number of parameters")
-        values, vectors = lanczos(products.multiply(), size, self.rank, self.seed)
-        return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(products.fit())}
+        fits = []
+
+        def multiply(vector: Float64) -> Float64:
+            product, fit = products.multiply(vector)
+            fits.append(fit)
+            return product
+
+        values, vectors = lanczos(multiply, size, self.rank, self.seed)
+        return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(fits[0])}
 
     def spectrum(self, found: Found, groups: Groups) -> Spectrum:
         """By determinants of rank x rank."""

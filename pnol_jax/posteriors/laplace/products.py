@@ -52,19 +52,6 @@ class Products:
     data: Callable[[], Iterable[FitBatch]]
     index: Indices
 
-    def fit(self) -> Fit:
-        """How well the mean fits the training cases."""
-        return Fit(*self._summed(self.fit_program))
-
-    @functools.cached_property
-    def fit_program(self) -> Program[Any, Any]:
-        """Of one batch: (params, noise, batch) -> `Fit`."""
-
-        def of(params: Params, noise: Any, one: FitBatch) -> Fit:
-            return self._fit(self._around(params, noise, one), params, one)
-
-        return divided(of, spec())
-
     def gram(self) -> tuple[Float64, Fit]:
         """G itself, (P, P), by the columns of J; and the fit, of the same pass."""
         found, fit = self._summed(self.gram_program, jnp.asarray(self.index))
@@ -104,17 +91,18 @@ class Products:
         )
         return rows
 
-    def multiply(self) -> Callable[[Float64], Float64]:
-        """The function v -> G v, (P,) -> (P,), each a pass over the cases."""
-        index = jnp.asarray(self.index)
-        return lambda vector: self._summed(self.product_program, index, jnp.asarray(vector, self._dtype))
+    def multiply(self, vector: Float64) -> tuple[Float64, Fit]:
+        """G v, (P,); and the fit, of the same pass."""
+        found, fit = self._summed(self.product_program, jnp.asarray(self.index), jnp.asarray(vector, self._dtype))
+        return found, fit
 
     @functools.cached_property
     def product_program(self) -> Program[Any, Any]:
-        """Of one batch: (params, noise, batch, index, vector) -> G v."""
+        """Of one batch: (params, noise, batch, index, vector) -> G v and `Fit`."""
 
-        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, vector: jax.Array) -> jax.Array:
-            return self._product(self._around(params, noise, one), vector, index)
+        def of(params: Params, noise: Any, one: FitBatch, index: jax.Array, vector: jax.Array) -> tuple[jax.Array, Fit]:
+            there = self._around(params, noise, one)
+            return self._product(there, vector, index), self._fit(there, params, one)
 
         return divided(of, spec())
 
