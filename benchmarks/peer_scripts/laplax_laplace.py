@@ -4,10 +4,10 @@
 
 `fit` is the curvature and the posterior's scale for a given prior and noise, `predict` mean and variance of the
 linearised operator at every point: its full curvature (`create_full_curvature`), or low rank by its Lanczos, and its
-`set_lin_pushforward` with `lin_pred_var`. Every stage is compiled once, as a user would. It takes one direction, and one
-output point, at a time: the functions that do hand no size of a batch on to those that could take one. Of the last
-layer it is asked in two ways: with the whole network as its model, and with the last layer alone as the model of
-features that the rest gives, computed anew in every call.
+`set_lin_pushforward` with `lin_pred_var`. Every stage is compiled once, as a user would. It takes one direction, and
+one output point, at a time: the functions that do hand no size of a batch on to those that could take one. Of the
+last layer it is asked in two ways: with the whole network as its model, and with the last layer alone as the model
+of features that the rest gives, computed anew in every call.
 
 laplax takes the Hessian of a sum of squares, 2, so its factor `sigma_squared` is 1 / (2 noise^2).
 """

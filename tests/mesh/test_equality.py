@@ -98,7 +98,7 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
 @pytest.mark.parametrize(
     ("given", "meshes"),
     [
-        ({"heteroscedastic": False}, [{"data": 2, "space": 2}, {"model": 2, "space": 2}, {"fsdp": 4}]),
+        ({"heteroscedastic": False}, [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}]),
         ({"structure": "kronecker", "parameters": "all", "exact": 1, "probes": 3}, [{"data": 2, "space": 2}]),
         ({"structure": "low_rank", "rank": 4, "parameters": "spectral", "probes": 4}, [{"fsdp": 2, "space": 2}]),
         ({"structure": "diagonal", "parameters": "*.blocks.1.*", "probes": 3}, [{"fsdp": 2, "model": 2}]),

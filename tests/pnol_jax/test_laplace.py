@@ -140,7 +140,7 @@ def test_the_evidence_is_greatest_where_it_says(structure: str, groups: int) -> 
     params, exact = at_its_mode(made)
     found = made._decompose(params | {"noise.variance": jnp.full(OUTPUTS, DEVIATION**2)}, problem().batches())
     J, group = exact.jacobian[:, found["index"].astype(int)], np.arange(DETERMINED) % groups
-    spectrum, _, (_, count, constant) = made.structure.spectrum(found, group), found.pop("active"), found["fit"]
+    spectrum, _, (_, count, constant) = made.structure.spectrum(found, group, groups), found.pop("active"), found["fit"]
     draws = np.random.default_rng(5)
     target = J @ draws.standard_normal(DETERMINED) + DEVIATION * draws.standard_normal(len(J))
     precision, gamma = np.full(groups, PRIOR), 1.0

@@ -115,10 +115,10 @@ class Kronecker:
             found[f"values.{number}"] = np.maximum(a, 0)[:, :, None] * np.maximum(b, 0)[:, None, :] / over
         return found
 
-    def spectrum(self, found: Found, groups: Groups) -> Spectrum:
+    def spectrum(self, found: Found, groups: Groups, count: int) -> Spectrum:
         """Eigenvectors are products of those of the factors, so none is of two groups."""
         values = np.concatenate([value.ravel() for value in _in_order(found, "values")])
-        return Independent(values, groups, int(groups.max()) + 1)
+        return Independent(values, groups, count)
 
     def root(self, found: Found, precision: Float64, gamma: float) -> Found:
         """The factors' eigenvectors, and standard deviations in them."""

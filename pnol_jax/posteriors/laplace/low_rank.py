@@ -6,7 +6,6 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.errors import InputError
 from pnol_jax.posteriors.laplace.evidence import Float64, Spectrum
 from pnol_jax.posteriors.laplace.lanczos import lanczos
 from pnol_jax.posteriors.laplace.products import Indices, Products
@@ -29,22 +28,19 @@ class LowRank:
 
     def decompose(self, products: Products) -> Found:
         """Eigenvalues (rank,) and eigenvectors (P, rank)."""
-        size = len(products.index)
-        if self.rank > size:
-            raise InputError(f"posterior.rank: got {self.rank}, expected at most {size}, the number of parameters")
-        fits = []
+        size, fits = len(products.index), []
 
         def multiply(vector: Float64) -> Float64:
             product, fit = products.multiply(vector)
             fits.append(fit)
             return product
 
-        values, vectors = lanczos(multiply, size, self.rank, self.seed)
+        values, vectors = lanczos(multiply, size, min(self.rank, size), self.seed)
         return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(fits[0])}
 
-    def spectrum(self, found: Found, groups: Groups) -> Spectrum:
+    def spectrum(self, found: Found, groups: Groups, count: int) -> Spectrum:
         """By determinants of rank x rank."""
-        vectors, count = found["vectors"] * np.sqrt(found["values"]), int(groups.max()) + 1
+        vectors = found["vectors"] * np.sqrt(found["values"])
         inner = [vectors[groups == group].T @ vectors[groups == group] for group in range(count)]
         return Inner(np.stack(inner))
 

@@ -80,7 +80,7 @@ class Laplace:
         groups = self.groups
         squares = np.bincount(groups, active * np.square(self.vector(params))).astype(float)
         residual, observations, log_noise = found.pop("fit")
-        spectrum = self.structure.spectrum(found, groups[index])
+        spectrum = self.structure.spectrum(found, groups[index], len(squares))
         prior = None if self.prior == "evidence" else float(self.prior)
         best = maximise(spectrum, Data(residual, observations, log_noise, squares), prior, self.noise == "evidence")
         root = self.structure.root(found, best.precision[groups[index]], best.gamma)
@@ -99,8 +99,14 @@ class Laplace:
     def _decomposition(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Found:
         if self.cache is None or jax.process_count() > 1:
             return self._decompose(params, data)
-        about = (sorted(self.subset.shapes), repr(self.structure), self.observations)
-        return self.cache.get(digest(params, data, repr(about)), lambda: self._decompose(params, data))
+        about = f"{sorted(self.subset.shapes)} {self.structure!r} {self.observations} {self._program(params, data)}"
+        return self.cache.get(digest(params, data, about), lambda: self._decompose(params, data))
+
+    def _program(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> str:
+        """What the operator computes, as the text of its program."""
+        one = next(iter(data()))
+        shapes = jax.eval_shape(lambda *given: given, params, one.batch.inputs, one.grid)
+        return str(jax.jit(self.moments).lower(*shapes).as_text())
 
     def _decompose(self, params: Params, data: Callable[[], Iterable[FitBatch]]) -> Found:
         """What the structure finds, with "active" and "index", which entries have an effect and which it is about."""

@@ -81,7 +81,7 @@ class GaussianProcess:
         size = self.index.size
         if self.exact:
             return self._sum_of_squares(lambda number: jax.nn.one_hot(number, size, dtype=self._scale.dtype), size)
-        key = jax.random.key(SEED)
+        key = jax.random.key(SEED, impl="threefry2x32")
 
         def signs(number: jax.Array) -> jax.Array:
             drawn = jax.random.rademacher(jax.random.fold_in(key, number), (size,), self._scale.dtype)

@@ -32,8 +32,8 @@ class Structure(Protocol):
         """Pass over the training cases and decompose what they give; "fit" is the cases' `Fit`."""
         ...
 
-    def spectrum(self, found: Found, groups: Groups) -> Spectrum:
-        """What the marginal likelihood needs of it."""
+    def spectrum(self, found: Found, groups: Groups, count: int) -> Spectrum:
+        """What the marginal likelihood needs of it, given the group of each entry and how many groups there are."""
         ...
 
     def root(self, found: Found, precision: Float64, gamma: float) -> Found:
@@ -88,9 +88,9 @@ class Diagonal:
         diagonal, fit = products.sampled(jnp.square, self.probes, self.seed)
         return {"diagonal": diagonal, "fit": np.stack(fit)}
 
-    def spectrum(self, found: Found, groups: Groups) -> Spectrum:
+    def spectrum(self, found: Found, groups: Groups, count: int) -> Spectrum:
         """Every entry is an eigenvector."""
-        return Independent(found["diagonal"], groups, int(groups.max()) + 1)
+        return Independent(found["diagonal"], groups, count)
 
     def root(self, found: Found, precision: Float64, gamma: float) -> Found:
         """Standard deviations, (P,)."""
@@ -119,11 +119,11 @@ class Full:
         values, vectors = np.linalg.eigh(gram)
         return {"values": np.maximum(values, 0), "vectors": vectors, "fit": np.stack(fit)}
 
-    def spectrum(self, found: Found, groups: Groups) -> Spectrum:
+    def spectrum(self, found: Found, groups: Groups, count: int) -> Spectrum:
         """Of one group the eigenvalues tell it all."""
-        if groups.max() == 0:
+        if count == 1:
             return Independent(found["values"], groups, 1)
-        return Dense(_matrix(found), groups)
+        return Dense(_matrix(found), groups, count)
 
     def root(self, found: Found, precision: Float64, gamma: float) -> Found:
         """The symmetric root where the prior's precision is one number, else the inverse of a Cholesky factor."""
@@ -146,13 +146,14 @@ class Dense:
 
     matrix: Float64
     groups: Groups
+    count: int
 
     def solve(self, precision: Float64, gamma: float) -> tuple[float, Float64]:
         """As `Spectrum` has it, by a Cholesky factor of 1 + T^-1/2 G T^-1/2 / gamma."""
         outer = 1 / np.sqrt(precision[self.groups])
         factor = np.linalg.cholesky(np.eye(len(outer)) + self.matrix * outer[:, None] * outer / gamma)
         inverse = np.square(np.linalg.inv(factor)).sum(axis=0)  # the diagonal of its inverse
-        determined = _by_group(self.groups, 1 - inverse, int(self.groups.max()) + 1)
+        determined = _by_group(self.groups, 1 - inverse, self.count)
         return 2 * float(np.log(np.diag(factor)).sum()), determined
 
 
