@@ -259,12 +259,24 @@ def test_padding_and_operands_per_case_change_nothing() -> None:
 
 
 @pytest.mark.usefixtures("x64")
+def test_of_a_trajectory_the_map_to_the_next_step_is_fitted() -> None:
+    made, plain = laplace("convolution"), problem()
+    (one,) = plain.batches()()
+    later = jnp.stack([one.batch.outputs, 9 + one.batch.outputs], axis=1)
+    params = made.initial(0) | constants()
+    fitted = made.fit(params, plain.batches())
+    again = made.fit(params, lambda: [one._replace(batch=one.batch._replace(outputs=later))])
+    for name in ("laplace.log_marginal", "laplace.root.root"):
+        np.testing.assert_array_equal(again[name], fitted[name])
+
+
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker"])
 def test_random_signs_stand_for_what_is_too_many(structure: str) -> None:
-    """The curvature of 3,000 random vectors is that of all directions to a few per cent; of one it is not."""
+    """The curvature of 1,000 random vectors is that of all directions to a few per cent; of one it is not."""
     exact, sampled, one = (
         laplace("convolution", structure=structure, exact=exact, probes=probes, prior_precision=0.1)
-        for exact, probes in ((4096, 64), (1, 3000), (1, 1))
+        for exact, probes in ((4096, 64), (1, 1000), (1, 1))
     )
     params = exact.initial(0) | constants()
     variance = []
@@ -272,14 +284,14 @@ def test_random_signs_stand_for_what_is_too_many(structure: str) -> None:
         fitted = made.fit(params, problem().batches())
         variance.append(ask(exact, fitted, problem().inputs, operands(), weights_of())["variance"])
     apart = [np.abs(found / variance[0] - 1).mean() for found in variance[1:]]
-    assert apart[0] < 0.03
+    assert apart[0] < 0.05
     assert apart[1] > 0.1
 
 
 @pytest.mark.usefixtures("x64")
 def test_a_variance_of_too_many_directions_is_unbiased() -> None:
     """Its standard error is at most sqrt(2 / probes); with as many probes as directions it is exact."""
-    made = {probes: laplace(parameters="all", structure="diagonal", probes=probes) for probes in (200, 4096)}
+    made = {n: laplace("deeponet", parameters="all", structure="diagonal", probes=n) for n in (200, 4096)}
     fitted = made[200].fit(made[200].initial(0) | constants(), problem().batches())
     found = [ask(each, fitted, problem().inputs[:1], operands(), weights_of())["variance"] for each in made.values()]
     assert 0 < np.abs(found[0] / found[1] - 1).max() < 5 * (2 / 200) ** 0.5
