@@ -96,6 +96,7 @@ def _train_killed(config: Path, run: Path) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_for_bit(config, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert _train(config, whole).returncode == 0
@@ -106,6 +107,7 @@ def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_fo
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_members_train_by_another_optimiser_with_a_plateau_and_its_config_is_read_back(config, tmp_path):
     pieces = [{"name": "constant", "steps": 20}, {"name": "plateau", "window": 2, "patience": 1, "threshold": 0.5}]
     words = ["posterior.name=ensemble", "posterior.members=2", "optimizer.name=muon", "optimizer.warmup_steps=5"]
@@ -132,6 +134,13 @@ def test_a_schedule_free_run_keeps_its_average(config, tmp_path):
     model = load_model(tmp_path / "run")
     assert all(np.array_equal(model[name], value) for name, value in average.items())
     assert not all(np.array_equal(model[name], value) for name, value in state.params.items())
+
+
+def test_resuming_what_is_not_there_leaves_no_folder(config, tmp_path):
+    other = _train(config, tmp_path / "mistyped", "--resume")
+    assert other.returncode == 2
+    assert "mistyped holds no run; start without --resume" in other.stderr
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_sigterm_saves_and_asks_to_be_resumed(config, tmp_path):
