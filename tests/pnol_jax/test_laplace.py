@@ -291,10 +291,12 @@ def test_random_signs_stand_for_what_is_too_many(structure: str) -> None:
 @pytest.mark.usefixtures("x64")
 def test_a_variance_of_too_many_directions_is_unbiased() -> None:
     """Its standard error is at most sqrt(2 / probes); with as many probes as directions it is exact."""
-    made = {n: laplace("deeponet", parameters="all", structure="diagonal", probes=n) for n in (200, 4096)}
-    fitted = made[200].fit(made[200].initial(0) | constants(), problem().batches())
+    made = {
+        n: laplace("deeponet", parameters="all", structure="diagonal", probes=n) for n in (60, 4096)
+    }  # of 87 parameters
+    fitted = made[60].fit(made[60].initial(0) | constants(), problem().batches())
     found = [ask(each, fitted, problem().inputs[:1], operands(), weights_of())["variance"] for each in made.values()]
-    assert 0 < np.abs(found[0] / found[1] - 1).max() < 5 * (2 / 200) ** 0.5
+    assert 0 < np.abs(found[0] / found[1] - 1).max() < 5 * (2 / 60) ** 0.5
 
 
 def test_what_cannot_work_is_refused_with_what_would() -> None:
