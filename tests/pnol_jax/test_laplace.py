@@ -289,13 +289,11 @@ def test_random_signs_stand_for_what_is_too_many(structure: str) -> None:
 
 
 @pytest.mark.usefixtures("x64")
-def test_a_variance_of_too_many_directions_is_unbiased() -> None:
-    """Its standard error is at most sqrt(2 / probes); with as many probes as directions it is exact."""
-    made = {
-        n: laplace("deeponet", parameters="all", structure="diagonal", probes=n) for n in (60, 4096)
-    }  # of 87 parameters
-    fitted = made[60].fit(made[60].initial(0) | constants(), problem().batches())
-    found = [ask(each, fitted, problem().inputs[:1], operands(), weights_of())["variance"] for each in made.values()]
+def test_a_variance_of_too_many_directions_is_near_the_exact_one() -> None:
+    """Of 87 parameters 60 random directions have a standard error of at most sqrt(2 / 60)."""
+    few, every = (laplace("deeponet", parameters="all", structure="diagonal", probes=probes) for probes in (60, 4096))
+    fitted = few.fit(few.initial(0) | constants(), problem().batches())
+    found = [ask(each, fitted, problem().inputs[:1], operands(), weights_of())["variance"] for each in (few, every)]
     assert 0 < np.abs(found[0] / found[1] - 1).max() < 5 * (2 / 60) ** 0.5
 
 
