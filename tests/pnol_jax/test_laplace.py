@@ -9,7 +9,9 @@ import pytest
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
+from pnol_jax.posteriors.laplace import products
 from pnol_jax.posteriors.laplace.evidence import Data, log_marginal, maximise
+from pnol_jax.posteriors.laplace.products import Products
 from tests.linear import (
     BASES,
     CONSTANTS,
@@ -256,6 +258,25 @@ def test_padding_and_operands_per_case_change_nothing() -> None:
         np.testing.assert_allclose(found[name][:, :POINTS], expected[name], **EXACT)
     for a, b in zip(found["functional"], expected["functional"], strict=True):
         np.testing.assert_allclose(a, b, **EXACT)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("each", [False, True], ids=["shared grid", "grid per case"])
+def test_curvature_is_the_same_in_whatever_pieces_it_is_computed(each: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All cases together; in three parts, so that columns fit into memory; by rows, where those of one case do not."""
+    made, (one,) = laplace("convolution"), problem().batches()()
+    one = one._replace(grid=stack_operands([one.grid] * len(one.mask))) if each else one
+    params = made.initial(0) | constants() | {"noise.variance": jnp.full(OUTPUTS, 0.5)}
+    index = np.flatnonzero(np.r_[1:5, 0, 1, 1])
+    found = []
+    for budget in (2**28, 2 * 8 * index.size * EVERY.size, 1):
+        monkeypatch.setattr(products, "BUDGET", budget)
+        noise = params["noise.variance"]
+        given = Products(made.moments, made.subset, "points", noise, params, lambda: [one], index.astype(np.int32))
+        found.append(given.gram())
+    for gram, fit in found[1:]:
+        np.testing.assert_allclose(gram, found[0][0], **EXACT)
+        np.testing.assert_allclose(fit, found[0][1], **EXACT)
 
 
 @pytest.mark.usefixtures("x64")
