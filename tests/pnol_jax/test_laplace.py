@@ -12,7 +12,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.posteriors.laplace import products
 from pnol_jax.posteriors.laplace.evidence import Data, log_marginal, maximise
 from pnol_jax.posteriors.laplace.products import Products
-from tests.linear import (
+from tests.regression import (
     BASES,
     CONSTANTS,
     DEVIATION,

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("blackjax", reason="pnol-jax[reference] is not installed")
 
 from pnol_jax.posteriors import nuts
-from tests.linear import constants, laplace, operands, problem, regression
+from tests.regression import constants, laplace, operands, problem, regression
 
 
 @pytest.mark.usefixtures("x64")
