@@ -22,7 +22,7 @@ _SCRIPTS = Path(__file__).parent / "peer_scripts"
 
 # The packages that are installed without what they ask for: their experiment loggers, plots and configuration readers.
 # What they import stands among the pins.
-_BARE = {"neuraloperator": ("neuraloperator",)}
+_BARE: dict[str, tuple[str, ...]] = {"neuraloperator": ("neuraloperator",), "laplax": ()}
 
 # What `pnol_jax.memory` tells malloc, as glibc's environment variables.
 KEEP_MEMORY = {
@@ -53,6 +53,12 @@ def neuraloperator_darcy(train: Path, tests: Sequence[Path], epochs: int = 15, s
     return answer
 
 
+def laplax(size: str, folder: Path, precision: str = "float32") -> Child:
+    """laplax on one of `laplace_problem.SIZES`, with the operations `fit` and `predict`; its answers go to `folder`."""
+    environment = KEEP_MEMORY | {"PYTHONPATH": str(ROOT)}
+    return Child([python_of("laplax"), _SCRIPTS / "laplax_laplace.py", size, folder, precision], environment)
+
+
 def python_of(peer: str, folder: Path = ROOT / ".peers") -> Path:
     """The interpreter of a peer's environment, which is made first if need be.
 
@@ -68,7 +74,7 @@ def python_of(peer: str, folder: Path = ROOT / ".peers") -> Path:
     seal = environment / "pins.sha256"
     with _alone(folder / f"{peer}.lock"):
         if not (seal.exists() and seal.read_text() == digest):
-            print(f"Making {environment} (once; PyTorch takes a while)", file=sys.stderr)
+            print(f"Making {environment} (once; it takes a while)", file=sys.stderr)
             shutil.rmtree(environment, ignore_errors=True)
             make_environment(environment, pins, _BARE[peer])
             write_atomically(seal, digest)
@@ -85,7 +91,8 @@ def make_environment(environment: Path, pins: str, bare: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "venv", environment], check=True, stdout=sys.stderr)
     install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, *(line for line in lines if line not in alone)], check=True, stdout=sys.stderr)
-    subprocess.run([*install, "--no-deps", *alone], check=True, stdout=sys.stderr)
+    if alone:
+        subprocess.run([*install, "--no-deps", *alone], check=True, stdout=sys.stderr)
 
 
 @contextmanager

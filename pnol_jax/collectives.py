@@ -41,6 +41,11 @@ def varying(value: jax.Array, axes: Names) -> jax.Array:
     return cast
 
 
+def varying_like(value: jax.Array, like: jax.Array) -> jax.Array:
+    """The same value, marked as one that may differ wherever `like` may."""
+    return varying(value, tuple(axis for axis in _present(EVERY) if axis in jax.typeof(like).mat.varying))
+
+
 def count(axes: Names) -> int:
     """How many parts the axes divide into."""
     shape = jax.sharding.get_abstract_mesh().shape
@@ -107,6 +112,17 @@ def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
     if not present:
         return value
     whole: jax.Array = lax.all_gather(varying(value, present), present, axis=dimension % value.ndim, tiled=True)
+    return whole
+
+
+def assembled(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
+    """As `gathered`, where the result is known to be the same on every part."""
+    present = _present(axes)
+    if not present:
+        return value
+    whole: jax.Array = lax.all_gather(
+        varying(value, present), present, axis=dimension % value.ndim, tiled=True, to="invarying"
+    )
     return whole
 
 

@@ -57,6 +57,21 @@ class DropoutConfig(HeadConfig, frozen=True, tag_field="name", tag="dropout"):
     draws: Several = 16  # passes that a prediction is the mean of
 
 
+class LaplaceConfig(HeadConfig, frozen=True, tag_field="name", tag="laplace"):
+    """Linearised Laplace around one operator: a Gaussian process over output fields."""
+
+    parameters: str = "last_layer"  # that are uncertain: "last_layer", "spectral", "all", or a pattern of names
+    structure: Literal["full", "kronecker", "diagonal", "low_rank"] = "full"  # of the curvature
+    rank: Count = 20  # of "low_rank": as many passes over the training cases
+    observations: Literal["points"] | Positive = "points"  # how many independent ones a case is worth
+    prior_precision: Literal["evidence"] | Positive = "evidence"  # given, or by the marginal likelihood
+    prior: Literal["shared", "layerwise"] = "shared"  # one precision, or one for each layer
+    noise: Literal["evidence", "trained"] | Positive = "evidence"  # a number: deviation, in the outputs' own
+    exact: Count = 4096  # parameters up to which the curvature is computed entry by entry
+    probes: Count = 64  # random vectors where something is not computed exactly
+    cache: str = "runs/.cache"  # folder of decompositions; none if empty
+
+
 class SWAGConfig(HeadConfig, frozen=True, tag_field="name", tag="swag"):
     """A Gaussian around the iterates of gradient descent that goes on after training at a constant rate."""
 
@@ -116,6 +131,7 @@ PosteriorConfig = (
     | EnsembleConfig
     | HeadsConfig
     | DropoutConfig
+    | LaplaceConfig
     | SWAGConfig
     | VariationalConfig
     | PNOConfig

@@ -27,9 +27,10 @@ from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posterior_config import PosteriorConfig
-from pnol_jax.posteriors import Batch, FitBatch, build_posterior
-from pnol_jax.sharding.divide import divided
+from pnol_jax.posteriors import Batch, ExactFunctionals, FitBatch, build_posterior
+from pnol_jax.sharding.divide import current_mesh, divided
 from pnol_jax.sharding.mesh import make_mesh, use
+from pnol_jax.sharding.partition import spec
 from pnol_jax.sharding.placement import OF_CASES, WHOLE, BatchPlacement, grid_specs, on_host, placed
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
@@ -50,12 +51,16 @@ OPTIONS = {
     "ffno": {"width": 8, "depth": 2},
     "deeponet": {"width": 8, "depth": 2, "features": 8},
 }
+# Of an ensemble the noise is a variance per member, so that `fit` is seen too.
+POSTERIORS: dict[str, dict[str, Any]] = {
+    "ensemble": {"members": 4, "heteroscedastic": False},
+    "laplace": {"cache": ""},
+}
 CONSTANTS = {"inputs.mean": 0.3, "inputs.std": 2.0, "outputs.mean": -1.0, "outputs.std": 0.5}
 
 
 def build(asked: dict[str, Any]) -> Any:
-    """The posterior: of an ensemble the noise is a variance per member, so that `fit` is seen too."""
-
+    """The posterior, with the options that are `given`."""
     settings = TrainingConfig(**asked["training"])
     bases = FIELDS[asked.get("field", "mixed")][1]
     told = OPTIONS[asked["operator"]] | asked.get("options", {}) | {"remat": settings.remat}
@@ -66,8 +71,8 @@ def build(asked: dict[str, Any]) -> Any:
 
         return functional(nnx.eval_shape(operator) if seed is None else operator(), settings.remat)
 
-    named = {"deterministic": {}, "ensemble": {"members": 4, "heteroscedastic": False}}
-    options = {"name": asked["posterior"]} | named.get(asked["posterior"], {}) | asked.get("posterior_options", {})
+    given = POSTERIORS.get(asked["posterior"], {})
+    options = {"name": asked["posterior"]} | given | asked.get("posterior_options", {})
     config = msgspec.convert(options, PosteriorConfig)
     return build_posterior(config, settings, make, 1, bases, CASES)
 
@@ -102,7 +107,7 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
         params = posterior.fit(state.average | constants, lambda unroll=1: [FitBatch(batch, there, mask)])
-        return {"losses": losses} | scored(posterior, params, batch, there)
+        return {"losses": losses} | scored(posterior, params, batch, there, shape)
 
 
 def _padded(field: Any, parts: int) -> Any:
@@ -111,7 +116,7 @@ def _padded(field: Any, parts: int) -> Any:
     return np.pad(field, width)
 
 
-def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, Any]:
+def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...]) -> dict[str, Any]:
     """What evaluation and calibration read of a prediction."""
 
     def score(params: Any, batch: Batch, grid: Any) -> dict[str, jax.Array]:
@@ -130,7 +135,28 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any) -> dict[str, An
         }
 
     found = on_host(divided(score, OF_CASES)(params, batch, grid))
+    if isinstance(posterior, ExactFunctionals) and mesh_stores_whole():
+        found["functional"] = functionals(posterior, params, batch, grid, points)
     return {name: values.tolist() for name, values in found.items()}
+
+
+def mesh_stores_whole() -> bool:
+    """Whether gradients of a case are not added to those of others: see `GaussianProcess.functional`."""
+    mesh = current_mesh()
+    return mesh is None or "fsdp" not in mesh.shape
+
+
+def functionals(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...]) -> Any:
+    """Mean and variances of two functionals, (cases, 6); `points` are those of the grid without padding."""
+    *_, last, _ = batch.inputs.shape
+    weights = np.random.default_rng(2).standard_normal((2, *points, 1)).astype(batch.inputs.dtype)
+    weights = np.pad(weights, [*[(0, 0)] * len(points), (0, last - points[-1]), (0, 0)])
+    there = placed(weights, spec(*(None,) * len(points), "space", None))
+
+    def ask(params: Any, inputs: Any, grid: Any, weights: Any) -> jax.Array:
+        return jnp.concatenate(posterior.functional(params, inputs, grid, weights), axis=1)
+
+    return on_host(divided(ask, OF_CASES)(params, batch.inputs, grid, there))
 
 
 def main() -> None:

@@ -64,6 +64,12 @@ class DeepONet(nnx.Module):
         self.features = features
         self.remat = remat
 
+    @property
+    def last_layer(self) -> tuple[str, ...]:
+        """The parameters in which the outputs are linear: the branch's last map, and the bias."""
+        last = f"branch.layers.{len(self.branch.layers) - 1}"
+        return f"{last}.kernel", f"{last}.bias", "bias"
+
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         modes = analyse(unfold(enter(inputs, grid), grid), grid)

@@ -54,6 +54,11 @@ class FFNO(nnx.Module):
         self.blocks = nnx.List(FFNOBlock(width, bases, expansion, rngs=rngs) for _ in range(depth))
         self.projection = ChannelMLP(width, 2 * width, outputs, divided="inputs", rngs=rngs)
 
+    @property
+    def last_layer(self) -> tuple[str, ...]:
+        """The parameters in which the outputs are linear."""
+        return "projection.second.kernel", "projection.second.bias"
+
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)

@@ -108,6 +108,11 @@ class FNO(nnx.Module):
         )
         self.projection = ChannelMLP(width, round(projection_ratio * width), outputs, divided="inputs", rngs=rngs)
 
+    @property
+    def last_layer(self) -> tuple[str, ...]:
+        """The parameters in which the outputs are linear."""
+        return "projection.second.kernel", "projection.second.bias"
+
     def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         """(batch, *space, in) -> (batch, *space, out)."""
         rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)

@@ -22,12 +22,14 @@ class Functional(NamedTuple):
     """`apply(params, inputs, grid)`, its parameters by dotted name, and each parameter's logical axis names.
 
     inputs (batch, *space, in) -> outputs (batch, *space, out); pure, so `jit`, `vmap` and `grad` apply. Of a module
-    made by `nnx.eval_shape` the parameters are shapes only.
+    made by `nnx.eval_shape` the parameters are shapes only. `last_layer` names the parameters in which the outputs are
+    linear, if the operator says so.
     """
 
     params: Params
     axes: dict[str, Axes]
     apply: Apply
+    last_layer: tuple[str, ...] = ()
 
 
 def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
@@ -54,6 +56,7 @@ def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
         params={name: variable.get_value() for name, variable in zip(names, variables, strict=True)},
         axes=axes,
         apply=rematerialise.operator(apply, remat),
+        last_layer=tuple(getattr(module, "last_layer", ())),
     )
 
 

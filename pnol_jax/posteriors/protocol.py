@@ -1,7 +1,7 @@
 """What every source of uncertainty is: how it is trained, what happens after training, how it predicts."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -71,6 +71,24 @@ class Posterior(Protocol):
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """The predictive distribution in physical units; pure, so it can be compiled and exported."""
+        ...
+
+
+@runtime_checkable
+class ExactFunctionals(Protocol):
+    """A posterior that knows the distribution of linear functionals of the field without drawing, as a Gaussian one."""
+
+    def functional(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, weights: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Mean, aleatoric and epistemic variance of int sum_c w_c u_c dx, (batch, functionals) each, in physical units.
+
+        Args:
+            params: after `fit`.
+            inputs: (batch, *space, in).
+            grid: of the inputs; padding does not count.
+            weights: w, (functionals, *space, out), or (functionals, batch, *space, out) where cases differ.
+        """
         ...
 
 

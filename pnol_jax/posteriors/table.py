@@ -12,6 +12,7 @@ from pnol_jax.posterior_config import (
     EnsembleConfig,
     FlowConfig,
     HeadsConfig,
+    LaplaceConfig,
     PNOConfig,
     QuantileConfig,
     SWAGConfig,
@@ -23,6 +24,7 @@ from pnol_jax.posteriors.dropout import Dropout
 from pnol_jax.posteriors.ensemble import Ensemble
 from pnol_jax.posteriors.flow import Flow
 from pnol_jax.posteriors.heads import Heads
+from pnol_jax.posteriors.laplace.build import build_laplace
 from pnol_jax.posteriors.pno import PNO
 from pnol_jax.posteriors.problem import BuildOperator, Problem
 from pnol_jax.posteriors.protocol import Posterior
@@ -49,6 +51,7 @@ POSTERIORS: Mapping[type, Callable[[Any, Problem], Posterior]] = {
     EnsembleConfig: _ensemble,
     HeadsConfig: Heads.build,
     DropoutConfig: Dropout.build,
+    LaplaceConfig: build_laplace,
     SWAGConfig: SWAG.build,
     VariationalConfig: Variational.build,
     PNOConfig: PNO.build,

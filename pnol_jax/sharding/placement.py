@@ -146,6 +146,14 @@ def case_parts() -> int:
     return 1 if mesh is None else int(np.prod([mesh.shape.get(axis, 1) for axis in CASES]))
 
 
+def from_first(tree: T) -> T:
+    """Host arrays of the first process, on every process: what each computes by itself may differ in its rounding."""
+    if jax.process_count() == 1:
+        return tree
+    same: T = multihost_utils.broadcast_one_to_all(tree)
+    return same
+
+
 def on_host(tree: Any) -> Any:
     """NumPy arrays of the whole, on every process."""
     return jax.tree.map(_on_host, tree)

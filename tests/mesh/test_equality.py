@@ -95,6 +95,25 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
         same(answer, expected, 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("given", "meshes"),
+    [
+        ({"heteroscedastic": False}, [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}]),
+        ({"structure": "kronecker", "parameters": "all", "exact": 1, "probes": 3}, [{"data": 2, "space": 2}]),
+        ({"structure": "low_rank", "rank": 4, "parameters": "spectral", "probes": 4}, [{"fsdp": 2, "space": 2}]),
+        ({"structure": "diagonal", "parameters": "*.blocks.1.*", "probes": 3}, [{"fsdp": 2, "model": 2}]),
+    ],
+    ids=["full", "kronecker", "low_rank", "diagonal"],
+)
+def test_a_mesh_changes_no_curvature(given: dict[str, Any], meshes: list[dict[str, int]]) -> None:
+    """Laplace is fitted and predicts on every axis; `space` divides the spectral layers' modes too."""
+    problem = {"operator": "fno", "posterior": "laplace", "training": {"loss": "h1"}, "field": "bounded"}
+    problem |= {"posterior_options": given}
+    expected, *found = answers(4, "float64", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, {name: values for name, values in expected.items() if name in answer}, 1e-9)
+
+
 def test_what_saves_memory_changes_nothing_on_a_mesh_either() -> None:
     frugal = DETERMINISTIC | {"training": {"loss": "h1", "remat": "full", "accumulate": 2}}
     meshes: list[dict[str, int]] = [{"fsdp": 2, "space": 2}, {"data": 2, "model": 2}]
