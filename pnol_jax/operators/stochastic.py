@@ -37,6 +37,7 @@ class Stochastic:
         whole_modes: a mode is dropped in all channels at once, rather than in each by itself.
         by_case: each case has draws of its own; else all have the same, as if weights were drawn.
         deviations: standard deviations of weights by the names of the arrays, as the layers hold them.
+        asked: the names of those that a layer has asked for.
     """
 
     key: jax.Array
@@ -45,6 +46,7 @@ class Stochastic:
     whole_modes: bool = False
     by_case: bool = True
     deviations: Mapping[str, jax.Array] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
 
 _AT_HAND: ContextVar[Stochastic | None] = ContextVar("stochastic", default=None)
@@ -136,8 +138,10 @@ def drop_features(values: jax.Array, name: str) -> jax.Array:
 def deviation(name: str, dtype: DTypeLike) -> jax.Array | None:
     """The standard deviation of a weight by its name, None where it is known exactly."""
     what = _AT_HAND.get()
-    found = None if what is None else what.deviations.get(name)
-    return None if found is None else found.astype(dtype)
+    if what is None or name not in what.deviations:
+        return None
+    what.asked.add(name)
+    return what.deviations[name].astype(dtype)
 
 
 def white(like: jax.Array, name: str, grid: GridOperands, *, divided: bool) -> jax.Array:

@@ -71,14 +71,15 @@ class Flow:
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The squared error of the velocity in normalised units, and the loss of the mean."""
+        of_mean, of_states, of_flow = jax.random.split(key, 3)
         found = [
-            self._matched(params, pair, grid, jax.random.fold_in(key, step))
-            for step, pair in enumerate(self._pairs(params, batch, key))
+            self._matched(params, pair, grid, jax.random.fold_in(of_flow, step))
+            for step, pair in enumerate(self._pairs(params, batch, of_states))
         ]
         matched = jnp.mean(jnp.stack(found))
         if self.mean is None:
             return matched, {"flow": matched}
-        total, metrics = self.mean.loss(params, batch, grid, key)
+        total, metrics = self.mean.loss(params, batch, grid, of_mean)
         return total + matched, metrics | {"flow": matched}
 
     def _pairs(self, params: Params, batch: Batch, key: jax.Array) -> list[Batch]:
@@ -88,8 +89,8 @@ class Flow:
         channels, size = batch.outputs.shape[-1], self.velocity.state_noise(params)
         state, static = batch.inputs[..., :channels], batch.inputs[..., channels:]
         pairs = []
-        for outputs in jnp.moveaxis(batch.outputs, 1, 0):
-            noisy = state + size * collectives.normal(key, state.shape, state.dtype)
+        for step, outputs in enumerate(jnp.moveaxis(batch.outputs, 1, 0)):
+            noisy = state + size * collectives.normal(jax.random.fold_in(key, step), state.shape, state.dtype)
             pairs.append(Batch(jnp.concatenate([noisy, static], axis=-1), outputs))
             state = outputs
         return pairs

@@ -88,6 +88,8 @@ class Variational:
         weights = self.weights.draw(params, drawn, apart)
         with stochastic.at_hand(random):
             fit, metrics = self._data_term(weights, batch, grid, noise)
+        if missed := random.deviations.keys() - random.asked:
+            raise NotImplementedError(f"{sorted(missed)}: the operator does not tell the layer its grid")
         divergence = self.weights.divergence(params)
         return fit + divergence / (self.cases * self._observed(grid)), metrics | {"kl": divergence}
 

@@ -102,10 +102,9 @@ def test_on_a_trajectory_every_step_starts_from_the_true_state(x64: None) -> Non
     posterior, params = make()
     states, key, grid = field(2, 3, N, 1), jax.random.key(0), operands(N)
     total, _ = posterior.loss(params, Batch(states[:, 0], states[:, 1:]), grid, key)
-    steps = [
-        posterior._matched(params, Batch(states[:, k], states[:, k + 1]), grid, jax.random.fold_in(key, k))
-        for k in (0, 1)
-    ]
+    keys = [jax.random.fold_in(jax.random.split(key, 3)[2], k) for k in (0, 1)]
+    pairs = [Batch(states[:, k], states[:, k + 1]) for k in (0, 1)]
+    steps = [posterior._matched(params, pair, grid, key) for pair, key in zip(pairs, keys, strict=True)]
     np.testing.assert_allclose(total, np.mean(steps), rtol=1e-12)
 
 

@@ -162,6 +162,18 @@ def test_losses_of_known_fields(x64):
     assert np.isclose(gaussian_nll(prediction, variance, truth, grid), expected)
 
 
+def test_beta_weights_points_by_their_variance_and_leaves_the_mean_the_squared_error_at_one(x64):
+    grid = make_operands(_grid(8), BASES, dtype="float64")
+    mean, truth, variance = (
+        jnp.asarray(np.random.default_rng(i).standard_normal((1, 8, 8, 1))) ** (1 + (i > 1)) for i in range(3)
+    )
+    pointwise = 0.5 * (np.log(2 * np.pi * variance) + (truth - mean) ** 2 / variance)
+    half = gaussian_nll(mean, variance, truth, grid, 0.5)
+    assert np.isclose(half, np.mean(np.sqrt(variance) * pointwise))
+    slope = jax.grad(lambda mean: gaussian_nll(mean, variance, truth, grid, 1.0))(mean)
+    np.testing.assert_allclose(slope, (mean - truth) / mean.size, atol=1e-14)
+
+
 def test_what_a_posterior_cannot_do_is_refused():
     posterior = _posterior(DeterministicConfig())
     params = posterior.initial(0) | CONSTANTS
@@ -169,6 +181,8 @@ def test_what_a_posterior_cannot_do_is_refused():
         posterior.predict(params, _batch().inputs, make_operands(_grid(10), BASES), jax.random.key(0), num_samples=2)
     with pytest.raises(InputError, match=r"'nll' needs posterior\.heteroscedastic"):
         _posterior(DeterministicConfig(heteroscedastic=False), loss="nll")
+    with pytest.raises(InputError, match=r"posterior\.beta: got 0\.5 with training\.loss = 'relative_l2'"):
+        _posterior(DeterministicConfig(beta=0.5))
     with pytest.raises(InputError, match="got 1, expected at least 2"):
         _posterior(EnsembleConfig(members=1))
 
