@@ -138,15 +138,19 @@ def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis])
 
 
 def _read(data: DataConfig, paths: Iterable[str], dtype: DType) -> CaseSet:
-    spec = SourceSpec(
+    return read_cases([Path(path) for path in paths], source(data, dtype, data.outputs))
+
+
+def source(data: DataConfig, dtype: DType, outputs: Sequence[str]) -> SourceSpec:
+    """How the files of a data section are read, with the named arrays as outputs."""
+    return SourceSpec(
         inputs=tuple(data.inputs),
-        outputs=tuple(data.outputs),
+        outputs=tuple(outputs),
         axes=tuple(AxisSpec(axis.kind, axis.length, axis.placement) for axis in data.axes),
         time_step=data.time_step,
         select=tuple(data.select),
         dtype=dtype,
     )
-    return read_cases([Path(path) for path in paths], spec)
 
 
 def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Basis, ...]:

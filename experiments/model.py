@@ -11,7 +11,7 @@ import jax
 from experiments import runs
 from experiments.experiment import Experiment
 from pnol_jax.bases import GridOperands
-from pnol_jax.calibration import SplitConformal
+from pnol_jax.calibration import Asked, Calibrator, calibrator_from_dict
 from pnol_jax.files import write_atomically
 from pnol_jax.posteriors import Params, Posterior
 from pnol_jax.predictive import Predictive
@@ -24,7 +24,7 @@ GUARANTEE = "calibration.json"
 
 @dataclass(frozen=True)
 class Model:
-    """`params` are the weights of everything, `guarantee` what a calibrated band promises (None without one)."""
+    """`params` are the weights of everything, `guarantee` what their calibration promises (None without one)."""
 
     posterior: Posterior
     params: Params
@@ -39,17 +39,17 @@ class Model:
         *,
         num_samples: int = 0,
     ) -> Predictive:
-        """The posterior's predictive distribution with the calibrator's band; pure, its weights are arguments."""
+        """The posterior's predictive distribution, calibrated; pure, its weights are arguments."""
         predictive = self.posterior.predict(dict(weights), inputs, grid, key, num_samples)
         if self.guarantee is None:
             return predictive
         arrays = {
             name.removeprefix(CALIBRATION): value for name, value in weights.items() if name.startswith(CALIBRATION)
         }
-        return SplitConformal.from_dict(arrays, self.guarantee)(predictive)
+        return calibrator_from_dict(arrays, self.guarantee)(predictive, Asked(inputs, grid))
 
 
-def save_model(folder: Path, params: Params, calibrator: SplitConformal | None) -> None:
+def save_model(folder: Path, params: Params, calibrator: Calibrator | None) -> None:
     """Write parameters and calibrator into a run's folder."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
     runs.save_model(folder, params | {CALIBRATION + name: value for name, value in arrays.items()})

@@ -1,10 +1,13 @@
-"""The experiment schema: one tree of structs with every default (the optimiser's in `optimizer_config.py`).
+"""The experiment schema: one tree of structs with every default.
+
+The optimiser's are in `optimizer_config.py`, the calibration's in `calibration_config.py`.
 
 `pnol_jax.toml` reads it from a file.
 """
 
 from typing import Literal
 
+from pnol_jax.calibration_config import CalibrationConfig
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
 from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Section
@@ -91,13 +94,6 @@ class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
 
     members: int = 4
     heteroscedastic: bool = True
-
-
-class CalibrationConfig(Section, frozen=True):
-    """What is done with the calibration cases."""
-
-    kind: Literal["none", "pointwise", "simultaneous"] = "simultaneous"
-    level: float = 0.9
 
 
 class TrainingConfig(Section, frozen=True):

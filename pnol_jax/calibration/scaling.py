@@ -10,15 +10,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from pnol_jax.calibration.protocol import Asked
 from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean, residual
 
+# Points of a field may all depend on each other: a deviation from n cases is then itself off by 1 / sqrt(2 n).
+LEAST = 10
+WHY = "below which a scale is off by more than 22% (1 / sqrt(2 n), where the points of a case depend on each other)"
+
 
 def squared_scores(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
     """(truth - mean)^2 / variance, (batch,): the mean over the domain and the channels."""
     return field_mean(jnp.square(residual(predictive, truth)) / predictive.variance, weights)
+
+
+def scaled(predictive: Predictive, factor: jax.Array) -> Predictive:
+    """The same mean, with variances times a factor, () or a field, and samples moved by its root; no other band."""
+    mean, samples = predictive.mean, predictive.samples
+    if samples is not None:
+        samples = mean + jnp.sqrt(factor) * (samples - mean)
+    aleatoric, epistemic = factor * predictive.aleatoric, factor * predictive.epistemic
+    return replace(predictive, aleatoric=aleatoric, epistemic=epistemic, samples=samples)
 
 
 @jax.tree_util.register_dataclass
@@ -47,13 +61,9 @@ class VarianceScaling:
             raise InputError(f"squared scores: got a mean of {factor}, expected it positive, as variances must be")
         return cls(jnp.asarray(factor, float), rows.size)
 
-    def __call__(self, predictive: Predictive) -> Predictive:
+    def __call__(self, predictive: Predictive, asked: Asked | None = None) -> Predictive:
         """The same mean, with scaled variances and samples; a band stays as it is."""
-        mean, samples = predictive.mean, predictive.samples
-        if samples is not None:
-            samples = mean + jnp.sqrt(self.factor) * (samples - mean)
-        aleatoric, epistemic = self.factor * predictive.aleatoric, self.factor * predictive.epistemic
-        return replace(predictive, aleatoric=aleatoric, epistemic=epistemic, samples=samples)
+        return scaled(predictive, self.factor)
 
     @property
     def guarantee(self) -> Metadata:
