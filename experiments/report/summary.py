@@ -38,9 +38,9 @@ def verdict(results: Sequence[TestResults], about: Names, guarantee: Guarantee) 
     """What the run is worth, in two sentences."""
     errors = [f"{percent(entry.summary()['relative_l2'])} on {title(entry)}" for entry in results]
     text = f"The mean of {about.predicted} is off by {listed(errors)} (relative L2)."
-    if guarantee is None:
+    key = "band_simultaneous_coverage" if guarantee and guarantee["kind"] == "simultaneous" else "band_coverage"
+    if guarantee is None or any(key not in entry.summary() for entry in results):
         return text + " No band was calibrated."
-    key = "band_simultaneous_coverage" if guarantee["kind"] == "simultaneous" else "band_coverage"
     unit = "of the cases whole" if guarantee["kind"] == "simultaneous" else "of the domain"
     held = listed([percent(entry.summary()[key]) for entry in results])
     return f"{text} The {percent(guarantee['level'])} band held {held} {unit}."
@@ -79,8 +79,14 @@ def table(results: Sequence[TestResults], guarantee: Guarantee) -> Html:
         cells = [_cell(name, entry) for entry in summaries]
         rows.append((join([label, element("span", note, class_="note")]), cells))
     caption = "Means over the cases of each test set"
-    statement = f"The calibrated band: {guarantee['statement']}." if guarantee else "No band was calibrated."
-    return join([markup.table(caption, heading, rows), markup.paragraph(statement, class_="note")])
+    return join([markup.table(caption, heading, rows), markup.paragraph(promise(guarantee), class_="note")])
+
+
+def promise(guarantee: Guarantee) -> str:
+    """What the calibration promises, in a sentence."""
+    if guarantee is None:
+        return "No band was calibrated."
+    return f"{'Calibrated' if guarantee['level'] is None else 'The calibrated band'}: {guarantee['statement']}."
 
 
 def _cell(name: str, entry: Mapping[str, float]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.experiment import Experiment
 from experiments.report import curves, drawing
 from experiments.report.markup import Html, figure, picture
+from experiments.report.summary import promise
 from experiments.report.words import Names, title
 from experiments.results import TestResults
 from pnol_jax.bases import Basis
@@ -45,8 +46,8 @@ def calibration(results: Sequence[TestResults], about: Names, guarantee: Mapping
         _picture(curves.pit(results), "Histogram of the probability integral transform."),
         _picture(curves.spread_skill(results, about.unit), "Root mean square error of each case against its spread."),
     ]
-    text = "Reliability, probability integral transform and spread against error, before any band is calibrated."
-    return [figure(drawn, text + (f" The band: {guarantee['statement']}." if guarantee else ""))]
+    text = "Reliability, probability integral transform and spread against error, of the Gaussian at each point."
+    return [figure(drawn, f"{text} {promise(guarantee)}")]
 
 
 def spectra(results: Sequence[TestResults], about: Names, experiment: Experiment) -> list[Html]:
