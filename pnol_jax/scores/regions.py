@@ -10,6 +10,7 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.calculus import along
 from pnol_jax.collectives import SPACE
 from pnol_jax.errors import InputError
+from pnol_jax.scores.measure import check_shape
 
 ROUNDING = 1e-5  # of a cell: a point on the edge of two lies in the second, whatever its last bit
 
@@ -49,6 +50,15 @@ def cell_integrals(field: jax.Array, grid: GridOperands, cells: Sequence[int]) -
 def cell_means(field: jax.Array, grid: GridOperands, cells: Sequence[int]) -> jax.Array:
     """The mean over each cell, (batch, *space, channels) -> (batch, *cells, channels); no number without points."""
     return cell_integrals(field, grid, cells) / cell_measures(grid, cells).astype(field.dtype)
+
+
+def regional_coverage(
+    interval: tuple[jax.Array, jax.Array], truth: jax.Array, grid: GridOperands, cells: Sequence[int]
+) -> jax.Array:
+    """The share of each cell where the truth is inside, (batch, *cells, channels): the level is right everywhere."""
+    lower, upper = interval
+    check_shape("truth", truth, lower)
+    return cell_means(((lower <= truth) & (truth <= upper)).astype(truth.dtype), grid, cells)
 
 
 def spread_out(values: jax.Array, grid: GridOperands) -> jax.Array:
