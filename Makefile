@@ -21,7 +21,7 @@ APART := --ignore tests/mesh --ignore tests/clusters
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 
-.PHONY: help install quickstart test test-mesh test-clusters test-fast check format bench lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters check format bench lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -32,8 +32,11 @@ install: $(READY) ## Build the environment in .venv (the others do it by themsel
 quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on it, serve it and ask it
 	@$(BIN)/python -m experiments.quickstart
 
-test: $(READY) ## All tests
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART)
+test: $(READY) ## All tests that have no target of their own (ten minutes on two cores)
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
+
+test-slow: $(READY) ## Runs, searches and data sets that are killed and go on (five minutes)
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) -m slow
 
 test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
 	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
@@ -42,9 +45,6 @@ test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minu
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
 	@$(BIN)/pytest tests/clusters
-
-test-fast: $(READY) ## The tests that take less than 20 seconds each
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check

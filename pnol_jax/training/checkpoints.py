@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -156,6 +157,18 @@ class Checkpoints:
         self._failure(self._manager.close)  # what failed before may be said once more
         if failed:
             raise failed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Close; what ended the work is not hidden by a save that failed."""
+        try:
+            self.close()
+        except SaveFailed as failed:
+            if error is None:
+                raise
+            error.add_note(str(failed))
 
     def _failure(self, act: Callable[[], None]) -> SaveFailed | None:
         try:

@@ -4,12 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
-import optax
-from msgspec.structs import replace
-
-from pnol_jax.config import ExperimentConfig
-from pnol_jax.optimizer_config import OptimizerConfig
+from pnol_jax.bases import GridOperands
+from pnol_jax.config import ExperimentConfig, TrainingConfig
 from pnol_jax.posteriors import Batch, Params, Posterior
 from pnol_jax.sharding.placement import BatchPlacement
 from pnol_jax.training import closing
@@ -17,11 +13,12 @@ from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.goodput import Goodput
 from pnol_jax.training.guard import Guard
 from pnol_jax.training.interrupt import Interrupt
-from pnol_jax.training.optimizers import learning_rate, make_optimizer, schedule
+from pnol_jax.training.optimizers import learning_rate
+from pnol_jax.training.prepare import program, start
 from pnol_jax.training.progress import Log
 from pnol_jax.training.recovery import Diverged, NotFinite, Positioned, Recovery
 from pnol_jax.training.scaling import FLOOR
-from pnol_jax.training.step import Step, TrainState, initial_state, make_step, not_finite
+from pnol_jax.training.step import TrainState, not_finite
 from pnol_jax.training.trace import Trace
 
 __all__ = ["Diverged", "NotFinite", "Stopped", "train"]
@@ -65,97 +62,116 @@ def train(
         SaveFailed: a checkpoint could not be written, and it is the last one or there is none before it.
         InputError: nothing to resume from, or it is of another config.
     """
-    settings, clock = config.training, Goodput(folder)
-    guard = Guard(settings)
+    guard = Guard(config.training)
+    with _checkpoints(config.training, folder, config_digest) as checkpoints:
+        recovery = Recovery(checkpoints, batches, guard)
+        training = _Training(config, posterior, constants, batches, folder, guard, recovery, resume=resume)
+        training.run(beat, watch, profiled)
+    return training.state
+
+
+def _checkpoints(settings: TrainingConfig, folder: Path, config_digest: str) -> Checkpoints:
     kept = {"keep": settings.keep_checkpoints, "best": settings.keep_best, "every": settings.keep_every}
-    checkpoints = Checkpoints(folder / "checkpoints", config_digest=config_digest, **kept)
-    recovery = Recovery(checkpoints, batches, guard)
-    state = _start(config, posterior)
-    if resume:
-        state = recovery.resume(state)
-    step, rate = _program(config, posterior, guard.rate)
-    place = BatchPlacement(settings.batch_size)
-    begun = done = int(state.step)
-    log = Log(folder, settings.steps, done, settings.batch_size, tensorboard=settings.tensorboard)
-    clock.start(done, goes_on=resume)
-    try:
-        with log, Interrupt() as interrupt, clock, Trace(folder, profiled) as trace:
-            recovery.report(log, done)
-            while done < settings.steps and not interrupt.wanted(done):
-                drawn = next(batches)
-                batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
-                clock.lap("input")
-                with trace.step(done):
-                    clock.lap("other")
-                    state, metrics = step(state, constants, batch, grid, *guard.limit)
-                    loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-                done += 1
-                clock.lap("step")
-                bad = guard.judge(done, loss, norm, float(metrics.get("loss_scale", FLOOR)))
-                beat(done)
-                log.advance(done)
-                if bad:
-                    log.fault(done, "skipped", f"{bad}: left out ({guard.count})")
-                    clock.skip()
-                elif done % settings.log_every == 0 or done == settings.steps:
-                    log.write(done, _figures(metrics, learning_rate(rate, state.optimizer, done - 1 - guard.skipped)))
-                if guard.exhausted:
-                    name = not_finite(posterior, state, constants, batch, grid) if guard.blind else ""
-                    state = recovery.roll_back(state, done, name or str(bad), folder)
-                    step, rate = _program(config, posterior, guard.rate)
-                    recovery.report(log, done)
-                    log.fault(done, "rollback", f"back to step {int(state.step)}, learning rate times {guard.rate:g}")
-                    clock.lose(done - int(state.step))
-                    done = int(state.step)
-                clock.lap("other")
-                if done % settings.checkpoint_every == 0:
-                    recovery.save(state, log)
-                    clock.lap("checkpoint")
-                    clock.write(done)
-                watch(done, state)
-                clock.lap("other")
-            recovery.save_last(state, log)
-            clock.lap("checkpoint")
-            clock.write(done)
-            if done > begun:
-                arguments = (state, constants, batch, grid, *guard.limit)
-                figures = closing.figures(step, arguments, clock.step_seconds, settings)
-                clock.write(done, **figures)
-                log.show(closing.table(clock, figures))
-        if done < settings.steps or interrupt.told:
-            raise Stopped(f"stopped at step {done} of {settings.steps}; the state is saved in {folder}")
-    finally:
-        checkpoints.close()
-    return state
+    return Checkpoints(folder / "checkpoints", config_digest=config_digest, **kept)
 
 
-def _start(config: ExperimentConfig, posterior: Posterior) -> TrainState:
-    """The state before the first step, where it is kept."""
-    settings = config.training
-    return initial_state(
-        posterior,
-        _optimizer(config, posterior, 1.0),
-        settings.seed,
-        averaged=settings.ema > 0,
-        scaled=settings.precision == "float16",
-        offload=settings.offload == "optimizer",
-    )
+class _Training:
+    """One attempt at a run: the state, the compiled step, and those who look on."""
 
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        posterior: Posterior,
+        constants: Params,
+        batches: Pipeline,
+        folder: Path,
+        guard: Guard,
+        recovery: Recovery,
+        *,
+        resume: bool,
+    ) -> None:
+        self.settings, self.clock = config.training, Goodput(folder)
+        self.config, self.posterior, self.constants, self.batches = config, posterior, constants, batches
+        self.folder, self.guard, self.recovery = folder, guard, recovery
+        self.bad = ""
+        self.state = start(config, posterior)
+        if resume:
+            self.state = recovery.resume(self.state)
+        self.done = self.begun = int(self.state.step)
+        self.place = BatchPlacement(self.settings.batch_size)
+        self.step, self.rate = program(config, posterior, guard.rate)
+        self.clock.start(self.done, goes_on=resume)
+        tensorboard = self.settings.tensorboard
+        self.log = Log(folder, self.settings.steps, self.done, self.settings.batch_size, tensorboard=tensorboard)
 
-def _optimizer(config: ExperimentConfig, posterior: Posterior, factor: float) -> optax.GradientTransformationExtraArgs:
-    return make_optimizer(_slower(config, factor), config.training.steps, posterior.members)
+    def run(
+        self, beat: Callable[[int], None], watch: Callable[[int, TrainState], None], profiled: range | None
+    ) -> None:
+        """Take steps until all are done or a signal asks to stop."""
+        settings, arguments = self.settings, None
+        with self.log, Interrupt() as interrupt, self.clock, Trace(self.folder, profiled) as trace:
+            self.recovery.report(self.log, self.done)
+            while self.done < settings.steps and not interrupt.wanted(self.done):
+                arguments = self._take_step(trace)
+                beat(self.done)
+                if self.guard.exhausted:
+                    self._roll_back(*arguments)
+                self.clock.lap("other")
+                if self.done % settings.checkpoint_every == 0:
+                    self._saved(self.recovery.save)
+                watch(self.done, self.state)
+                self.clock.lap("other")
+            self._saved(self.recovery.save_last)
+            if arguments is not None:
+                self._close(*arguments)
+        if self.done < settings.steps or interrupt.told:
+            raise Stopped(f"stopped at step {self.done} of {settings.steps}; the state is saved in {self.folder}")
 
+    def _take_step(self, trace: Trace) -> tuple[Batch, GridOperands]:
+        """Draw a batch, take a step on it, judge and log that; the batch and its grid."""
+        drawn, place = next(self.batches), self.place
+        batch, grid = Batch(place.field(drawn.inputs), place.field(drawn.outputs)), place.grid(drawn.grid)
+        self.clock.lap("input")
+        with trace.step(self.done):
+            self.clock.lap("other")
+            self.state, metrics = self.step(self.state, self.constants, batch, grid, *self.guard.limit)
+            figures = {name: float(value) for name, value in metrics.items()}
+        self.done += 1
+        self.clock.lap("step")
+        self._judge(figures)
+        return batch, grid
 
-def _program(config: ExperimentConfig, posterior: Posterior, factor: float) -> tuple[Step, optax.Schedule]:
-    """The compiled step and the schedule, the learning rate times a factor."""
-    settings = config.training
-    step = make_step(posterior, _optimizer(config, posterior, factor), settings.ema, settings.accumulate)
-    return step, schedule(_slower(config, factor), settings.steps)
+    def _judge(self, figures: dict[str, float]) -> None:
+        done, guard = self.done, self.guard
+        bad = guard.judge(done, figures["loss"], figures["gradient_norm"], figures.get("loss_scale", FLOOR))
+        self.log.advance(done)
+        if bad:
+            self.bad = str(bad)
+            self.log.fault(done, "skipped", f"{bad}: left out ({guard.count})")
+            self.clock.skip()
+        elif done % self.settings.log_every == 0 or done == self.settings.steps:
+            rate = learning_rate(self.rate, self.state.optimizer, done - 1 - guard.skipped)
+            self.log.write(done, figures | {"learning_rate": rate})
 
+    def _roll_back(self, batch: Batch, grid: GridOperands) -> None:
+        """Go to the last good state, with a smaller learning rate."""
+        done, guard = self.done, self.guard
+        name = not_finite(self.posterior, self.state, self.constants, batch, grid) if guard.blind else ""
+        self.state = self.recovery.roll_back(self.state, done, name or self.bad, self.folder)
+        self.step, self.rate = program(self.config, self.posterior, guard.rate)
+        self.done = int(self.state.step)
+        self.recovery.report(self.log, done)
+        self.log.fault(done, "rollback", f"back to step {self.done}, learning rate times {guard.rate:g}")
+        self.clock.lose(done - self.done)
 
-def _slower(config: ExperimentConfig, factor: float) -> OptimizerConfig:
-    return replace(config.optimizer, learning_rate=factor * config.optimizer.learning_rate)
+    def _saved(self, save: Callable[[TrainState, Log], None]) -> None:
+        save(self.state, self.log)
+        self.clock.lap("checkpoint")
+        self.clock.write(self.done)
 
-
-def _figures(metrics: dict[str, jax.Array], rate: float) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": rate}
+    def _close(self, batch: Batch, grid: GridOperands) -> None:
+        """Say what a step was and where the time went."""
+        arguments = (self.state, self.constants, batch, grid, *self.guard.limit)
+        figures = closing.figures(self.step, arguments, self.clock.step_seconds, self.settings)
+        self.clock.write(self.done, **figures)
+        self.log.show(closing.table(self.clock, figures))

@@ -37,7 +37,6 @@ def where(mark: Path, cancelled: int) -> tuple[str, str, str, str]:
     return os.environ["SLURM_JOB_ID"], os.environ["SLURMD_NODENAME"], os.environ["OMP_NUM_THREADS"], pause
 
 
-@pytest.mark.slow
 def test_tasks_run_in_jobs_and_one_whose_job_is_cancelled_runs_again(settings: PoolConfig, plain: Path) -> None:
     with open_pool(settings) as pool:
         pool.submit(where, plain / "cancelled", 1, name="cancelled")
@@ -70,7 +69,6 @@ def test_a_folder_that_needs_quotes_is_refused(
         pass
 
 
-@pytest.mark.slow
 def test_a_data_set_is_the_same_when_slurm_makes_it(settings: PoolConfig, plain: Path) -> None:
     words = [
         sys.executable,

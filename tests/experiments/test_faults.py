@@ -16,7 +16,7 @@ import pytest
 from experiments import evaluate, lock, train
 from pnol_jax.data.shards import Case, write_group, write_shard
 from pnol_jax.errors import InputError
-from pnol_jax.training import loop
+from pnol_jax.training import prepare
 
 CONFIG = """
 name = "smoothing"
@@ -75,7 +75,8 @@ def told_at_first(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(
-    ("where", "name"), [(train, "open_experiment"), (loop, "make_step"), (train, "calibrate"), (evaluate, "evaluate")]
+    ("where", "name"),
+    [(train, "open_experiment"), (prepare, "make_step"), (train, "calibrate"), (evaluate, "evaluate")],
 )
 def test_sigterm_while_reading_building_calibrating_or_evaluating_exits_with_75_and_resumes(
     config, tmp_path, monkeypatch, where, name
@@ -104,9 +105,9 @@ def test_sigterm_during_compilation_stops_after_that_step_saved(config, tmp_path
 
         return real(Told(), *others)
 
-    real = loop.make_step
+    real = prepare.make_step
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "make_step", make_step)
+        patch.setattr(prepare, "make_step", make_step)
         assert train.main(words) == 75
     assert (tmp_path / "run" / "checkpoints" / "1").is_dir()
     assert train.main([*words, "--resume"]) == 0

@@ -61,6 +61,7 @@ def test_where_no_number_of_devices_that_was_asked_for_holds_it_it_says_which_do
     assert re.search(r"by estimate it fits on (\d+) devices: mesh\.", done.stdout)
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_planned_with_layers_computed_again_and_the_batch_in_parts(config: Path) -> None:
     experiment = open_experiment(load(config, ExperimentConfig, ["training.batch_size=32"]))
     state, ladder = abstract_state(experiment), Ladder(experiment)

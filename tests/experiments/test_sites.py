@@ -131,6 +131,7 @@ def test_ranks_of_mpirun_find_each_other_are_told_and_are_started_again(
     assert names == ["started", "hung", "waiting", "started", "finished"]
 
 
+@pytest.mark.slow
 def test_a_wrong_input_of_one_process_counts_where_the_client_ends_the_others(run_dir: Path) -> None:
     """As srun does it: the status of the whole is the largest, here of one that was killed on the way."""
     begin = "import sys; from pnol_jax.sharding import processes; from pnol_jax.errors import InputError\n"

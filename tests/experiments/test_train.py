@@ -96,6 +96,7 @@ def _train_killed(config: Path, run: Path) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_for_bit(config, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert _train(config, whole).returncode == 0
@@ -106,6 +107,7 @@ def test_a_run_killed_at_a_random_step_and_resumed_equals_an_unbroken_one_bit_fo
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_members_train_by_another_optimiser_with_a_plateau_and_its_config_is_read_back(config, tmp_path):
     pieces = [{"name": "constant", "steps": 20}, {"name": "plateau", "window": 2, "patience": 1, "threshold": 0.5}]
     words = ["posterior.name=ensemble", "posterior.members=2", "optimizer.name=muon", "optimizer.warmup_steps=5"]
