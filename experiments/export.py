@@ -23,7 +23,7 @@ from pnol_jax.data import AxisSpec, CaseGroup
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
 from pnol_jax.grids import Axis, Grid, Placement
 from pnol_jax.memory import keep_arena
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +58,7 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
         predict=model.predict,
         weights=model.params,
         signature=signature(experiment),
+        alarm=model.alarm,
         buckets=settings.buckets or sorted({group.grid.shape for group in experiment.train.groups}),
         num_samples=settings.num_samples,
         tests=_tests(experiment),
@@ -102,6 +103,7 @@ def signature(experiment: Experiment) -> Signature:
         method=str(type(config.posterior).__struct_config__.tag),
         answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
         time_step=config.data.time_step,
+        figures=tuple(Figure(name) for name in ("ood",) if config.ood is not None),
     )
 
 

@@ -1,6 +1,6 @@
 """Inputs by themselves: their features, and cases whose outputs nobody knows yet."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.placement import OF_CASES, on_host
 
+OfInputs = Callable[[Params, jax.Array, GridOperands], jax.Array]
+
 
 def read_inputs(experiment: Experiment, paths: Iterable[str]) -> CaseSet:
     """Cases of which only the inputs count: of a steady problem their files need not hold outputs.
@@ -36,37 +38,46 @@ def read_inputs(experiment: Experiment, paths: Iterable[str]) -> CaseSet:
     return cases
 
 
-def over_inputs(experiment: Experiment, cases: CaseSet, function: Any, *leading: Any) -> NDArray[Any]:
-    """A pure function of (*leading, inputs, grid) over all cases, one row each; of a trajectory its first state's."""
+def over_cases(experiment: Experiment, params: Params, cases: CaseSet, function: OfInputs) -> list[NDArray[Any]]:
+    """A pure function of (params, inputs, grid) over all cases, one array a group: (cases, ...).
+
+    Of trajectories every state but the last is an input: (cases * windows, ...), a case's after the other.
+    """
     compiled = divided(function, OF_CASES)
+    found = []
+    for group in cases.groups:
+        rows = []
+        for batch, grid, mask in experiment.one_pass(CaseSet((group,), cases.time_step)):
+            values, kept = on_host((compiled(params, batch.inputs, grid), mask))
+            rows.append(values[kept > 0])
+        found.append(np.concatenate(rows))
+    return found
 
-    def parts() -> Iterator[NDArray[Any]]:
-        for group in cases.groups:
-            rows = []
-            for batch, grid, mask in experiment.one_pass(CaseSet((group,), cases.time_step)):
-                found, kept = on_host((compiled(*leading, batch.inputs, grid), mask))
-                rows.append(found[kept > 0])
-            whole = np.concatenate(rows)
-            yield whole.reshape(len(group), -1, *whole.shape[1:])[:, 0]
 
-    return np.concatenate(list(parts()))
+def features_of(experiment: Experiment, params: Params, what: str, field: OfInputs) -> SpectralFeatures:
+    """The features of "inputs" or "outputs", with a floor from this field of the training cases."""
+    lengths = [axis.length for axis in experiment.train.groups[0].grid.axes]
+    mean, std = (on_host(params[f"{NORMALISER}{what}.{name}"]) for name in ("mean", "std"))
+    features = SpectralFeatures.make(experiment.bases, lengths, mean, std)
+
+    def power(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
+        return features.power(field(params, inputs, grid), grid)
+
+    return features.fitted(np.concatenate(over_cases(experiment, params, experiment.train, power)))
 
 
 def input_features(experiment: Experiment, params: Params) -> SpectralFeatures:
-    """The features of inputs, with a floor from the training cases."""
-    lengths = [axis.length for axis in experiment.train.groups[0].grid.axes]
-    mean, std = (on_host(params[f"{NORMALISER}inputs.{name}"]) for name in ("mean", "std"))
-    features = SpectralFeatures.make(experiment.bases, lengths, mean, std)
-    power = over_inputs(experiment, experiment.train, lambda inputs, grid: features.power(inputs, grid))
-    return features.fitted(power)
+    """The features of inputs."""
+    return features_of(experiment, params, "inputs", lambda params, inputs, grid: inputs)
 
 
 def likelihood_ratio(experiment: Experiment, params: Params, paths: Sequence[str]) -> LikelihoodRatio:
     """How much likelier inputs are among those of some files than among the training inputs."""
     features = input_features(experiment, params)
+    sets = (experiment.train, read_inputs(experiment, paths))
 
-    def of(inputs: jax.Array, grid: GridOperands) -> jax.Array:
+    def of(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         return features(inputs, grid)
 
-    old, new = (over_inputs(experiment, cases, of) for cases in (experiment.train, read_inputs(experiment, paths)))
+    old, new = (np.concatenate(over_cases(experiment, params, cases, of)) for cases in sets)
     return LikelihoodRatio.fit(features, old, new)

@@ -96,6 +96,12 @@ class EnsembleConfig(Section, frozen=True, tag_field="name", tag="ensemble"):
     heteroscedastic: bool = True
 
 
+class OodConfig(Section, frozen=True):
+    """A detector of inputs unlike those of training, which travels with the model."""
+
+    false_alarm: OpenShare = 0.05  # the rate at which it may be wrong about inputs that are like them
+
+
 class TrainingConfig(Section, frozen=True):
     """How the operator is trained."""
 
@@ -152,6 +158,7 @@ class ExperimentConfig(Section, frozen=True):
     operator: FNOConfig | FFNOConfig | DeepONetConfig
     posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+    ood: OodConfig | None = None
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()

@@ -1,5 +1,6 @@
 """What every posterior returns: the distribution of the outputs at each point, in physical units."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ class Predictive:
         samples: draws, (num_samples, batch, *space, channels).
         lower: a calibrated band's lower end, (batch, *space, channels); only with `upper`.
         upper: its upper end.
+        figures: what else is said of each case, by name, (batch,).
 
     Raises:
         InputError: shapes that do not belong together.
@@ -34,6 +36,7 @@ class Predictive:
     samples: jax.Array | None = None
     lower: jax.Array | None = None
     upper: jax.Array | None = None
+    figures: Mapping[str, jax.Array] | None = None
 
     def __post_init__(self) -> None:
         if (self.lower is None) != (self.upper is None):

@@ -37,8 +37,8 @@ class Interval(msgspec.Struct, frozen=True):
 class Answer:
     """The outputs that were asked for, in physical units.
 
-    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels); without the cases axis where the
-    query had none. `cached`: nothing had to be computed.
+    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
+    cases axis where the query had none. `cached`: nothing had to be computed.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -93,7 +93,7 @@ class Service:
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
         outputs = {name: _output(name, arrays, interval, question.num_samples) for name in question.outputs}
         if question.single:
-            outputs = {name: array[0] for name, array in outputs.items()}
+            outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
         return Answer(outputs, manifest, bucket, interval, cached)
 
     async def _ask(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment
-from experiments.report import curves, drawing
+from experiments.report import curves, drawing, uncertainty
 from experiments.report.markup import Html, figure, picture
 from experiments.report.summary import promise
 from experiments.report.words import Names, title
@@ -42,11 +42,20 @@ def _side(shape: Sequence[int]) -> float:
 def calibration(results: Sequence[TestResults], about: Names, guarantee: Mapping[str, Any] | None) -> list[Html]:
     """Whether uncertainties are as large as errors."""
     drawn = [
-        _picture(curves.reliability(results), "Share of truths inside central intervals against their level."),
-        _picture(curves.pit(results), "Histogram of the probability integral transform."),
-        _picture(curves.spread_skill(results, about.unit), "Root mean square error of each case against its spread."),
+        _picture(uncertainty.reliability(results), "Share of truths inside central intervals against their level."),
+        _picture(uncertainty.pit(results), "Histogram of the probability integral transform."),
+        _picture(uncertainty.spread_skill(results, about.unit), "Root mean square error of each case by its spread."),
+        _picture(uncertainty.selective(results, about.unit), "Error of the cases that are kept."),
     ]
-    text = "Reliability, probability integral transform and spread against error, of the Gaussian at each point."
+    text = (
+        "Reliability, probability integral transform and spread against error, of the Gaussian at each point; error of "
+        "the cases that are kept when the most uncertain ones are left out, dotted for an oracle."
+    )
+    if any(entry.ranks is not None for entry in results):
+        drawn.append(_picture(uncertainty.ranks(results), "Histogram of the truth's rank among draws."))
+        spread = uncertainty.spread_by_wave(results, about)
+        drawn.append(_picture(spread, "Spread of draws over the error of their mean, by wave number."))
+        text += " Of draws: the truth's rank among them, and their spread over the error of their mean by wave number."
     return [figure(drawn, f"{text} {promise(guarantee)}")]
 
 

@@ -72,8 +72,7 @@ class LikelihoodRatio:
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Any], lead: str) -> "LikelihoodRatio":
         """The inverse of `to_dict`, with names that begin with `lead`."""
-        names = ("band", "scale", "mean", "std", "floor")
-        features = SpectralFeatures.from_dict({name: read_array(arrays, f"{lead}features.{name}") for name in names})
+        features = SpectralFeatures.from_dict(arrays, f"{lead}features.")
         return cls(features, *(read_array(arrays, lead + name) for name in _ARRAYS))
 
 

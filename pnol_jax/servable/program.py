@@ -8,7 +8,8 @@ A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat d
 - keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
-(batch, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels).
+(batch, *bucket, output channels); and the figures that the signature names: (batch,).
+"samples" gives samples: (batch, num_samples, *bucket, output channels).
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -63,13 +64,14 @@ def case_keys(seed: int, cases: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
 
 
 def moments(predict: Predict) -> Callable[..., Arrays]:
-    """The program for mean, variances and, where the predictive has one, the band. It always uses the same key."""
+    """The program for mean, variances and, where the predictive has them, band and figures; always of the same key."""
 
     def program(weights: Arrays, inputs: jax.Array, operands: Arrays) -> Arrays:
         key = jax.random.key(0, impl="threefry2x32")
         predictive = predict(weights, inputs, unflatten_operands(operands), key)
         names = MOMENTS if predictive.lower is None else MOMENTS + BAND
-        return {name: getattr(predictive, name).astype(np.float32) for name in names}
+        fields = {name: getattr(predictive, name).astype(np.float32) for name in names}
+        return fields | {name: value.astype(np.float32) for name, value in (predictive.figures or {}).items()}
 
     return program
 
@@ -150,7 +152,7 @@ def read_program(
     if backend not in exported.platforms:
         raise InputError(f"{where}: lowered for {exported.platforms}, this machine runs {backend!r}")
     _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1))
-    _check_results(exported, where, (*bucket, len(signature.outputs)), answer)
+    _check_results(exported, where, (*bucket, len(signature.outputs)), answer, signature.figure_names)
     return exported
 
 
@@ -172,11 +174,14 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
     return len(got) == len(expected) and all(m == n or (n == -1 and not isinstance(m, int)) for m, n in pairs)
 
 
-def _check_results(exported: export.Exported, where: str, tail: tuple[int, ...], answer: Answers) -> None:
-    expected = [{"samples"}] if answer == "samples" else [set(MOMENTS), {*MOMENTS, *BAND}]
+def _check_results(
+    exported: export.Exported, where: str, tail: tuple[int, ...], answer: Answers, figures: tuple[str, ...]
+) -> None:
+    expected = [{"samples"}] if answer == "samples" else [{*MOMENTS, *figures}, {*MOMENTS, *BAND, *figures}]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")
     for name, got in results.items():
-        if got.shape[-len(tail) :] != tail or got.dtype != np.float32:
-            raise InputError(f"{where}: {name} is {got}, expected float32 ending in {tail}")
+        fits = got.ndim == 1 if name in figures else got.shape[-len(tail) :] == tail
+        if not fits or got.dtype != np.float32:
+            raise InputError(f"{where}: {name} is {got}, expected float32 ending in {() if name in figures else tail}")

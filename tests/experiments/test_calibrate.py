@@ -11,38 +11,13 @@ import pytest
 
 from experiments import export, train
 from experiments.calibrate import allotted, calibrate, check_calibration, one_of_each
-from experiments.experiment import open_experiment
 from experiments.model import CALIBRATION, Model
 from pnol_jax import scores
 from pnol_jax.calibration_config import CalibrationConfig
 from pnol_jax.config import AxisConfig, DataConfig, ExperimentConfig, FNOConfig
 from pnol_jax.errors import InputError
 from pnol_jax.servable import load_servable
-from pnol_jax.toml import load
-
-CONFIG = """
-name = "smoothing"
-[data]
-train = ["{folder}/train.npz"]
-test = ["{folder}/test.npz"]
-inputs = ["a"]
-outputs = ["u"]
-axes = [{{ kind = "periodic" }}]
-calibration = 60
-[operator]
-name = "fno"
-modes = [8]
-width = 8
-depth = 2
-[training]
-steps = 60
-batch_size = 16
-log_every = 30
-checkpoint_every = 60
-[calibration]
-level = 0.8
-steps = {steps}
-"""
+from tests import smoothing
 
 
 def config(cases: int, level: float, kind: str = "simultaneous", steps: Any = ()) -> ExperimentConfig:
@@ -106,14 +81,6 @@ def test_one_window_of_every_trajectory_is_drawn() -> None:
     np.testing.assert_array_equal(one_of_each(rows, 12, 0), rows)
 
 
-def write_cases(path: Path, cases: int, seed: int, size: float = 1.0, outputs: bool = True) -> None:
-    c = size * np.random.default_rng(seed).standard_normal((cases, 3, 1))
-    k = np.arange(1, 4)[:, None]
-    waves = np.sin(2 * np.pi * k * np.arange(24) / 24)
-    arrays = {"a": (c * waves).sum(1)} | ({"u": (c / (1 + k**2) * waves).sum(1)} if outputs else {})
-    np.savez(path, **arrays)
-
-
 STEPS = [
     '[{name = "temperature"}, {name = "groups", groups = 2, by = "input"}]',
     '[{name = "regions", cells = [3]}, {name = "weighted", inputs = ["{folder}/new.npz"], share = 4}]',
@@ -124,20 +91,15 @@ STEPS = [
 ]
 
 
-def write_config(folder: Path, steps: str) -> Path:
-    for name, cases in (("train", 160), ("test", 30)):
-        write_cases(folder / f"{name}.npz", cases, cases)
-    write_cases(folder / "new.npz", 60, 0, 1.3, outputs=False)
-    path = folder / "config.toml"
-    path.write_text(CONFIG.format(folder=folder, steps=steps.replace("{folder}", str(folder))))
-    return path
+def calibration(steps: str) -> str:
+    return f"[calibration]\nlevel = 0.8\nsteps = {steps}"
 
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_the_steps_of_a_config_hold_on_cases_that_nobody_has_seen(tmp_path: Path, steps: str) -> None:
     """Without training: the guarantee does not ask how good the model is."""
-    experiment = open_experiment(load(write_config(tmp_path, steps), ExperimentConfig))
-    params = experiment.posterior.initial(0) | experiment.constants()
+    experiment = smoothing.opened(smoothing.write_config(tmp_path, calibration(steps)))
+    params = smoothing.untrained(experiment)
     calibrator = calibrate(experiment, params)
     assert calibrator is not None
     arrays, guarantee = calibrator.to_dict()
@@ -151,7 +113,7 @@ def test_the_steps_of_a_config_hold_on_cases_that_nobody_has_seen(tmp_path: Path
 
 @pytest.mark.slow
 def test_steps_of_a_config_are_evaluated_and_served(tmp_path: Path) -> None:
-    path, run = write_config(tmp_path, STEPS[1]), tmp_path / "run"
+    path, run = smoothing.write_config(tmp_path, calibration(STEPS[1])), tmp_path / "run"
     assert train.main([str(path), "--run", str(run)]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     promised = metrics["calibration"]

@@ -102,7 +102,7 @@ def test_a_calibrator_says_what_it_promises_and_is_read_back(calibrator: Calibra
     ):
         np.testing.assert_array_equal(got, expected)
     for missing in arrays:
-        with pytest.raises(InputError, match=r"calibration: got no array"):
+        with pytest.raises(InputError, match=r"got no array"):
             calibrator_from_dict({key: value for key, value in arrays.items() if key != missing}, plain)
 
 
