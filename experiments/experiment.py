@@ -137,6 +137,11 @@ def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis])
     return build_posterior(config.posterior, config.training, build, train.output_channels)
 
 
+def channel_names(names: Sequence[str], count: int) -> list[str]:
+    """What the channels of the named arrays are called; an array with several gets a number on each."""
+    return list(names) if len(names) == count else [f"{'+'.join(names)}.{i}" for i in range(count)]
+
+
 def _read(data: DataConfig, paths: Iterable[str], dtype: DType) -> CaseSet:
     return read_cases([Path(path) for path in paths], source(data, dtype, data.outputs))
 

@@ -10,12 +10,14 @@ import jax
 
 from experiments import runs
 from experiments.experiment import Experiment
+from experiments.risks import by_draws, exact, risks_of
 from pnol_jax.bases import GridOperands
 from pnol_jax.calibration import Asked, Calibrator, calibrator_from_dict
 from pnol_jax.files import write_atomically
 from pnol_jax.ood import Detector
 from pnol_jax.posteriors import Params, Posterior
 from pnol_jax.predictive import Predictive
+from pnol_jax.risk import Risk, from_draws, from_functional, from_marginals, linear_weights
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.placement import parameter_specs, placed
 
@@ -27,13 +29,15 @@ GUARANTEE, ALARM = "calibration.json", "ood.json"
 class Model:
     """A posterior with `params`, the weights of everything.
 
-    `guarantee` is what their calibration promises, `alarm` what the detector of strange inputs does; None without one.
+    `guarantee` is what their calibration promises, `alarm` what the detector of strange inputs does, None without one;
+    `risks` are the quantities that are said of each case besides.
     """
 
     posterior: Posterior
     params: Params
     guarantee: dict[str, Any] | None
     alarm: dict[str, Any] | None = None
+    risks: tuple[Risk, ...] = ()
 
     def predict(
         self,
@@ -49,10 +53,26 @@ class Model:
         calibrated = predictive
         if self.guarantee is not None:
             calibrated = calibrator_from_dict(under(CALIBRATION, weights), self.guarantee)(predictive, asked)
+        figures = self._drawn(calibrated, grid) if num_samples else self._known(weights, predictive, calibrated, asked)
+        return replace(calibrated, figures=figures) if figures else calibrated
+
+    def _drawn(self, calibrated: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
+        return from_draws([risk for risk in self.risks if by_draws(risk, self.posterior)], calibrated, grid)
+
+    def _known(
+        self, weights: Mapping[str, jax.Array], predictive: Predictive, calibrated: Predictive, asked: Asked
+    ) -> dict[str, jax.Array]:
+        """What is said of each case without drawing."""
+        figures, grid = {}, asked.grid
         if self.alarm is not None:
-            strangeness = Detector.from_dict(under(OOD, weights), self.alarm)(predictive, asked)
-            calibrated = replace(calibrated, figures={"ood": strangeness})
-        return calibrated
+            figures["ood"] = Detector.from_dict(under(OOD, weights), self.alarm)(predictive, asked)
+        figures |= from_marginals([risk for risk in self.risks if risk.of_marginals], calibrated, grid)
+        linear = [risk for risk in self.risks if not (risk.of_marginals or by_draws(risk, self.posterior))]
+        if linear:
+            w = linear_weights(linear, grid, predictive.mean.shape[-1]).astype(predictive.mean.dtype)
+            moments = exact(self.posterior)(dict(weights), asked.inputs, grid, w)
+            figures |= from_functional(linear, moments, w, predictive, calibrated, grid)
+        return figures
 
 
 def under(lead: str, weights: Mapping[str, jax.Array]) -> Params:
@@ -79,4 +99,4 @@ def load_model(folder: Path, experiment: Experiment) -> Model:
     guarantee = json.loads((folder / GUARANTEE).read_text(encoding="utf-8"))
     alarm = folder / ALARM
     strange = json.loads(alarm.read_text(encoding="utf-8")) if alarm.is_file() else None
-    return Model(experiment.posterior, params, guarantee, strange)
+    return Model(experiment.posterior, params, guarantee, strange, risks_of(experiment))

@@ -1,7 +1,8 @@
 """What is computed of every test case: figures, ranks, powers. Only these leave the devices."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
 from pnol_jax.posteriors import Batch
 from pnol_jax.predictive import Predictive
+from pnol_jax.risk import Risk, true_value
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.partition import spec
 from pnol_jax.sharding.placement import OF_CASES, WHOLE, on_host, placed
@@ -63,6 +65,29 @@ def score_samples(drawn: Predictive, truth: jax.Array, grid: GridOperands) -> di
     }
 
 
+def score_risks(
+    risks: Sequence[Risk], figures: Mapping[str, jax.Array], truth: jax.Array, grid: GridOperands, level: float
+) -> dict[str, jax.Array]:
+    """How well each risk was said, (batch,) by name: NAME.truth and NAME.error, its distance to NAME.mean.
+
+    Where its deviation is given, NAME.coverage is 1 where the truth is within the normal interval of the level; where
+    its exceedance is, NAME.exceeded is 1 where it was, and NAME.brier the squared difference.
+    """
+    found: dict[str, jax.Array] = {}
+    for risk in risks:
+        value, name = true_value(risk, truth, grid), risk.name
+        error = jnp.abs(figures[f"{name}.mean"] - value)
+        found |= {f"{name}.truth": value, f"{name}.error": error}
+        if f"{name}.std" in figures:
+            reach = NormalDist().inv_cdf((1 + level) / 2) * figures[f"{name}.std"]
+            found[f"{name}.coverage"] = (error <= reach).astype(value.dtype)
+        if f"{name}.exceedance" in figures and risk.threshold is not None:
+            exceeded = (value > risk.threshold).astype(value.dtype)
+            brier = jnp.square(figures[f"{name}.exceedance"] - exceeded)
+            found |= {f"{name}.exceeded": exceeded, f"{name}.brier": brier}
+    return found
+
+
 def sample_power(drawn: Predictive, truth: jax.Array, shells: Shells) -> dict[str, jax.Array]:
     """Powers by shell of wave numbers, (batch, shells, channels): of draws, their spread, and the error of their mean.
 
@@ -104,9 +129,10 @@ def scored(experiment: Experiment, model: Model, cases: CaseSet) -> dict[str, An
             found["figures"]["ood_alarm"] = strange.astype(truth.dtype)
         if num_samples:
             drawn = model.predict(params, inputs, grid, key, num_samples=num_samples)
-            found["figures"] |= score_samples(drawn, truth, grid)
+            found["figures"] |= score_samples(drawn, truth, grid) | dict(drawn.figures or {})
             found["power"] |= sample_power(drawn, truth, shells)
             found["ranks"] = scores.rank_histogram(drawn, truth, weights)
+        found["figures"] |= score_risks(model.risks, found["figures"], truth, grid, level)
         return found
 
     compiled, parts = divided(score, OF_CASES), []

@@ -20,6 +20,7 @@ from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import save_model
+from experiments.risks import check_risks
 from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
@@ -77,6 +78,7 @@ def _run(
 ) -> int:
     show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
+    check_risks(experiment)
     check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
     runs.write_about(folder, experiment)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)

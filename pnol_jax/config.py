@@ -102,6 +102,17 @@ class OodConfig(Section, frozen=True):
     false_alarm: OpenShare = 0.05  # the rate at which it may be wrong about inputs that are like them
 
 
+class RiskConfig(Section, frozen=True):
+    """A number that a predicted field has in a part of the domain, with its distribution, for every case."""
+
+    name: str
+    output: str = ""  # a channel's name; the first if empty
+    box: list[tuple[float, float]] = []  # on each axis, in its unit; the whole domain if empty
+    statistic: Literal["mean", "largest", "smallest", "share"] = "mean"  # share: of the box above the threshold
+    threshold: float | None = None  # whose exceedance is asked for
+    level: OpenShare = 0.9  # of the tail whose mean is given: 0.9, the mean of the largest tenth
+
+
 class TrainingConfig(Section, frozen=True):
     """How the operator is trained."""
 
@@ -159,6 +170,7 @@ class ExperimentConfig(Section, frozen=True):
     posterior: DeterministicConfig | EnsembleConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     ood: OodConfig | None = None
+    risk: list[RiskConfig] = []
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Answers, Bucket, Channel, Manifest
+from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, request_key
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
@@ -86,7 +86,7 @@ class Service:
         bucket = ladder.servable.bucket(question.grid.shape)
         arrays: dict[str, NDArray[Any]] = {}
         cached = True
-        for answer in _kinds(question.outputs):
+        for answer in _kinds(question.outputs, manifest.signature):
             found, held = await self._ask(question, ladder, bucket, answer, query.options.seed)
             arrays |= found
             cached = cached and held
@@ -111,13 +111,10 @@ class Service:
         return await self.cache.fetch(key, compute)
 
 
-def _kinds(outputs: tuple[str, ...]) -> list[Answers]:
-    kinds: list[Answers] = []
-    if set(outputs) != {"samples"}:
-        kinds.append("moments")
-    if "samples" in outputs:
-        kinds.append("samples")
-    return kinds
+def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
+    drawn = {"samples", *signature.figures_of("samples")}
+    kinds: list[Answers] = ["moments"] if set(outputs) - drawn else []
+    return [*kinds, "samples"] if drawn & set(outputs) else kinds
 
 
 def _interval(level: float | None, ladder: Ladder) -> Interval:

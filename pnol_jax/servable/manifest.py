@@ -30,9 +30,13 @@ class Channel(Part, frozen=True):
 
 
 class Figure(Channel, frozen=True):
-    """A number that is said of each case. `scale`: how large it may be; a deviation in a replay is a share of that."""
+    """A number that is said of each case, by the program of an answer.
+
+    `scale`: how large it may be; a deviation in a replay is a share of that.
+    """
 
     scale: float = 1.0
+    answer: Answers = "moments"
 
 
 class BasisSignature(Part, frozen=True):
@@ -59,7 +63,7 @@ class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
     `answers`: what can be asked for; "moments" always. `time_step`: set where the function maps a state to the state
-    one step later. `figures`: what else the moments say of each case, one number by name.
+    one step later. `figures`: what else an answer says of each case, one number by name.
     """
 
     inputs: tuple[Channel, ...]
@@ -80,11 +84,17 @@ class Signature(Part, frozen=True):
             raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and at most 'samples'")
         if len(set(self.figure_names) - set(FIELDS)) != len(self.figures):
             raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {FIELDS}")
+        if any(figure.answer not in self.answers for figure in self.figures):
+            raise InputError(f"signature.figures: got some of 'samples', expected answers among {list(self.answers)}")
 
     @property
     def figure_names(self) -> tuple[str, ...]:
         """The names of the figures."""
         return tuple(figure.name for figure in self.figures)
+
+    def figures_of(self, answer: Answers) -> tuple[str, ...]:
+        """The names of the figures that an answer gives."""
+        return tuple(figure.name for figure in self.figures if figure.answer == answer)
 
     def bases(self) -> tuple[Basis, ...]:
         """The bases of the axes."""

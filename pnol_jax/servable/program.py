@@ -8,8 +8,8 @@ A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat d
 - keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
-(batch, *bucket, output channels); and the figures that the signature names: (batch,).
-"samples" gives samples: (batch, num_samples, *bucket, output channels).
+(batch, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels). Each gives
+the figures that the signature says are its own: (batch,).
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -77,18 +77,20 @@ def moments(predict: Predict) -> Callable[..., Arrays]:
 
 
 def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
-    """The program for draws; each case is drawn with its own key."""
+    """The program for draws, and figures made of them; each case is drawn with its own key."""
 
-    def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> jax.Array:
+    def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> Arrays:
         grid = unflatten_operands({name: leaf[None] for name, leaf in operands.items()})
         typed = jax.random.wrap_key_data(key, impl="threefry2x32")
-        drawn = predict(weights, inputs[None], grid, typed, num_samples=num_samples).samples
-        if drawn is None:
+        predictive = predict(weights, inputs[None], grid, typed, num_samples=num_samples)
+        if predictive.samples is None:
             raise InputError("predict: got no samples, expected them since the signature's answers name 'samples'")
-        return drawn[:, 0].astype(np.float32)
+        figures = {name: value[0].astype(np.float32) for name, value in (predictive.figures or {}).items()}
+        return {"samples": predictive.samples[:, 0].astype(np.float32)} | figures
 
     def program(weights: Arrays, inputs: jax.Array, operands: Arrays, keys: jax.Array) -> Arrays:
-        return {"samples": jax.vmap(one, in_axes=(None, 0, 0, 0))(weights, inputs, operands, keys)}
+        answers: Arrays = jax.vmap(one, in_axes=(None, 0, 0, 0))(weights, inputs, operands, keys)
+        return answers
 
     return program
 
@@ -152,7 +154,7 @@ def read_program(
     if backend not in exported.platforms:
         raise InputError(f"{where}: lowered for {exported.platforms}, this machine runs {backend!r}")
     _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1))
-    _check_results(exported, where, (*bucket, len(signature.outputs)), answer, signature.figure_names)
+    _check_results(exported, where, (*bucket, len(signature.outputs)), answer, signature.figures_of(answer))
     return exported
 
 
@@ -177,7 +179,8 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
 def _check_results(
     exported: export.Exported, where: str, tail: tuple[int, ...], answer: Answers, figures: tuple[str, ...]
 ) -> None:
-    expected = [{"samples"}] if answer == "samples" else [{*MOMENTS, *figures}, {*MOMENTS, *BAND, *figures}]
+    fields = [{"samples"}] if answer == "samples" else [set(MOMENTS), {*MOMENTS, *BAND}]
+    expected = [{*names, *figures} for names in fields]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")

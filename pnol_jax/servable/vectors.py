@@ -73,7 +73,7 @@ def record(
     if "samples" in signature.answers:
         padded = _operands(make_operands(grid, bases, bucket))
         drawn = jax.jit(samples(predict, num_samples))(weights, pad(inputs, bucket)[None], padded, case_keys(SEED, 1))
-        named["samples"] = crop(np.asarray(drawn["samples"])[0], grid.shape)
+        named |= {name: crop(np.asarray(array)[0], grid.shape) for name, array in drawn.items()}
     return Vector(inputs, grid, named)
 
 
