@@ -29,7 +29,7 @@ def hoeffding_bentkus_p_value(total: float, cases: int, risk: float) -> float:
 
     exp(-n h(min(mean, risk), risk)) with h(a, b) = a log(a / b) + (1 - a) log((1 - a) / (1 - b)), and
     e P(Binomial(n, risk) <= ceil(total)). Source: Bates, Angelopoulos, Lei, Malik, Jordan 2021, Distribution-free,
-    risk-controlling prediction sets, Section 3.1.
+    risk-controlling prediction sets.
     """
     mean = min(total / cases, risk)
     hoeffding = math.exp(-cases * _entropy(mean, risk))

@@ -39,7 +39,7 @@ class GroupConformal:
     """A split conformal band with a factor for each group of cases, so that the level holds in every group.
 
     Groups are intervals of a function of the input (Mondrian conformal prediction: Vovk, Gammerman, Shafer 2005,
-    Algorithmic learning in a random world, Section 4.5). Their edges are quantiles over some of the calibration cases,
+    Algorithmic learning in a random world). Their edges are quantiles over some of the calibration cases,
     which then calibrate no factor: a new case and those that do are exchangeable given their groups.
     """
 

@@ -25,7 +25,7 @@ class LikelihoodRatio:
     """exp(intercept + slope . standardised features): the odds of a logistic regression, per case of each class.
 
     Odds of a classifier between inputs of the new distribution and old ones, times the old number over the new one,
-    estimate the ratio of densities (Tibshirani, Barber, Candes, Ramdas 2019, Section 2.3).
+    estimate the ratio of densities (Tibshirani, Barber, Candes, Ramdas 2019).
     """
 
     features: SpectralFeatures

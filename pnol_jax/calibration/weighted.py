@@ -29,8 +29,8 @@ class WeightedConformal:
     The factor of a new case is the least one that scores of the share `level` of w_1 + ... + w_n + w_new do not exceed,
     the new case counting as if it were outside everywhere; it is infinite where w_new is so large that nothing was
     learned about such inputs. Source: Tibshirani, Barber, Candes, Ramdas 2019, Conformal prediction under covariate
-    shift, Corollary 1; pointwise as Angelopoulos et al. 2024, Conformal risk control, Section 4.1. The level holds if w
-    is the true ratio; an estimate costs as much coverage as it is off (Lei, Candes 2021, Theorem 1).
+    shift, Corollary 1; pointwise as Angelopoulos et al. 2024, Conformal risk control. The level holds if w
+    is the true ratio; an estimate costs as much coverage as it is off (Lei, Candes 2021).
     """
 
     scores: jax.Array  # (rows,), increasing

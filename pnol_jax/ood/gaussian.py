@@ -70,7 +70,7 @@ def shrunk(standard: NDArray[Any]) -> NDArray[Any]:
     """The covariance of centred rows, (cases, width), drawn towards a multiple of the identity: (width, width).
 
     The share that is optimal in expected squared error (Ledoit, Wolf 2004, A well-conditioned estimator for
-    large-dimensional covariance matrices, Section 3.2), at least 1e-3, so that few cases leave it invertible.
+    large-dimensional covariance matrices), at least 1e-3, so that few cases leave it invertible.
     """
     cases, width = standard.shape
     sample = standard.T @ standard / cases

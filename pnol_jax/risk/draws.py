@@ -23,7 +23,7 @@ def tail_mean(values: jax.Array, level: float) -> jax.Array:
     """The mean of the largest share 1 - level of the draws, the last of them in part, (draws, batch) -> (batch,).
 
     It is the expected shortfall of the draws' own distribution; of that which they are drawn from it is a low estimate,
-    by O(1 / draws) (Acerbi, Tasche 2002, On the coherence of expected shortfall, Section 4).
+    by O(1 / draws) (Acerbi, Tasche 2002, On the coherence of expected shortfall).
 
     Raises:
         InputError: too few draws for the level.

@@ -16,7 +16,7 @@ def tail_mean(mean: jax.Array, variance: jax.Array, level: float) -> jax.Array:
     """The conditional value at risk: the mean of X over its largest share 1 - level, X normal.
 
     mean + std phi(z) / (1 - level), z the quantile of the level. Source: Rockafellar, Uryasev 2000, Optimization of
-    conditional value-at-risk, Section 3.
+    conditional value-at-risk.
     """
     z = ndtri(jnp.asarray(level, mean.dtype))
     density = jnp.exp(-0.5 * jnp.square(z)) / jnp.sqrt(2 * jnp.pi)

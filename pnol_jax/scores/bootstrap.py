@@ -45,7 +45,7 @@ def bootstrap(
         statistic: from rows to a number.
         level: of the interval.
         method: "percentile": quantiles of the statistic over resampled cases; "bca": with levels corrected for its bias
-            and skewness (Efron 1987, Better bootstrap confidence intervals, Section 2).
+            and skewness (Efron 1987, Better bootstrap confidence intervals).
         repeats: how often cases are drawn.
         seed: of the draws, so that the same cases give the same interval.
 

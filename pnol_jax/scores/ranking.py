@@ -39,7 +39,7 @@ def ause(errors: ArrayLike, uncertainties: ArrayLike) -> float:
     """The area between the sparsification curve and that of an oracle which knows the errors, over the mean error.
 
     0 where the most uncertain cases are the most wrong; positive otherwise. Source: Ilg et al. 2018, Uncertainty
-    estimates and multi-hypotheses networks for optical flow, Section 4.2.
+    estimates and multi-hypotheses networks for optical flow.
     """
     wrong, unsure = _pair(errors, uncertainties)
     between = risk_coverage(wrong, unsure) - risk_coverage(wrong, wrong)

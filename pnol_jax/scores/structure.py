@@ -23,7 +23,7 @@ def variogram_score(
     The mean over pairs of cells a, b and over channels of (|y_a - y_b|^p - mean_i |x_ia - x_ib|^p)^2 - s^2 / m, with
     means over cells and the sample variance s^2 of |x_ia - x_ib|^p. Blind to a shift of the whole field. Channels of
     different units should be standardised before. Source: Scheuerer, Hamill 2015, Variogram-based proper scoring rules
-    for probabilistic forecasts of multivariate quantities, equation 9, in the fair form of Ferro 2014.
+    for probabilistic forecasts of multivariate quantities, in the fair form of Ferro 2014.
 
     Args:
         predictive: samples (num_samples, batch, *space, channels).
@@ -64,7 +64,7 @@ def patched_energy_score(
 
     The energy score of a whole field hardly sees short-range structure; on patches it does. One cell is the energy
     score. Source: Pacchiardi, Adewoyin, Dueben, Dutta 2024, Probabilistic forecasting with generative networks via
-    scoring rule minimization, Section 3.3.
+    scoring rule minimization.
     """
     samples = drawn(predictive, truth, least=2)
     m, batch = samples.shape[0], truth.shape[0]
