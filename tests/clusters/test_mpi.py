@@ -36,7 +36,7 @@ def test_a_killed_worker_ends_the_other_and_fails_the_job() -> None:
 
 
 def test_before_its_time_is_up_a_job_saves_and_is_started_again() -> None:
-    submitted = hand_in("mpi", launch("mpi", "stay", processes_per_node=2, time="20s", signal_before=10, requeue=1))
+    submitted = hand_in("mpi", launch("mpi", "stay", processes_per_node=2, time="35s", signal_before=10, requeue=1))
     _wait_for_workers(submitted, starts=2)
     assert log(submitted).count("saved") == 2
     assert [(status.state, status.restarts) for status in ask(submitted)] == [("running", 1)]
