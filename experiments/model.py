@@ -50,11 +50,14 @@ class Model:
     ) -> Predictive:
         """The posterior's predictive distribution, calibrated; pure, its weights are arguments."""
         predictive, asked = self.posterior.predict(dict(weights), inputs, grid, key, num_samples), Asked(inputs, grid)
-        calibrated = predictive
-        if self.guarantee is not None:
-            calibrated = calibrator_from_dict(under(CALIBRATION, weights), self.guarantee)(predictive, asked)
+        calibrator = self.calibrator(weights)
+        calibrated = predictive if calibrator is None else calibrator(predictive, asked)
         figures = self._drawn(calibrated, grid) if num_samples else self._known(weights, predictive, calibrated, asked)
         return replace(calibrated, figures=figures) if figures else calibrated
+
+    def calibrator(self, weights: Mapping[str, jax.Array]) -> Calibrator | None:
+        """The calibrator whose arrays are among the weights, None without one."""
+        return calibrator_from_dict(under(CALIBRATION, weights), self.guarantee) if self.guarantee else None
 
     def _drawn(self, calibrated: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
         return from_draws([risk for risk in self.risks if by_draws(risk, self.posterior)], calibrated, grid)

@@ -40,7 +40,7 @@ def write_report(folder: Path, experiment: Experiment, model: Model, results: Se
         "calibration": together.calibration(results, about, model.guarantee),
         "risk": risk.tables(results, model, about),
         "spectra": together.spectra(results, about, experiment),
-        "rollout": together.rollout(results, about),
+        "rollout": together.rollout(results, about, experiment.config.calibration.level),
         "learning": together.learning(folder),
         "origin": _origin(config, provenance),
     }

@@ -77,13 +77,18 @@ def _highest(basis: Basis, axis: Axis) -> float:
     return basis.modes / 2 / period
 
 
-def rollout(results: Sequence[TestResults], about: Names) -> list[Html]:
+def rollout(results: Sequence[TestResults], about: Names, level: float) -> list[Html]:
     """How errors of a step model grow."""
     stepped = [entry for entry in results if entry.rollout is not None]
     if not stepped or about.time_step is None:
         return []
     drawn = _picture(curves.rollout(stepped, about.time_step), "Relative L2 error by lead time.")
-    return [figure([drawn], "Fed with its own mean from the first state on: median and middle half of the cases.")]
+    text = "Fed with its own mean from the first state on: median and middle half of the cases."
+    if all(entry.rollout is None or "inside" not in entry.rollout for entry in stepped):
+        return [figure([drawn], text)]
+    held = _picture(uncertainty.held(stepped, about.time_step, level), "Share of cases inside the band by lead time.")
+    text += " The band is calibrated for one step; dotted, where it is corrected by what is observed (adaptive)."
+    return [figure([drawn, held], text)]
 
 
 def learning(folder: Path) -> list[Html]:

@@ -132,3 +132,23 @@ def spread_by_wave(results: Results, about: Names) -> Draw:
         axes.legend()
 
     return draw
+
+
+def held(results: Results, time_step: float, level: float) -> Draw:
+    """The share of trajectories that are wholly inside the band by lead time; dotted, of the adapted band."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = line_axes(figure, "lead time", "cases wholly inside the band")
+        axes.axhline(level, color=SOFT, linewidth=1, linestyle="--", label="level")
+        for position, entry in enumerate(results):
+            for name, line in (("inside", "-"), ("adapted", ":")):
+                if entry.rollout is not None and name in entry.rollout:
+                    share = entry.rollout[name].mean(axis=0)
+                    time = time_step * np.arange(1, len(share) + 1)
+                    label = plain(title(entry)) if name == "inside" else None
+                    axes.plot(time, share, color=colour(position), linestyle=line, label=label)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_ylim(0, 1.03)
+        axes.legend()
+
+    return draw
