@@ -127,7 +127,7 @@ def rows_of(
     experiment: Experiment, params: Params, how: Recipe, before: Sequence[Calibrator], cases: CaseSet
 ) -> NDArray[Any]:
     """What a step is fitted from: one row a case, in an order drawn by the seed, after the steps `before`."""
-    key = jax.random.key(experiment.config.training.seed)
+    key, before = jax.random.key(experiment.config.training.seed), on_host(before)
 
     def score(params: Params, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> jax.Array:
         predictive, asked = experiment.posterior.predict(params, inputs, grid, key), Asked(inputs, grid)

@@ -41,7 +41,9 @@ def read_inputs(experiment: Experiment, paths: Iterable[str]) -> CaseSet:
 def over_cases(experiment: Experiment, params: Params, cases: CaseSet, function: OfInputs) -> list[NDArray[Any]]:
     """A pure function of (params, inputs, grid) over all cases, one array a group: (cases, ...).
 
-    Of trajectories every state but the last is an input: (cases * windows, ...), a case's after the other.
+    What else it knows must be arrays of the host: those of a device lie on the mesh as whole arrays, of which a program
+    that is divided cannot make use. Of trajectories every state but the last is an input: (cases * windows, ...), a
+    case's after the other.
     """
     compiled = divided(function, OF_CASES)
     found = []
@@ -55,15 +57,17 @@ def over_cases(experiment: Experiment, params: Params, cases: CaseSet, function:
 
 
 def features_of(experiment: Experiment, params: Params, what: str, field: OfInputs) -> SpectralFeatures:
-    """The features of "inputs" or "outputs", with a floor from this field of the training cases."""
+    """The features of "inputs" or "outputs", with a floor from this field of the training cases; arrays of the host."""
     lengths = [axis.length for axis in experiment.train.groups[0].grid.axes]
     mean, std = (on_host(params[f"{NORMALISER}{what}.{name}"]) for name in ("mean", "std"))
-    features = SpectralFeatures.make(experiment.bases, lengths, mean, std)
+    features: SpectralFeatures = on_host(SpectralFeatures.make(experiment.bases, lengths, mean, std))
 
     def power(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         return features.power(field(params, inputs, grid), grid)
 
-    return features.fitted(np.concatenate(over_cases(experiment, params, experiment.train, power)))
+    fitted = features.fitted(np.concatenate(over_cases(experiment, params, experiment.train, power)))
+    known: SpectralFeatures = on_host(fitted)
+    return known
 
 
 def input_features(experiment: Experiment, params: Params) -> SpectralFeatures:
@@ -80,4 +84,5 @@ def likelihood_ratio(experiment: Experiment, params: Params, paths: Sequence[str
         return features(inputs, grid)
 
     old, new = (np.concatenate(over_cases(experiment, params, cases, of)) for cases in sets)
-    return LikelihoodRatio.fit(features, old, new)
+    ratio: LikelihoodRatio = on_host(LikelihoodRatio.fit(features, old, new))
+    return ratio

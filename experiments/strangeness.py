@@ -19,6 +19,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.ood import Components, Detector, FeatureGaussian, least_for
 from pnol_jax.posteriors import Params
 from pnol_jax.predictive import Predictive
+from pnol_jax.sharding.placement import on_host
 
 
 def check_strangeness(config: ExperimentConfig) -> None:
@@ -57,7 +58,7 @@ def fit_detector(experiment: Experiment, params: Params) -> Detector | None:
 
     rows = np.concatenate(over_cases(experiment, params, experiment.train, both))
     known = FeatureGaussian.fit(rows[:, : given.width]), FeatureGaussian.fit(rows[:, given.width :])
-    every = Components(given, made, *known, epistemic=True)
+    every: Components = on_host(Components(given, made, *known, epistemic=True))
 
     def components(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
         return every(predicted(params, inputs, grid), Asked(inputs, grid))
