@@ -51,11 +51,21 @@ def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         return
     if overwrite and (folder / CONFIG).exists():
         lock.clear(folder)
-    if resume and not (folder / CONFIG).exists():
-        raise InputError(f"resume: {folder} holds no run; start without --resume")
+    if resume:
+        check_begun(folder)
     if (folder / CONFIG).exists() and not resume:
         raise InputError(f"{folder} holds a run already; expected --resume, --overwrite, or another --run FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_begun(folder: Path) -> None:
+    """Refuse to resume what is not there.
+
+    Raises:
+        InputError: the folder holds no run.
+    """
+    if not (folder / CONFIG).exists():
+        raise InputError(f"resume: {folder} holds no run; start without --resume")
 
 
 def check_same(folder: Path, config: ExperimentConfig) -> None:

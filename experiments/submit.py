@@ -56,8 +56,14 @@ def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
     """The job that runs the launcher on a config, each task of an array in a folder of its own.
 
     Raises:
-        InputError: the config is wrong, for any of the tasks: nothing wrong waits in a queue.
+        InputError: the config is wrong, for any of the tasks: nothing wrong waits in a queue. Or the job would delete
+            its own run when it is queued again.
     """
+    if "--overwrite" in more:
+        raise InputError(
+            "--overwrite after --: a job that is queued again would delete what it has done; "
+            "expected another --run FOLDER, or the old one removed beforehand"
+        )
     config = load(asked.config, ExperimentConfig, asked.overrides)
     changes = arrays.overrides(asked.array)
     for change in changes:

@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
         if runs.leads():
+            if asked.resume:
+                runs.check_begun(folder)  # before a lock is left in a folder that was mistyped
             patience = LOCK_SECONDS if lifeline.VARIABLE in os.environ else 0.0
             stack.enter_context(lock.held(folder, patience))
             runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)

@@ -25,7 +25,7 @@ class Grid(GridSampler):
 
 
 SAMPLERS: Mapping[str, Callable[[Space, int, int], BaseSampler]] = {
-    "tpe": lambda space, seed, fixed: TPESampler(seed=seed),
+    "tpe": lambda space, seed, fixed: TPESampler(seed=seed, constant_liar=True),
     "gp": lambda space, seed, fixed: GaussianProcessSampler(space.distributions, seed),
     "cmaes": lambda space, seed, fixed: CmaEsSampler(seed=seed, warn_independent_sampling=False),
     "grid": lambda space, seed, fixed: Grid(space.grid(), seed=fixed),

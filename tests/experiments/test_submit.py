@@ -142,6 +142,7 @@ def test_a_sites_file_gives_the_defaults_of_the_flags(capsys: pytest.CaptureFixt
         (["--cluster", "slurm", "--site", "none.toml"], "no file 'none.toml'"),
         (["--cluster", "slurm", "name=a b"], "name"),
         (["--cluster", "mpi", "--nodes", "2"], "expected --hosts A,B"),
+        (["--cluster", "slurm", "--", "--overwrite"], "would delete what it has done"),
         (["--cluster", "slurm", "--image", "i"], "image: SLURM has no such thing"),
         (["--cluster", "local", "--memory", "64G"], "memory: a machine without a queue has no such thing"),
         (["--cluster", "kubernetes"], "--image"),

@@ -136,6 +136,13 @@ def test_a_schedule_free_run_keeps_its_average(config, tmp_path):
     assert not all(np.array_equal(model[name], value) for name, value in state.params.items())
 
 
+def test_resuming_what_is_not_there_leaves_no_folder(config, tmp_path):
+    other = _train(config, tmp_path / "mistyped", "--resume")
+    assert other.returncode == 2
+    assert "mistyped holds no run; start without --resume" in other.stderr
+    assert not (tmp_path / "mistyped").exists()
+
+
 def test_sigterm_saves_and_asks_to_be_resumed(config, tmp_path):
     process = _begin_and_wait(config, tmp_path / "run", 7)
     process.send_signal(signal.SIGTERM)
