@@ -6,7 +6,7 @@ Writes metrics.json, report.html and picture.svg into its folder.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -59,19 +59,29 @@ def evaluate(folder: Path) -> Path:
 
 
 def _metrics(results: Sequence[TestResults], guarantee: dict[str, object] | None) -> dict[str, object]:
-    tests = {f"{entry.name}@{'x'.join(map(str, entry.grid.shape))}": entry.summary() for entry in results}
-    return {"tests": tests, "calibration": guarantee}
+    named = {f"{entry.name}@{'x'.join(map(str, entry.grid.shape))}": entry for entry in results}
+    return {
+        "tests": {name: entry.summary() for name, entry in named.items()},
+        "intervals": {name: entry.intervals() for name, entry in named.items()},
+        "calibration": guarantee,
+    }
 
 
 def _table(results: Sequence[TestResults]) -> Table:
-    summaries = [entry.summary() for entry in results]
+    summaries = [(entry.summary(), entry.intervals()) for entry in results]
     heads = (f"{entry.name}\n{'x'.join(map(str, entry.grid.shape))} points, {len(entry)} cases" for entry in results)
-    table = Table("", *heads)
+    table = Table("", *heads, caption="with 95% bootstrap intervals over the cases")
     for name in SHOWN:
-        if any(name in summary for summary in summaries):
-            figures = (f"{summary[name]:.4g}" if name in summary else "-" for summary in summaries)
-            table.add_row(name.replace("_", " "), *figures)
+        if any(name in summary for summary, _ in summaries):
+            table.add_row(name.replace("_", " "), *(_figure(name, *entry) for entry in summaries))
     return table
+
+
+def _figure(name: str, summary: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
+    if name not in summary:
+        return "-"
+    low, high = intervals.get(name, (None, None))
+    return f"{summary[name]:.4g}" + ("" if low is None else f" ({low:.3g} to {high:.3g})")
 
 
 if __name__ == "__main__":

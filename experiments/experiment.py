@@ -150,16 +150,25 @@ def _posterior(config: ExperimentConfig, train: CaseSet, bases: Sequence[Basis])
     return build_posterior(config.posterior, config.training, build, train.output_channels, bases, pairs)
 
 
+def channel_names(names: Sequence[str], count: int) -> list[str]:
+    """What the channels of the named arrays are called; an array with several gets a number on each."""
+    return list(names) if len(names) == count else [f"{'+'.join(names)}.{i}" for i in range(count)]
+
+
 def _read(data: DataConfig, paths: Iterable[str], dtype: DType) -> CaseSet:
-    spec = SourceSpec(
+    return read_cases([Path(path) for path in paths], source(data, dtype, data.outputs))
+
+
+def source(data: DataConfig, dtype: DType, outputs: Sequence[str]) -> SourceSpec:
+    """How the files of a data section are read, with the named arrays as outputs."""
+    return SourceSpec(
         inputs=tuple(data.inputs),
-        outputs=tuple(data.outputs),
+        outputs=tuple(outputs),
         axes=tuple(AxisSpec(axis.kind, axis.length, axis.placement) for axis in data.axes),
         time_step=data.time_step,
         select=tuple(data.select),
         dtype=dtype,
     )
-    return read_cases([Path(path) for path in paths], spec)
 
 
 def make_bases(operator: SpectralConfig, axes: Sequence[AxisConfig]) -> tuple[Basis, ...]:

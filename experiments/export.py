@@ -16,14 +16,17 @@ from rich.console import Console
 
 from experiments import runs
 from experiments.command import run
-from experiments.experiment import Experiment, open_experiment
+from experiments.experiment import Experiment, channel_names, open_experiment
 from experiments.model import load_model
+from experiments.risks import by_draws, risks_of
 from pnol_jax.config import ExperimentConfig
-from pnol_jax.data import AxisSpec, CaseGroup
+from pnol_jax.data import AxisSpec, CaseGroup, fit_normaliser
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
 from pnol_jax.grids import Axis, Grid, Placement
 from pnol_jax.memory import keep_arena
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
+
+OF_SHARES = ".exceedance"  # a figure without a unit
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +61,7 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
         predict=model.predict,
         weights=model.params,
         signature=signature(experiment),
+        alarm=model.alarm,
         buckets=settings.buckets or sorted({group.grid.shape for group in experiment.train.groups}),
         num_samples=settings.num_samples,
         tests=_tests(experiment),
@@ -103,7 +107,25 @@ def signature(experiment: Experiment) -> Signature:
         answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
         time_step=config.data.time_step,
         levels=tuple(getattr(config.posterior, "levels", ())),
+        figures=_figures(experiment),
     )
+
+
+def _figures(experiment: Experiment) -> tuple[Figure, ...]:
+    strange = [Figure("ood")] if experiment.config.ood is not None else []
+    scale = fit_normaliser(experiment.train)["outputs.std"]
+    units = [*experiment.config.data.output_units, *[""] * len(scale)]
+    risks = [
+        Figure(
+            name,
+            "" if name.endswith(OF_SHARES) or risk.of_marginals else units[risk.channel],
+            1.0 if name.endswith(OF_SHARES) or risk.of_marginals else float(scale[risk.channel]),
+            "samples" if by_draws(risk, experiment.posterior) else "moments",
+        )
+        for risk in risks_of(experiment)
+        for name in risk.names
+    ]
+    return (*strange, *risks)
 
 
 def served_placement(axis: Axis) -> Placement:
@@ -116,10 +138,9 @@ def served_placement(axis: Axis) -> Placement:
 
 
 def _channels(names: Sequence[str], units: Sequence[str], count: int) -> Iterable[Channel]:
-    """The channels of the named arrays; an array with several gets a number on each."""
-    labels = list(names) if len(names) == count else [f"{'+'.join(names)}.{i}" for i in range(count)]
+    """The channels of the named arrays, with their units."""
     padded = list(units) + [""] * (count - len(units))
-    return (Channel(label, unit) for label, unit in zip(labels, padded, strict=False))
+    return (Channel(label, unit) for label, unit in zip(channel_names(names, count), padded, strict=False))
 
 
 def _tests(experiment: Experiment) -> list[tuple[Any, Grid]]:

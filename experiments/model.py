@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +10,34 @@ import jax
 
 from experiments import runs
 from experiments.experiment import Experiment
+from experiments.risks import by_draws, exact, risks_of
 from pnol_jax.bases import GridOperands
-from pnol_jax.calibration import SplitConformal
+from pnol_jax.calibration import Asked, Calibrator, calibrator_from_dict
 from pnol_jax.files import write_atomically
+from pnol_jax.ood import Detector
 from pnol_jax.posteriors import Params, Posterior
 from pnol_jax.predictive import Predictive
+from pnol_jax.risk import Risk, from_draws, from_functional, from_marginals, linear_weights
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.placement import parameter_specs, placed
 
-CALIBRATION = "calibration."
-GUARANTEE = "calibration.json"
+CALIBRATION, OOD = "calibration.", "ood."
+GUARANTEE, ALARM = "calibration.json", "ood.json"
 
 
 @dataclass(frozen=True)
 class Model:
-    """`params` are the weights of everything, `guarantee` what a calibrated band promises (None without one)."""
+    """A posterior with `params`, the weights of everything.
+
+    `guarantee` is what their calibration promises, `alarm` what the detector of strange inputs does, None without one;
+    `risks` are the quantities that are said of each case besides.
+    """
 
     posterior: Posterior
     params: Params
     guarantee: dict[str, Any] | None
+    alarm: dict[str, Any] | None = None
+    risks: tuple[Risk, ...] = ()
 
     def predict(
         self,
@@ -39,22 +48,50 @@ class Model:
         *,
         num_samples: int = 0,
     ) -> Predictive:
-        """The posterior's predictive distribution with the calibrator's band; pure, its weights are arguments."""
-        predictive = self.posterior.predict(dict(weights), inputs, grid, key, num_samples)
-        if self.guarantee is None:
-            return predictive
-        arrays = {
-            name.removeprefix(CALIBRATION): value for name, value in weights.items() if name.startswith(CALIBRATION)
-        }
-        return SplitConformal.from_dict(arrays, self.guarantee)(predictive)
+        """The posterior's predictive distribution, calibrated; pure, its weights are arguments."""
+        predictive, asked = self.posterior.predict(dict(weights), inputs, grid, key, num_samples), Asked(inputs, grid)
+        calibrator = self.calibrator(weights)
+        calibrated = predictive if calibrator is None else calibrator(predictive, asked)
+        figures = self._drawn(calibrated, grid) if num_samples else self._known(weights, predictive, calibrated, asked)
+        return replace(calibrated, figures=figures) if figures else calibrated
+
+    def calibrator(self, weights: Mapping[str, jax.Array]) -> Calibrator | None:
+        """The calibrator whose arrays are among the weights, None without one."""
+        return calibrator_from_dict(under(CALIBRATION, weights), self.guarantee) if self.guarantee else None
+
+    def _drawn(self, calibrated: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
+        return from_draws([risk for risk in self.risks if by_draws(risk, self.posterior)], calibrated, grid)
+
+    def _known(
+        self, weights: Mapping[str, jax.Array], predictive: Predictive, calibrated: Predictive, asked: Asked
+    ) -> dict[str, jax.Array]:
+        """What is said of each case without drawing."""
+        figures, grid = {}, asked.grid
+        if self.alarm is not None:
+            figures["ood"] = Detector.from_dict(under(OOD, weights), self.alarm)(predictive, asked)
+        figures |= from_marginals([risk for risk in self.risks if risk.of_marginals], calibrated, grid)
+        linear = [risk for risk in self.risks if not (risk.of_marginals or by_draws(risk, self.posterior))]
+        if linear:
+            w = linear_weights(linear, grid, predictive.mean.shape[-1]).astype(predictive.mean.dtype)
+            moments = exact(self.posterior)(dict(weights), asked.inputs, grid, w)
+            figures |= from_functional(linear, moments, w, predictive, calibrated, grid)
+        return figures
 
 
-def save_model(folder: Path, params: Params, calibrator: SplitConformal | None) -> None:
-    """Write parameters and calibrator into a run's folder."""
+def under(lead: str, weights: Mapping[str, jax.Array]) -> Params:
+    """The arrays whose names begin with `lead`, without it."""
+    return {name.removeprefix(lead): value for name, value in weights.items() if name.startswith(lead)}
+
+
+def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
+    """Write parameters, calibrator and detector into a run's folder."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
-    runs.save_model(folder, params | {CALIBRATION + name: value for name, value in arrays.items()})
+    strange, alarm = detector.to_dict() if detector else ({}, None)
+    beside = {CALIBRATION + name: value for name, value in arrays.items()}
+    runs.save_model(folder, params | beside | {OOD + name: value for name, value in strange.items()})
     if runs.leads():
         write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")
+        write_atomically(folder / ALARM, json.dumps(alarm, indent=2) + "\n")
 
 
 def load_model(folder: Path, experiment: Experiment) -> Model:
@@ -63,4 +100,6 @@ def load_model(folder: Path, experiment: Experiment) -> Model:
     if mesh is not None:
         params = placed(params, parameter_specs(params, experiment.posterior.axes, mesh))
     guarantee = json.loads((folder / GUARANTEE).read_text(encoding="utf-8"))
-    return Model(experiment.posterior, params, guarantee)
+    alarm = folder / ALARM
+    strange = json.loads(alarm.read_text(encoding="utf-8")) if alarm.is_file() else None
+    return Model(experiment.posterior, params, guarantee, strange, risks_of(experiment))

@@ -1,31 +1,29 @@
-"""How a model does on the test cases: figures a case, and what the report draws of them."""
+"""How a model does on the test cases: figures with their intervals, and what the report draws of them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.experiment import Experiment
 from experiments.model import Model
 from experiments.rollout import rollout_errors
-from experiments.spectrum import Shells, Spectrum, make_shells, power, shells
+from experiments.scoring import LEVELS, PIT_EDGES, batches, scored
+from experiments.spectrum import Spectrum, shells
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
 from pnol_jax.grids import Grid
-from pnol_jax.posteriors import Batch
-from pnol_jax.predictive import Predictive
+from pnol_jax.scores.bootstrap import mean
 from pnol_jax.sharding.divide import divided
-from pnol_jax.sharding.partition import spec
-from pnol_jax.sharding.placement import OF_CASES, WHOLE, field_spec, on_host, placed
+from pnol_jax.sharding.placement import field_spec, on_host
 
+__all__ = ["LEVELS", "PIT_EDGES", "TestResults", "test_results", "typical_cases"]
 Array = NDArray[Any]
-LEVELS = np.linspace(0.05, 0.95, 19)
-PIT_EDGES = np.linspace(0, 1, 11)
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,12 @@ class TestResults:
     """One test set on one grid.
 
     `figures`, one number a case by name; `reliability` (levels,) the share inside central intervals of LEVELS; `pit`
-    (bins,) the share of the probability integral transform between PIT_EDGES; `spectrum` of `truth`, `mean` and
-    `error`; `shown`, which cases are looked at by what they stand for, and their `fields` in that order: `inputs`,
-    `truth`, `mean`, `aleatoric`, `epistemic` and, where calibrated, `lower`, `upper`: (len(shown), *space, channels).
+    (bins,) the share of the probability integral transform between PIT_EDGES; `regions` (*cells, channels) the share
+    inside the interval of the level in each part of the domain; `spectrum` of `truth`, `mean` and `error`, and where
+    there are draws of `samples`, their `spread` and the `sample_error` of their mean; `ranks` (draws + 1,) the shares
+    of the truth's ranks among them; `shown`, which cases are looked at by what they stand for, and their `fields` in
+    that order: `inputs`, `truth`, `mean`, `aleatoric`, `epistemic` and, where calibrated, `lower`, `upper`:
+    (len(shown), *space, channels).
     """
 
     name: str
@@ -43,48 +44,52 @@ class TestResults:
     figures: Mapping[str, Array]
     reliability: Array
     pit: Array
+    regions: Array
     spectrum: Spectrum
     shown: Mapping[str, int]
     fields: Mapping[str, Array]
+    ranks: Array | None = None
     rollout: Mapping[str, Array] | None = None  # (cases, steps) relative L2 by lead time, of a step model
 
     def __len__(self) -> int:
         return len(self.figures["relative_l2"])
 
     def summary(self) -> dict[str, float]:
-        """The mean over cases of every figure; spread-skill is the ratio of means."""
-        means = {name: float(np.mean(values)) for name, values in self.figures.items()}
-        means["relative_l2_median"] = float(np.median(self.figures["relative_l2"]))
-        means["spread_skill"] = float(
-            scores.spread_skill(jnp.asarray(self.figures["spread"]), jnp.asarray(self.figures["rmse"]))
-        )
+        """The mean over cases of every figure, and what is made of several; `intervals` says how sure each is."""
+        means = {name: estimate.value for name, estimate in self._estimates.items()}
+        means["coverage_worst_region"] = float(np.nanmin(self.regions))
         if self.rollout is not None:
             means["rollout_relative_l2"] = float(np.mean(self.rollout["model"]))
             means["rollout_relative_l2_end"] = float(np.mean(self.rollout["model"][:, -1]))
         return means
 
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95% bootstrap interval over cases of the summary's figures; none of a single case."""
+        found = self._estimates.items() if len(self) > 1 else ()
+        return {name: (estimate.low, estimate.high) for name, estimate in found}
 
-def score_cases(predictive: Predictive, truth: jax.Array, weights: Any, level: float) -> dict[str, jax.Array]:
-    """Figures of each case, (batch,): errors, proper scores, coverage of the Gaussian interval and of the band."""
-    interval = predictive.interval(level)
-    figures = {
-        "relative_l2": scores.relative_l2(predictive, truth, weights),
-        "rmse": scores.rmse(predictive, truth, weights),
-        "crps": scores.crps(predictive, truth, weights),
-        "nll": scores.gaussian_nll(predictive, truth, weights),
-        "spread": scores.spread(predictive, weights),
-        "sharpness": scores.sharpness(predictive, weights),
-        "interval_score": scores.interval_score(interval, truth, weights, level),
-        "coverage": scores.coverage(interval, truth, weights),
-        "simultaneous_coverage": scores.simultaneous_coverage(interval, truth, weights),
-    }
-    if predictive.samples is not None:
-        figures["energy_score"] = scores.energy_score(predictive, truth, weights)
-    if predictive.lower is not None:
-        figures["band_coverage"] = scores.coverage(predictive.band, truth, weights)
-        figures["band_simultaneous_coverage"] = scores.simultaneous_coverage(predictive.band, truth, weights)
-        figures["band_width"] = scores.interval_width(predictive.band, weights)
-    return figures
+    @functools.cached_property
+    def _estimates(self) -> dict[str, scores.Estimate]:
+        pair = np.stack([self.figures["rmse"], self.figures["spread"]], axis=1)
+        found = {name: _estimate(values, mean) for name, values in self.figures.items()}
+        found["relative_l2_median"] = _estimate(self.figures["relative_l2"], np.median)
+        found["spread_skill"] = _estimate(pair, _ratio)
+        if len(self) > 1:
+            found["spearman"] = _estimate(pair, lambda rows: scores.spearman(*rows.T))
+            found["ause"] = _estimate(pair, lambda rows: scores.ause(*rows.T))
+        return found
+
+
+def _ratio(rows: Array) -> float:
+    """Spread over skill of rows (rmse, spread), as `scores.spread_skill`."""
+    return float(np.sqrt(np.mean(np.square(rows[:, 1])) / np.mean(np.square(rows[:, 0]))))
+
+
+def _estimate(rows: Array, statistic: Any) -> scores.Estimate:
+    if len(rows) > 1:
+        return scores.bootstrap(rows, statistic)
+    value = float(statistic(rows))
+    return scores.Estimate(value, value, value)
 
 
 def test_results(experiment: Experiment, model: Model, name: str, cases: CaseSet) -> list[TestResults]:
@@ -94,7 +99,7 @@ def test_results(experiment: Experiment, model: Model, name: str, cases: CaseSet
 
 def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet) -> TestResults:
     grid = cases.groups[0].grid
-    joined = _scored(experiment, model, cases)
+    joined = scored(experiment, model, cases)
     shown = typical_cases(joined["figures"]["relative_l2"])
     return TestResults(
         name=name,
@@ -102,9 +107,11 @@ def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet
         figures=joined["figures"],
         reliability=joined["reliability"].mean(axis=0),
         pit=np.diff(joined["pit"].mean(axis=0)),
+        regions=joined["regions"].mean(axis=0),
         spectrum=Spectrum(*shells(grid), {key: rows.mean(axis=0) for key, rows in joined["power"].items()}),
         shown=shown,
         fields=_fields(experiment, model, cases, shown),
+        ranks=joined["ranks"].mean(axis=0) if "ranks" in joined else None,
         rollout=None if cases.time_step is None else rollout_errors(experiment, model, cases),
     )
 
@@ -115,51 +122,6 @@ def typical_cases(errors: Array) -> dict[str, int]:
     named = {"best": order[0], "median": order[(len(order) - 1) // 2], "worst": order[-1]}
     first = {int(number): name for name, number in reversed(named.items())}
     return {name: number for number, name in reversed(first.items())}
-
-
-def _scored(experiment: Experiment, model: Model, cases: CaseSet) -> dict[str, Any]:
-    """Figures, reliability, PIT and power of every case; only these leave the devices."""
-    level = experiment.config.calibration.level
-    num_samples = experiment.config.export.num_samples if experiment.posterior.has_samples else 0
-    key = jax.random.key(experiment.config.training.seed)
-
-    def score(params: Any, inputs: jax.Array, truth: jax.Array, grid: GridOperands, shells: Shells) -> dict[str, Any]:
-        weights = grid.weights()
-        moments = model.predict(params, inputs, grid, key)
-        figures = score_cases(moments, truth, weights, level)
-        if num_samples:
-            drawn = model.predict(params, inputs, grid, key, num_samples=num_samples)
-            figures["energy_score"] = scores.energy_score(drawn, truth, weights)
-        inside = {"truth": truth, "mean": moments.mean, "error": moments.mean - truth}
-        return {
-            "figures": figures,
-            "reliability": scores.reliability(moments, truth, weights, jnp.asarray(LEVELS)),
-            "pit": scores.pit_distribution(moments, truth, weights, jnp.asarray(PIT_EDGES)),
-            "power": {name: power(values, shells) for name, values in inside.items()},
-        }
-
-    compiled, parts = divided(score, OF_CASES), []
-    for _, batch, grid, mask in _batches(experiment, cases):
-        found = compiled(model.params, batch.inputs, batch.outputs, grid, _placed_shells(cases, grid))
-        found, kept = on_host((found, mask))
-        parts.append(jax.tree.map(lambda leaf, kept=kept: leaf[kept > 0], found))
-    joined: dict[str, Any] = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return joined
-
-
-def _placed_shells(cases: CaseSet, grid: GridOperands) -> Shells:
-    made = make_shells(cases.groups[0].grid, grid.shape)
-    *others, _ = made.columns
-    columns = (*(WHOLE for _ in others), spec("space"))
-    return placed(made, replace(made, columns=columns, shell=WHOLE))
-
-
-def _batches(experiment: Experiment, cases: CaseSet) -> Iterator[tuple[int, Batch, GridOperands, jax.Array]]:
-    """Batches of the cases, each with the number of its first; of a trajectory, inputs and the state that follows."""
-    size = experiment.config.training.batch_size
-    for number, (batch, grid, mask) in enumerate(experiment.one_pass(cases)):
-        truth = batch.outputs if cases.time_step is None else batch.outputs[:, 0]
-        yield number * size, Batch(batch.inputs, truth), grid, mask
 
 
 def _fields(experiment: Experiment, model: Model, cases: CaseSet, shown: Mapping[str, int]) -> dict[str, Array]:
@@ -174,7 +136,7 @@ def _fields(experiment: Experiment, model: Model, cases: CaseSet, shown: Mapping
     compiled, size = divided(look, field_spec(ndim)), experiment.config.training.batch_size
     space = tuple(slice(n) for n in cases.groups[0].grid.shape)
     found: dict[int, dict[str, Array]] = {}
-    for start, batch, grid, _ in _batches(experiment, cases):
+    for start, batch, grid, _ in batches(experiment, cases):
         wanted = [number for number in shown.values() if start <= number < start + size]
         if wanted:
             fields = compiled(model.params, batch.inputs, grid) | {"inputs": batch.inputs, "truth": batch.outputs}

@@ -3,7 +3,7 @@
 `config.toml` the resolved config; `provenance.json` data digest, commit, versions; `lock` who works in it;
 `checkpoints/`; `log.jsonl` figures by step; `faults.jsonl` what went wrong and what was done; `goodput.json` where the
 time went; `profile/` traces; `model.safetensors` the parameters after training; `calibration.json` the band's
-guarantee; `metrics.json`, `report.html` and `picture.svg` from evaluate.
+guarantee, `ood.json` the detector's; `metrics.json`, `report.html` and `picture.svg` from evaluate.
 """
 
 import importlib.metadata

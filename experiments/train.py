@@ -20,6 +20,8 @@ from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import save_model
+from experiments.risks import check_risks
+from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Params
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path, overrides = _config_and_overrides(asked.config, asked.words)
         config = load(path, ExperimentConfig, overrides)
         check_calibration(config)
+        check_strangeness(config)
         agree(place, facts(config, [Path(__file__).parent]))
         mesh = make_mesh(config.mesh)
         check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
@@ -77,6 +80,7 @@ def _run(
 ) -> int:
     show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
+    check_risks(experiment)
     check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
     runs.write_about(folder, experiment)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
@@ -90,7 +94,7 @@ def _run(
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
     leave_when_told()
-    save_model(folder, params, calibrate(experiment, params))
+    save_model(folder, params, calibrate(experiment, params), fit_detector(experiment, params))
     if experiment.test and report:
         from experiments.evaluate import evaluate  # here: matplotlib takes a second to import
 

@@ -82,6 +82,10 @@ class Basis:
         waves: Float64 = 2 * np.pi * np.concatenate([cosines, sines]) / (self.padding * length)
         return waves, np.repeat([0.0, 1.0], [cosines.size, sines.size])
 
+    def wave_numbers(self, length: float) -> Float64:
+        """The functions' wave numbers in cycles per unit of length, (K,)."""
+        return np.asarray(self._waves(length)[0] / (2 * np.pi))
+
     def _scale(self, waves: Float64) -> Float64:
         return np.where(waves == 0, 1.0, 2.0 if self.paired else np.sqrt(2.0))
 

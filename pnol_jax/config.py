@@ -1,11 +1,11 @@
 """The experiment schema: one tree of structs with every default.
-
 The optimiser's are in `optimizer_config.py`, the posterior's in `posterior_config.py`;
 `pnol_jax.toml` reads it from a file.
 """
 
 from typing import Literal
 
+from pnol_jax.calibration_config import CalibrationConfig
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
 from pnol_jax.posterior_config import DeterministicConfig, PosteriorConfig
@@ -82,11 +82,21 @@ class DeepONetConfig(SpectralConfig, frozen=True, tag_field="name", tag="deepone
     features: int = 128
 
 
-class CalibrationConfig(Section, frozen=True):
-    """What is done with the calibration cases."""
+class OodConfig(Section, frozen=True):
+    """A detector of inputs unlike those of training, which travels with the model."""
 
-    kind: Literal["none", "pointwise", "simultaneous"] = "simultaneous"
-    level: float = 0.9
+    false_alarm: OpenShare = 0.05  # the rate at which it may be wrong about inputs that are like them
+
+
+class RiskConfig(Section, frozen=True):
+    """A number that a predicted field has in a part of the domain, with its distribution, for every case."""
+
+    name: str
+    output: str = ""  # a channel's name; the first if empty
+    box: list[tuple[float, float]] = []  # on each axis, in its unit; the whole domain if empty
+    statistic: Literal["mean", "largest", "smallest", "share"] = "mean"  # share: of the box above the threshold
+    threshold: float | None = None  # whose exceedance is asked for
+    level: OpenShare = 0.9  # of the tail whose mean is given: 0.9, the mean of the largest tenth
 
 
 class TrainingConfig(Section, frozen=True):
@@ -147,6 +157,8 @@ class ExperimentConfig(Section, frozen=True):
     operator: FNOConfig | FFNOConfig | DeepONetConfig
     posterior: PosteriorConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
+    ood: OodConfig | None = None
+    risk: list[RiskConfig] = []
     optimizer: Optimizer = AdamWConfig()
     training: TrainingConfig = TrainingConfig()
     mesh: MeshConfig = MeshConfig()

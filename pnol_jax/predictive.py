@@ -1,5 +1,6 @@
 """What every posterior returns: the distribution of the outputs at each point, in physical units."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ class Predictive:
         quantiles: of the distribution at each point where it is given by them, (levels, batch, *space, channels), and
             not the Gaussian of the moments (`pnol_jax.quantiles`); only with `levels`.
         levels: their levels, rising.
+        figures: what else is said of each case, by name, (batch,).
 
     Raises:
         InputError: shapes that do not belong together.
@@ -40,6 +42,7 @@ class Predictive:
     upper: jax.Array | None = None
     quantiles: jax.Array | None = None
     levels: Levels = field(default=(), metadata={"static": True})
+    figures: Mapping[str, jax.Array] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.quantiles, jax.Array) and not self.levels:

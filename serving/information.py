@@ -126,6 +126,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "buckets": manifest.buckets,
         "num_samples": manifest.num_samples if "samples" in manifest.signature.answers else 0,
         "calibration": manifest.calibration,
+        "alarm": manifest.alarm,
         "provenance": manifest.provenance,
     }
 

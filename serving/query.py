@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from pnol_jax.bases import make_operands
 from pnol_jax.grids import Grid
-from pnol_jax.servable import Servable, Signature
+from pnol_jax.servable import FIELDS, Servable, Signature
 from serving.refusals import Refusal, TooLarge
 
-OUTPUTS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")
+OUTPUTS = FIELDS
 DEFAULT_OUTPUTS = ("mean", "std")
 DEFAULT_LEVEL = 0.9
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a request may say beside its arrays. `outputs`: of OUTPUTS, or "interval" for lower and upper."""
+    """What a request may say beside its arrays. `outputs`: of OUTPUTS, a figure, or "interval" (lower and upper)."""
 
     model: str | None = None
     version: str | None = None
@@ -136,7 +136,7 @@ def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
 def _outputs(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
     """Each output once, in the order asked; "interval" stands for lower and upper."""
     spread = [part for name in names for part in (("lower", "upper") if name == "interval" else (name,))]
-    available = OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]
+    available = (*(OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]), *signature.figure_names)
     unknown = [name for name in spread if name not in available]
     if unknown or not spread:
         raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
-from pnol_jax.servable import Answers, Bucket, Channel, Manifest
+from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, request_key
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
@@ -39,8 +39,8 @@ class Interval(msgspec.Struct, frozen=True):
 class Answer:
     """The outputs that were asked for, in physical units.
 
-    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels); without the cases axis where the
-    query had none. `cached`: nothing had to be computed.
+    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
+    cases axis where the query had none. `cached`: nothing had to be computed.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -88,7 +88,7 @@ class Service:
         bucket = ladder.servable.bucket(question.grid.shape)
         arrays: dict[str, NDArray[Any]] = {}
         cached = True
-        for answer in _kinds(question.outputs):
+        for answer in _kinds(question.outputs, manifest.signature):
             found, held = await self._ask(question, ladder, bucket, answer, query.options.seed)
             arrays |= found
             cached = cached and held
@@ -96,7 +96,7 @@ class Service:
         levels, number = manifest.signature.levels, question.num_samples
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
-            outputs = {name: array[0] for name, array in outputs.items()}
+            outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
         return Answer(outputs, manifest, bucket, interval, cached)
 
     async def _ask(
@@ -114,13 +114,10 @@ class Service:
         return await self.cache.fetch(key, compute)
 
 
-def _kinds(outputs: tuple[str, ...]) -> list[Answers]:
-    kinds: list[Answers] = []
-    if set(outputs) != {"samples"}:
-        kinds.append("moments")
-    if "samples" in outputs:
-        kinds.append("samples")
-    return kinds
+def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
+    drawn = {"samples", *signature.figures_of("samples")}
+    kinds: list[Answers] = ["moments"] if set(outputs) - drawn else []
+    return [*kinds, "samples"] if drawn & set(outputs) else kinds
 
 
 def _interval(level: float | None, ladder: Ladder) -> Interval:

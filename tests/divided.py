@@ -21,8 +21,14 @@ from flax import nnx
 
 from pnol_jax import scores
 from pnol_jax.bases import Basis, make_operands, stack_operands
-from pnol_jax.calibration import conformity_scores
+from pnol_jax.calibration import (
+    Asked,
+    RegionScaling,
+    conformity_scores,
+    regional_scores,
+)
 from pnol_jax.config import MeshConfig, TrainingConfig
+from pnol_jax.features import SpectralFeatures
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
@@ -107,7 +113,7 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
         params = posterior.fit(state.average | constants, lambda unroll=1: [FitBatch(batch, there, mask)])
-        return {"losses": losses} | scored(posterior, params, batch, there, shape)
+        return {"losses": losses} | scored(posterior, params, batch, there, shape, asked.get("field", "mixed"))
 
 
 def _padded(field: Any, parts: int) -> Any:
@@ -116,15 +122,21 @@ def _padded(field: Any, parts: int) -> Any:
     return np.pad(field, width)
 
 
-def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...]) -> dict[str, Any]:
+def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[int, ...], field: str) -> dict[str, Any]:
     """What evaluation and calibration read of a prediction."""
+    where, bases = FIELDS[field]
+    features = SpectralFeatures.make(bases, [axis.length for axis in where.axes], np.zeros(1), np.ones(1))
 
     def score(params: Any, batch: Batch, grid: Any) -> dict[str, jax.Array]:
         truth = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
         samples = 3 if posterior.has_samples else 0
         predictive, weights = posterior.predict(params, batch.inputs, grid, jax.random.key(1), samples), grid.weights()
+        cells = (2,) * len(grid.axes)
+        scaling = RegionScaling(jnp.arange(1.0, 2 ** len(cells) + 1).reshape(*cells, 1), 10)
         wide = (predictive.mean - 2.5 * predictive.std, predictive.mean + 2.5 * predictive.std)
-        return {
+        structure = (scores.patched_energy_score, scores.variogram_score) if samples else ()
+        by_cells = {score.__name__: score(predictive, truth, grid, cells) for score in structure}
+        return by_cells | {
             "relative_l2": scores.relative_l2(predictive, truth, weights),
             "crps": scores.crps(predictive, truth, weights),
             "nll": scores.gaussian_nll(predictive, truth, weights),
@@ -132,6 +144,13 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[i
             "supremum": conformity_scores(predictive, truth, weights, "simultaneous", 1e-3)[:, 0],
             "quantiles": conformity_scores(predictive, truth, weights, "pointwise", 1e-3)[:, 99::100],
             "energy": scores.energy_score(predictive, truth, weights) if samples else jnp.zeros(len(truth)),
+            "patched": scores.patched_energy_score(predictive, truth, grid, cells)
+            if samples
+            else jnp.zeros(len(truth)),
+            "variogram": scores.variogram_score(predictive, truth, grid, cells) if samples else jnp.zeros(len(truth)),
+            "regions": regional_scores(predictive, truth, grid, cells),
+            "features": features(batch.inputs, grid),
+            "scaled": scores.gaussian_crps(scaling(predictive, Asked(batch.inputs, grid)), truth, weights),
         }
 
     found = on_host(divided(score, OF_CASES)(params, batch, grid))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pnol_jax.bases import GridOperands
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.predictive import Predictive
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
 
 MODES, LENGTH, NU_T = 8, 2.0, 0.01
 NOISE, SPREAD, BAND, LEVEL, NUM_SAMPLES = 0.1, 0.2, 0.3, 0.9, 6
@@ -55,12 +55,18 @@ def predict(
         samples=samples,
         lower=field - BAND,
         upper=field + BAND,
+        figures=None if num_samples else {"ood": energy(field, grid)},
     )
+
+
+def energy(field: jax.Array, grid: GridOperands) -> jax.Array:
+    """A figure of each case: the integral of the square of the solution, (batch,)."""
+    return jnp.sum(grid.weights()[..., None] * field**2, axis=tuple(range(1, field.ndim)))
 
 
 def uncalibrated(*arguments: Any, **keywords: Any) -> Predictive:
     full = predict(*arguments, **keywords)
-    return Predictive(full.mean, full.aleatoric, full.epistemic)
+    return Predictive(full.mean, full.aleatoric, full.epistemic, figures=full.figures)
 
 
 def signature(axes: int, answers: Sequence[str] = ("moments", "samples")) -> Signature:
@@ -72,6 +78,7 @@ def signature(axes: int, answers: Sequence[str] = ("moments", "samples")) -> Sig
         axes=tuple(AxisSignature(name, "m", "periodic", LENGTH, basis) for name in names),
         method="heat kernel",
         answers=tuple(answers),  # type: ignore[arg-type]
+        figures=(Figure("ood", scale=LENGTH**axes),),
     )
 
 

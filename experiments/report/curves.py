@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from experiments.report.drawing import ERROR, MEAN, SOFT, TRUTH, Draw, colour, marker, plain
 from experiments.report.words import Names, title
-from experiments.results import LEVELS, PIT_EDGES, TestResults
+from experiments.results import TestResults
 
 Array = NDArray[Any]
 Results = Sequence[TestResults]
 
 
-def _axes(figure: FigureBase, x: str, y: str) -> Axes:
+def line_axes(figure: FigureBase, x: str, y: str) -> Axes:
+    """Axes with a grid and labels."""
     axes = figure.add_subplot()
     axes.grid(True)
     axes.set_xlabel(plain(x))
@@ -29,11 +30,11 @@ def errors(results: Results) -> Draw:
     """A histogram of the cases' errors, with every set's median."""
 
     def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "relative L2 error of a case", "share of the cases")
-        every = np.concatenate([_finite(entry.figures["relative_l2"]) for entry in results])
+        axes = line_axes(figure, "relative L2 error of a case", "share of the cases")
+        every = np.concatenate([finite(entry.figures["relative_l2"]) for entry in results])
         edges = np.histogram_bin_edges(every, bins=int(np.clip(len(every) / (3 * len(results)), 8, 30)))
         for position, entry in enumerate(results):
-            values = _finite(entry.figures["relative_l2"])
+            values = finite(entry.figures["relative_l2"])
             weights = np.full(len(values), 1 / max(len(entry), 1))
             shade: dict[str, Any] = {"color": colour(position), "weights": weights, "bins": edges}
             axes.hist(values, histtype="stepfilled", alpha=0.22, **shade)
@@ -50,13 +51,13 @@ def resolution(results: Results, trained: Sequence[float]) -> Draw:
     """Error against points a side: every case, and median and middle half of every set; training grids are marked."""
 
     def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "points a side (geometric mean)", "relative L2 error")
+        axes = line_axes(figure, "points a side (geometric mean)", "relative L2 error")
         for n in trained:
             axes.axvline(
                 n, color=SOFT, linewidth=1, linestyle=":", label="grid of training" if n == trained[0] else None
             )
         for position, entry in enumerate(results):
-            values, n = _finite(entry.figures["relative_l2"]), side(entry)
+            values, n = finite(entry.figures["relative_l2"]), side(entry)
             jitter = 2 ** np.random.default_rng(0).uniform(-0.04, 0.04, len(values))
             axes.plot(n * jitter, values, ".", color=colour(position), alpha=0.25, markersize=3, markeredgewidth=0)
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
@@ -85,76 +86,11 @@ def side(entry: TestResults) -> float:
     return float(np.prod(entry.grid.shape) ** (1 / entry.grid.ndim))
 
 
-def reliability(results: Results) -> Draw:
-    """The share of truths inside central intervals against the share that they are said to hold."""
-
-    def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "level of the interval", "share of the domain inside it")
-        axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--", label="honest")
-        for position, entry in enumerate(results):
-            style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 3.5}
-            axes.plot(LEVELS, entry.reliability, label=plain(title(entry)), **style)
-        axes.annotate("too cautious", (0.05, 0.62), color=SOFT, fontsize=7.5)
-        axes.annotate("overconfident", (0.66, 0.34), color=SOFT, fontsize=7.5)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1))
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.legend(loc="upper left")
-
-    return draw
-
-
-def pit(results: Results) -> Draw:
-    """The histogram of the truths' ranks in what was predicted: flat is honest."""
-
-    def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "predicted probability of a value below the truth", "density")
-        axes.axhline(1, color=SOFT, linewidth=1, linestyle="--", label="honest")
-        for position, entry in enumerate(results):
-            density = entry.pit / np.diff(PIT_EDGES)
-            axes.stairs(density, PIT_EDGES, color=colour(position), alpha=0.16, fill=True)
-            axes.stairs(density, PIT_EDGES, color=colour(position), linewidth=1.4, label=plain(title(entry)))
-        axes.set(xlim=(0, 1), ylim=(0, None))
-        axes.legend()
-
-    return draw
-
-
-def spread_skill(results: Results, unit: str) -> Draw:
-    """The error that was predicted for each case against the one that it has."""
-
-    def draw(figure: FigureBase) -> None:
-        bracket = f" [{unit}]" if unit else ""
-        axes = _axes(figure, f"predicted error of a case (spread){bracket}", f"its error (RMSE){bracket}")
-        every = []
-        for position, entry in enumerate(results):
-            pair = np.stack([entry.figures["spread"], entry.figures["rmse"]])
-            pair = pair[:, np.all(np.isfinite(pair) & (pair > 0), axis=0)]
-            style: dict[str, Any] = {
-                "color": colour(position),
-                "marker": marker(position),
-                "markersize": 3.5,
-                "alpha": 0.6,
-            }
-            axes.plot(*pair, linestyle="", markeredgewidth=0, label=plain(title(entry)), **style)
-            every.append(pair.ravel())
-        values = np.concatenate(every)
-        low, high = (float(np.min(values)), float(np.max(values))) if values.size else (0.1, 1.0)
-        if high > 10 * low:
-            axes.set(xscale="log", yscale="log")
-        limits = (low / 1.15, high * 1.15)
-        axes.plot(limits, limits, color=SOFT, linewidth=1, linestyle="--", label="honest", zorder=1)
-        axes.set(xlim=limits, ylim=limits)
-        axes.legend()
-
-    return draw
-
-
 def learning(log: Mapping[str, Sequence[float]], name: str, label: str) -> Draw:
     """One figure of the log by training step."""
 
     def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "step", label)
+        axes = line_axes(figure, "step", label)
         axes.plot(log["step"], log[name], color=MEAN, marker="o" if len(log["step"]) < 30 else "", markersize=3)
         if np.all(np.asarray(log[name]) > 0) and max(log[name]) > 3 * min(log[name]):
             axes.set_yscale("log")
@@ -171,11 +107,13 @@ def spectrum(entry: TestResults, channel: int, about: Names, cutoff: float | Non
         unit = about.axes[0].unit
         output = about.outputs[channel]
         power = f"({output.unit})²" if output.unit else f"square of {output.name}"
-        axes = _axes(figure, f"wave number [cycles per {unit or 'unit of length'}]", f"power in a shell [{power}]")
+        axes = line_axes(figure, f"wave number [cycles per {unit or 'unit of length'}]", f"power in a shell [{power}]")
         kept = slice(1, entry.spectrum.complete)
         waves = entry.spectrum.waves[kept]
-        style = {"truth": (TRUTH, "-"), "mean": (MEAN, "--"), "error": (ERROR, "-")}
+        style = {"truth": (TRUTH, "-"), "mean": (MEAN, "--"), "error": (ERROR, "-"), "samples": (MEAN, ":")}
         for name, (shade, line) in style.items():
+            if name not in entry.spectrum.power:
+                continue
             values = entry.spectrum.power[name][kept, channel]
             axes.plot(waves, np.where(values > 0, values, np.nan), color=shade, linestyle=line, label=name)
         if cutoff is not None and waves.size and waves[0] < cutoff < waves[-1]:
@@ -190,7 +128,7 @@ def rollout(results: Results, time_step: float) -> Draw:
     """The error by lead time of step models that go on from their own states: median and middle half of the cases."""
 
     def draw(figure: FigureBase) -> None:
-        axes = _axes(figure, "lead time", "relative L2 error")
+        axes = line_axes(figure, "lead time", "relative L2 error")
         for position, entry in enumerate(results):
             assert entry.rollout is not None
             for name, line in (("model", "-"), ("persistence", ":")):
@@ -213,6 +151,7 @@ def _drawable(values: Array) -> Array:
     return drawn
 
 
-def _finite(values: Array) -> Array:
-    finite: Array = values[np.isfinite(values)]
-    return finite
+def finite(values: Array) -> Array:
+    """Those of the values that are numbers."""
+    kept: Array = values[np.isfinite(values)]
+    return kept

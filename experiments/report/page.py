@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.experiment import Experiment
 from experiments.model import Model
-from experiments.report import cases, picture, summary, together
+from experiments.report import cases, picture, risk, summary, together
 from experiments.report.markup import Html, details, element, join, paragraph, section
 from experiments.report.words import Names, names
 from experiments.results import TestResults
@@ -20,6 +20,7 @@ PARTS = {
     "cases": "Cases",
     "resolution": "Error and resolution",
     "calibration": "Calibration",
+    "risk": "Risk",
     "spectra": "Spectra",
     "rollout": "Rollout",
     "learning": "Learning",
@@ -37,8 +38,9 @@ def write_report(folder: Path, experiment: Experiment, model: Model, results: Se
         "cases": cases.pictures(results, about, experiment.config.calibration.level),
         "resolution": together.errors(results, experiment),
         "calibration": together.calibration(results, about, model.guarantee),
+        "risk": risk.tables(results, model, about),
         "spectra": together.spectra(results, about, experiment),
-        "rollout": together.rollout(results, about),
+        "rollout": together.rollout(results, about, experiment.config.calibration.level),
         "learning": together.learning(folder),
         "origin": _origin(config, provenance),
     }

@@ -17,8 +17,10 @@ Guarantee = Mapping[str, Any] | None
 SHARES = {
     "relative_l2": ("relative L2 error", "of the mean, over cases; beside it the median"),
     "coverage": ("inside the interval", "share of the domain in the central Gaussian interval of the level"),
+    "coverage_worst_region": ("inside it, worst region", "the same in the part of the domain where it is least"),
     "band_coverage": ("inside the band", "share of the domain in the calibrated band"),
     "band_simultaneous_coverage": ("wholly inside the band", "share of the cases whose truth never leaves the band"),
+    "ood_alarm": ("taken for strange", "share of the cases whose inputs the detector calls unlike those of training"),
 }
 NUMBERS = {
     "rmse": ("RMSE", "root mean square error of the mean"),
@@ -26,9 +28,17 @@ NUMBERS = {
     "spread_skill": ("spread / skill", "spread over RMSE: 1 where uncertainty has the size of the error"),
     "crps": ("CRPS", "continuous ranked probability score, lower is better"),
     "energy_score": ("energy score", "of whole fields, from samples, lower is better"),
+    "patched_energy_score": ("energy score, patches", "the same on parts of the domain: short-range structure"),
+    "variogram_score": ("variogram score", "of differences between regions, from samples, lower is better"),
     "nll": ("NLL", "negative log-likelihood of a Gaussian, lower is better"),
     "interval_score": ("interval score", "of the Gaussian interval of the level, lower is better"),
     "band_width": ("band width", "mean width of the calibrated band"),
+    "sharpness": ("sharpness", "mean predicted standard deviation"),
+    "spearman": ("rank correlation", "of error and spread by case: 1 where the wrong cases are the uncertain ones"),
+    "ause": (
+        "sparsification error",
+        "what leaving out by spread costs against an oracle, over the mean error",
+    ),
     "rollout_relative_l2": ("rollout, mean", "relative L2 over all lead times, fed with its own states"),
     "rollout_relative_l2_end": ("rollout, end", "the same at the last lead time"),
 }
@@ -38,9 +48,9 @@ def verdict(results: Sequence[TestResults], about: Names, guarantee: Guarantee) 
     """What the run is worth, in two sentences."""
     errors = [f"{percent(entry.summary()['relative_l2'])} on {title(entry)}" for entry in results]
     text = f"The mean of {about.predicted} is off by {listed(errors)} (relative L2)."
-    if guarantee is None:
+    key = "band_simultaneous_coverage" if guarantee and guarantee["kind"] == "simultaneous" else "band_coverage"
+    if guarantee is None or any(key not in entry.summary() for entry in results):
         return text + " No band was calibrated."
-    key = "band_simultaneous_coverage" if guarantee["kind"] == "simultaneous" else "band_coverage"
     unit = "of the cases whole" if guarantee["kind"] == "simultaneous" else "of the domain"
     held = listed([percent(entry.summary()[key]) for entry in results])
     return f"{text} The {percent(guarantee['level'])} band held {held} {unit}."
@@ -70,23 +80,30 @@ def _tile(name: str, value: str, more: str) -> Html:
 
 def table(results: Sequence[TestResults], guarantee: Guarantee) -> Html:
     """Every figure of every test set."""
-    summaries = [entry.summary() for entry in results]
+    summaries = [(entry.summary(), entry.intervals()) for entry in results]
     heading = ["", *(f"{title(entry)}, {len(entry)} cases" for entry in results)]
     rows = []
     for name, (label, note) in (SHARES | NUMBERS).items():
-        if all(name not in entry for entry in summaries):
+        if all(name not in entry for entry, _ in summaries):
             continue
-        cells = [_cell(name, entry) for entry in summaries]
+        cells = [_cell(name, *entry) for entry in summaries]
         rows.append((join([label, element("span", note, class_="note")]), cells))
-    caption = "Means over the cases of each test set"
-    statement = f"The calibrated band: {guarantee['statement']}." if guarantee else "No band was calibrated."
-    return join([markup.table(caption, heading, rows), markup.paragraph(statement, class_="note")])
+    caption = "Means over the cases of each test set, with 95% bootstrap intervals over these cases"
+    return join([markup.table(caption, heading, rows), markup.paragraph(promise(guarantee), class_="note")])
 
 
-def _cell(name: str, entry: Mapping[str, float]) -> str:
+def promise(guarantee: Guarantee) -> str:
+    """What the calibration promises, in a sentence."""
+    if guarantee is None:
+        return "No band was calibrated."
+    return f"{'Calibrated' if guarantee['level'] is None else 'The calibrated band'}: {guarantee['statement']}."
+
+
+def _cell(name: str, entry: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]) -> str:
     if name not in entry:
         return "–"
+    write = percent if name in SHARES else number
+    beside = [f"{write(low)} to {write(high)}" for low, high in [intervals[name]]] if name in intervals else []
     if name == "relative_l2":
-        median = element("span", f" median {percent(entry['relative_l2_median'])}", class_="spread")
-        return join([percent(entry[name]), median])
-    return percent(entry[name]) if name in SHARES else number(entry[name])
+        beside.append(f"median {percent(entry['relative_l2_median'])}")
+    return join([write(entry[name]), *(element("span", f" {text}", class_="spread") for text in beside)])

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment
-from experiments.report import curves, drawing
+from experiments.report import curves, drawing, uncertainty
 from experiments.report.markup import Html, figure, picture
+from experiments.report.summary import promise
 from experiments.report.words import Names, title
 from experiments.results import TestResults
 from pnol_jax.bases import Basis
@@ -41,12 +42,21 @@ def _side(shape: Sequence[int]) -> float:
 def calibration(results: Sequence[TestResults], about: Names, guarantee: Mapping[str, Any] | None) -> list[Html]:
     """Whether uncertainties are as large as errors."""
     drawn = [
-        _picture(curves.reliability(results), "Share of truths inside central intervals against their level."),
-        _picture(curves.pit(results), "Histogram of the probability integral transform."),
-        _picture(curves.spread_skill(results, about.unit), "Root mean square error of each case against its spread."),
+        _picture(uncertainty.reliability(results), "Share of truths inside central intervals against their level."),
+        _picture(uncertainty.pit(results), "Histogram of the probability integral transform."),
+        _picture(uncertainty.spread_skill(results, about.unit), "Root mean square error of each case by its spread."),
+        _picture(uncertainty.selective(results, about.unit), "Error of the cases that are kept."),
     ]
-    text = "Reliability, probability integral transform and spread against error, before any band is calibrated."
-    return [figure(drawn, text + (f" The band: {guarantee['statement']}." if guarantee else ""))]
+    text = (
+        "Reliability, probability integral transform and spread against error, of the Gaussian at each point; error of "
+        "the cases that are kept when the most uncertain ones are left out, dotted for an oracle."
+    )
+    if any(entry.ranks is not None for entry in results):
+        drawn.append(_picture(uncertainty.ranks(results), "Histogram of the truth's rank among draws."))
+        spread = uncertainty.spread_by_wave(results, about)
+        drawn.append(_picture(spread, "Spread of draws over the error of their mean, by wave number."))
+        text += " Of draws: the truth's rank among them, and their spread over the error of their mean by wave number."
+    return [figure(drawn, f"{text} {promise(guarantee)}")]
 
 
 def spectra(results: Sequence[TestResults], about: Names, experiment: Experiment) -> list[Html]:
@@ -67,13 +77,18 @@ def _highest(basis: Basis, axis: Axis) -> float:
     return basis.modes / 2 / period
 
 
-def rollout(results: Sequence[TestResults], about: Names) -> list[Html]:
+def rollout(results: Sequence[TestResults], about: Names, level: float) -> list[Html]:
     """How errors of a step model grow."""
     stepped = [entry for entry in results if entry.rollout is not None]
     if not stepped or about.time_step is None:
         return []
     drawn = _picture(curves.rollout(stepped, about.time_step), "Relative L2 error by lead time.")
-    return [figure([drawn], "Fed with its own mean from the first state on: median and middle half of the cases.")]
+    text = "Fed with its own mean from the first state on: median and middle half of the cases."
+    if all(entry.rollout is None or "inside" not in entry.rollout for entry in stepped):
+        return [figure([drawn], text)]
+    held = _picture(uncertainty.held(stepped, about.time_step, level), "Share of cases inside the band by lead time.")
+    text += " The band is calibrated for one step; dotted, where it is corrected by what is observed (adaptive)."
+    return [figure([drawn, held], text)]
 
 
 def learning(folder: Path) -> list[Html]:

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec.structs import replace as replace_field
 
 from experiments.experiment import Experiment, make_experiment, open_experiment
-from experiments.results import score_cases
+from experiments.scoring import score_cases
 from experiments.search.settings import SearchConfig
 from pnol_jax.bases import GridOperands
 from pnol_jax.config import ExperimentConfig

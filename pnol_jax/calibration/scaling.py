@@ -10,15 +10,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from pnol_jax.calibration.protocol import Asked
 from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean, residual
 
+# Points of a field may all depend on each other: a deviation from n cases is then itself off by 1 / sqrt(2 n).
+LEAST = 10
+WHY = "below which a scale is off by more than 22% (1 / sqrt(2 n), where the points of a case depend on each other)"
+
 
 def squared_scores(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
     """(truth - mean)^2 / variance, (batch,): the mean over the domain and the channels."""
     return field_mean(jnp.square(residual(predictive, truth)) / predictive.variance, weights)
+
+
+def scaled(predictive: Predictive, factor: jax.Array) -> Predictive:
+    """The same mean, with variances times a factor, () or a field; samples and quantiles moved by its root."""
+    mean = predictive.mean
+
+    def moved(values: jax.Array | None) -> jax.Array | None:
+        return None if values is None else mean + jnp.sqrt(factor) * (values - mean)
+
+    return replace(
+        predictive,
+        aleatoric=factor * predictive.aleatoric,
+        epistemic=factor * predictive.epistemic,
+        samples=moved(predictive.samples),
+        quantiles=moved(predictive.quantiles),
+    )
 
 
 @jax.tree_util.register_dataclass
@@ -47,20 +68,9 @@ class VarianceScaling:
             raise InputError(f"squared scores: got a mean of {factor}, expected it positive, as variances must be")
         return cls(jnp.asarray(factor, float), rows.size)
 
-    def __call__(self, predictive: Predictive) -> Predictive:
+    def __call__(self, predictive: Predictive, asked: Asked | None = None) -> Predictive:
         """The same mean, with scaled variances, samples and quantiles; a band stays as it is."""
-        mean = predictive.mean
-
-        def scaled(values: jax.Array | None) -> jax.Array | None:
-            return None if values is None else mean + jnp.sqrt(self.factor) * (values - mean)
-
-        return replace(
-            predictive,
-            aleatoric=self.factor * predictive.aleatoric,
-            epistemic=self.factor * predictive.epistemic,
-            samples=scaled(predictive.samples),
-            quantiles=scaled(predictive.quantiles),
-        )
+        return scaled(predictive, self.factor)
 
     @property
     def guarantee(self) -> Metadata:

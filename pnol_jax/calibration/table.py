@@ -1,35 +1,33 @@
 """The calibrators there are, by the method that their plain data names. Adding one is a file and a line here."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
+from pnol_jax.calibration.adaptive import AdaptiveConformal
+from pnol_jax.calibration.ball import NormBall
+from pnol_jax.calibration.chain import read_chain
 from pnol_jax.calibration.conformal import SplitConformal
-from pnol_jax.calibration.record import Arrays, Metadata
+from pnol_jax.calibration.control import RiskControl
+from pnol_jax.calibration.groups import GroupConformal
+from pnol_jax.calibration.pit import PitRecalibration
+from pnol_jax.calibration.protocol import Calibrator
+from pnol_jax.calibration.regional import RegionScaling
 from pnol_jax.calibration.scaling import VarianceScaling
+from pnol_jax.calibration.temperature import TemperatureScaling
+from pnol_jax.calibration.weighted import WeightedConformal
 from pnol_jax.errors import InputError
-from pnol_jax.predictive import Predictive
 
-
-class Calibrator(Protocol):
-    """A pytree of arrays with static plain data, so that a compiled or exported program can take it as weights."""
-
-    def __call__(self, predictive: Predictive) -> Predictive:
-        """The calibrated predictive; pure and jittable."""
-        ...
-
-    @property
-    def guarantee(self) -> Metadata:
-        """What is promised: method, level, kind, cases, and a statement in words."""
-        ...
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee; `calibrator_from_dict` is the inverse."""
-        ...
-
-
-CALIBRATORS: Mapping[str, type[VarianceScaling] | type[SplitConformal]] = {
+CALIBRATORS: Mapping[str, Any] = {
     "variance_scaling": VarianceScaling,
+    "temperature_scaling": TemperatureScaling,
+    "region_scaling": RegionScaling,
+    "pit_recalibration": PitRecalibration,
     "split_conformal": SplitConformal,
+    "risk_control": RiskControl,
+    "group_conformal": GroupConformal,
+    "weighted_conformal": WeightedConformal,
+    "adaptive_conformal": AdaptiveConformal,
+    "norm_ball": NormBall,
 }
 
 
@@ -40,6 +38,9 @@ def calibrator_from_dict(arrays: Mapping[str, Any], metadata: Mapping[str, Any])
         InputError: an unknown method, a missing array, or plain data that is not of the method.
     """
     method = str(metadata.get("method"))
+    if method == "chain":
+        return read_chain(arrays, metadata, calibrator_from_dict)
     if method not in CALIBRATORS:
-        raise InputError(f"calibration.method: got {method!r}, expected one of {', '.join(CALIBRATORS)}")
-    return CALIBRATORS[method].from_dict(arrays, metadata)
+        raise InputError(f"calibration.method: got {method!r}, expected one of {', '.join(CALIBRATORS)}, chain")
+    made: Calibrator = CALIBRATORS[method].from_dict(arrays, metadata)
+    return made

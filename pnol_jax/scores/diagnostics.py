@@ -66,6 +66,15 @@ def pit_distribution(predictive: Predictive, truth: jax.Array, weights: ArrayLik
     return jnp.moveaxis(lax.map(share, jnp.asarray(at, truth.dtype)), 0, -1)
 
 
+def rank_histogram(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
+    """The share of the domain where the truth has rank 0, ..., m among m samples, (batch, m + 1): 1 / (m + 1) is right.
+
+    A truth that equals samples counts to all ranks that it may have alike.
+    """
+    edges = jnp.linspace(0, 1, drawn(predictive, truth, least=1).shape[0] + 2)
+    return jnp.diff(pit_distribution(predictive, truth, weights, edges), axis=-1)
+
+
 def reliability(predictive: Predictive, truth: jax.Array, weights: ArrayLike, levels: ArrayLike) -> jax.Array:
     """The share of the domain inside the central interval of each level, (k,) -> (batch, k): the level is right."""
     levels = jnp.asarray(levels, truth.dtype)

@@ -41,6 +41,12 @@ def field_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:
     return jnp.mean(domain_mean(field, weights), axis=-1)
 
 
+def root(square: jax.Array) -> jax.Array:
+    """The square root, whose gradient at zero is zero: training meets a field's distance to itself."""
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+
+
 def residual(predictive: Predictive, truth: jax.Array) -> jax.Array:
     """Truth minus mean, (batch, *space, channels).
 

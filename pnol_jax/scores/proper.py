@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from pnol_jax import quantiles
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
-from pnol_jax.scores.measure import check_shape, domain_mean, drawn, field_mean, residual
+from pnol_jax.scores.measure import check_shape, domain_mean, drawn, field_mean, residual, root
 
 
 def relative_l2(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:
@@ -83,10 +83,7 @@ def energy_score(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -
 
 
 def _norm(field: jax.Array, weights: ArrayLike) -> jax.Array:
-    """The root mean square, whose gradient at zero is zero: training meets a field's distance to itself."""
-    square = field_mean(jnp.square(field), weights)
-    zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+    return root(field_mean(jnp.square(field), weights))
 
 
 def gaussian_nll(predictive: Predictive, truth: jax.Array, weights: ArrayLike) -> jax.Array:

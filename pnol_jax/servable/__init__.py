@@ -2,10 +2,12 @@
 
 from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
 from pnol_jax.servable.manifest import (
+    FIELDS,
     Answers,
     AxisSignature,
     BasisSignature,
     Channel,
+    Figure,
     Manifest,
     Signature,
     check_name,
@@ -15,12 +17,14 @@ from pnol_jax.servable.vectors import crop, pad
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
+    "FIELDS",
     "Answers",
     "Arrays",
     "AxisSignature",
     "BasisSignature",
     "Bucket",
     "Channel",
+    "Figure",
     "Manifest",
     "Predict",
     "Program",

@@ -13,6 +13,7 @@ from pnol_jax.grids import Axis, Grid, Kind, Placement
 
 SCHEMA_VERSION = 1
 Answers = Literal["moments", "samples"]
+FIELDS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")  # names of answers that are fields
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -26,6 +27,16 @@ class Channel(Part, frozen=True):
 
     name: str
     unit: str = ""
+
+
+class Figure(Channel, frozen=True):
+    """A number that is said of each case, by the program of an answer.
+
+    `scale`: how large it may be; a deviation in a replay is a share of that.
+    """
+
+    scale: float = 1.0
+    answer: Answers = "moments"
 
 
 class BasisSignature(Part, frozen=True):
@@ -52,7 +63,8 @@ class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
     `answers`: what can be asked for; "moments" always. `time_step`: set where the function maps a state to the state
-    one step later. `levels`: of the quantiles that the moments come with, if they state any.
+    one step later. `levels`: of the quantiles that the moments come with, if they state any. `figures`: what else an
+    answer says of each case, one number by name.
     """
 
     inputs: tuple[Channel, ...]
@@ -62,6 +74,7 @@ class Signature(Part, frozen=True):
     answers: tuple[Answers, ...] = ("moments",)
     time_step: float | None = None
     levels: tuple[float, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.outputs or not 1 <= len(self.axes) <= 3:
@@ -71,6 +84,19 @@ class Signature(Part, frozen=True):
             )
         if "moments" not in self.answers or len(set(self.answers)) != len(self.answers):
             raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and at most 'samples'")
+        if len(set(self.figure_names) - set(FIELDS)) != len(self.figures):
+            raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {FIELDS}")
+        if any(figure.answer not in self.answers for figure in self.figures):
+            raise InputError(f"signature.figures: got some of 'samples', expected answers among {list(self.answers)}")
+
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """The names of the figures."""
+        return tuple(figure.name for figure in self.figures)
+
+    def figures_of(self, answer: Answers) -> tuple[str, ...]:
+        """The names of the figures that an answer gives."""
+        return tuple(figure.name for figure in self.figures if figure.answer == answer)
 
     def bases(self) -> tuple[Basis, ...]:
         """The bases of the axes."""
@@ -111,7 +137,8 @@ class ProgramEntry(Part, frozen=True):
 class Manifest(Part, frozen=True):
     """`manifest.json`.
 
-    `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value.
+    `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
+    what the band promises; `alarm`: what the figure "ood" does.
     """
 
     schema_version: int
@@ -128,6 +155,7 @@ class Manifest(Part, frozen=True):
     provenance: dict[str, Any]
     written_with: dict[str, str]
     files: dict[str, str]
+    alarm: dict[str, Any] | None = None
 
 
 def check_name(name: str, what: str) -> str:

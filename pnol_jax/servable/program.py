@@ -9,7 +9,8 @@ A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat d
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
 (batch, *bucket, output channels); and of a model that states quantiles these, at the signature's levels:
-(batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels).
+(batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels). Each
+gives the figures that the signature says are its own: (batch,).
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -66,7 +67,7 @@ def case_keys(seed: int, cases: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
 
 
 def moments(predict: Predict) -> Callable[..., Arrays]:
-    """The program for mean, variances and, where the predictive has one, the band. It always uses the same key."""
+    """The program for mean, variances and, where the predictive has them, band and figures; always of the same key."""
 
     def program(weights: Arrays, inputs: jax.Array, operands: Arrays) -> Arrays:
         key = jax.random.key(0, impl="threefry2x32")
@@ -75,24 +76,26 @@ def moments(predict: Predict) -> Callable[..., Arrays]:
         arrays = {name: getattr(predictive, name).astype(np.float32) for name in names}
         if predictive.quantiles is not None:
             arrays[QUANTILES] = jnp.moveaxis(predictive.quantiles, 0, 1).astype(np.float32)
-        return arrays
+        return arrays | {name: value.astype(np.float32) for name, value in (predictive.figures or {}).items()}
 
     return program
 
 
 def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
-    """The program for draws; each case is drawn with its own key."""
+    """The program for draws, and figures made of them; each case is drawn with its own key."""
 
-    def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> jax.Array:
+    def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> Arrays:
         grid = unflatten_operands({name: leaf[None] for name, leaf in operands.items()})
         typed = jax.random.wrap_key_data(key, impl="threefry2x32")
-        drawn = predict(weights, inputs[None], grid, typed, num_samples=num_samples).samples
-        if drawn is None:
+        predictive = predict(weights, inputs[None], grid, typed, num_samples=num_samples)
+        if predictive.samples is None:
             raise InputError("predict: got no samples, expected them since the signature's answers name 'samples'")
-        return drawn[:, 0].astype(np.float32)
+        figures = {name: value[0].astype(np.float32) for name, value in (predictive.figures or {}).items()}
+        return {"samples": predictive.samples[:, 0].astype(np.float32)} | figures
 
     def program(weights: Arrays, inputs: jax.Array, operands: Arrays, keys: jax.Array) -> Arrays:
-        return {"samples": jax.vmap(one, in_axes=(None, 0, 0, 0))(weights, inputs, operands, keys)}
+        answers: Arrays = jax.vmap(one, in_axes=(None, 0, 0, 0))(weights, inputs, operands, keys)
+        return answers
 
     return program
 
@@ -181,12 +184,15 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
 def _check_results(
     exported: export.Exported, where: str, bucket: tuple[int, ...], signature: Signature, answer: Answers
 ) -> None:
-    stated = {QUANTILES} if signature.levels else set()
-    expected = [{"samples"}] if answer == "samples" else [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
+    stated, figures = {QUANTILES} if signature.levels else set(), signature.figures_of(answer)
+    fields = [{"samples"}] if answer == "samples" else [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
+    expected = [{*names, *figures} for names in fields]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")
     for name, got in results.items():
-        tail = (*((len(signature.levels),) if name == QUANTILES else ()), *bucket, len(signature.outputs))
-        if got.shape[-len(tail) :] != tail or got.dtype != np.float32:
+        levels = (len(signature.levels),) if name == QUANTILES else ()
+        tail = () if name in figures else (*levels, *bucket, len(signature.outputs))
+        fits = got.shape[-len(tail) :] == tail if tail else got.ndim == 1
+        if not fits or got.dtype != np.float32:
             raise InputError(f"{where}: {name} is {got}, expected float32 ending in {tail}")

@@ -21,7 +21,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Vector:
-    """One case: inputs (*space, input channels) on a grid, and arrays (*space, output channels) by name.
+    """One case: inputs (*space, input channels) on a grid, and arrays (*space, output channels) or figures () by name.
 
     Draws, (num_samples, *space, output channels), are those of the smallest bucket: a draw depends on the padded shape.
     """
@@ -73,12 +73,14 @@ def record(
     if "samples" in signature.answers:
         padded = _operands(make_operands(grid, bases, bucket))
         drawn = jax.jit(samples(predict, num_samples))(weights, pad(inputs, bucket)[None], padded, case_keys(SEED, 1))
-        named["samples"] = crop(np.asarray(drawn["samples"])[0], grid.shape)
+        named |= {name: crop(np.asarray(array)[0], grid.shape) for name, array in drawn.items()}
     return Vector(inputs, grid, named)
 
 
 def crop(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """The points of a grid of this shape from a padded case, (..., *bucket, channels)."""
+    """The points of a grid of this shape from a padded case, (..., *bucket, channels); a figure, (), has none."""
+    if not array.ndim:
+        return array
     index: tuple[Any, ...] = (..., *(slice(n) for n in shape), slice(None))
     points: NDArray[Any] = array[index]
     return points
@@ -89,7 +91,7 @@ def encode_vector(vector: Vector) -> bytes:
     arrays: dict[str, NDArray[Any]] = {"inputs": vector.inputs}
     arrays |= {f"coordinates.{i}": axis.points for i, axis in enumerate(vector.grid.axes)}
     arrays |= {f"expected.{name}": array for name, array in vector.expected.items()}
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def decode_vector(data: bytes, where: str, signature: Signature) -> Vector:
@@ -108,11 +110,14 @@ def decode_vector(data: bytes, where: str, signature: Signature) -> Vector:
     return Vector(inputs, grid, expected)
 
 
-def deviation(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest difference, relative to the largest expected value; infinite where shapes differ or a NaN stands."""
+def deviation(got: NDArray[Any], expected: NDArray[Any], scale: float | None = None) -> float:
+    """The largest difference, relative to the largest expected value; infinite where shapes differ or a NaN stands.
+
+    `scale`: what it is relative to instead.
+    """
     if got.shape != expected.shape:
         return float("inf")
-    scale = max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
+    scale = scale or max(float(np.max(np.abs(expected))), float(np.finfo(np.float32).tiny))
     worst = float(np.max(np.abs(got - expected))) / scale
     return worst if np.isfinite(worst) else float("inf")
 

@@ -38,6 +38,7 @@ def write_servable(
     calibration: dict[str, Any] | None,
     provenance: dict[str, Any],
     tolerance: float = TOLERANCE,
+    alarm: dict[str, Any] | None = None,
 ) -> Path:
     """Write `folder/name/version/` and return its path; it appears whole, verified and replayed, or not at all.
 
@@ -45,8 +46,8 @@ def write_servable(
     dict of arrays. `buckets` are the numbers of points per axis up to which grids can be asked, `num_samples` the draws
     that can be had if the signature's answers name "samples". `tests`, at least one, are cases to replay: inputs
     (*space, input channels) and their grid. `calibration` is the guarantee of the band, with its `level`, if the
-    predictive has one; `provenance` says where the model comes from; `tolerance` is the largest deviation in a replay,
-    relative to the largest value.
+    predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
+    the largest deviation in a replay, relative to the largest value.
 
     Raises:
         InputError: the version exists, a name could leave the folder, there are no tests, a bucket is too small for
@@ -80,6 +81,7 @@ def write_servable(
             package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "numpy", "safetensors")
         },
         files={file: sha256_bytes(content) for file, content in sorted(files.items())},
+        alarm=alarm,
     )
     _place(target, {**files, "manifest.json": encode(manifest)})
     return target

@@ -180,6 +180,7 @@ def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
     ]
     fields = {"datatype": "FP32", "shape": [-1, *space, len(signature.outputs)]}
     outputs: list[dict[str, Any]] = [{"name": name, **fields} for name in OUTPUTS[:-1]]
+    outputs += [{"name": name, "datatype": "FP32", "shape": [-1]} for name in signature.figure_names]
     if "samples" in signature.answers:
         outputs.append({"name": "samples", "datatype": "FP32", "shape": [-1, -1, *space, len(signature.outputs)]})
     return {

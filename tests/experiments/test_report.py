@@ -135,6 +135,10 @@ def test_the_figures_on_the_page_are_those_of_metrics(run: Path) -> None:
         assert percent(figures["relative_l2"]) in words
         for name in ("crps", "energy_score", "band_width"):
             assert number(figures[name]) in words
+    for name, intervals in metrics["intervals"].items():
+        low, high = intervals["crps"]
+        assert f"{number(low)} to {number(high)}" in words
+        assert low < metrics["tests"][name]["crps"] < high
     assert metrics["calibration"]["statement"] in words
     for name in ("coarse (24)", "fine (48)"):
         assert f"{name}, " in words

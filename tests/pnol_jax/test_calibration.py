@@ -13,7 +13,7 @@ from scipy import stats
 
 from pnol_jax import calibration, scores
 from pnol_jax.calibration import SplitConformal, VarianceScaling, calibrator_from_dict, least_cases
-from pnol_jax.calibration.conformal import QUANTILES, Kind
+from pnol_jax.calibration.conformity import QUANTILES, Kind
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.predictive import Predictive
@@ -242,7 +242,7 @@ def test_an_exported_program_takes_a_calibrator_as_weights(calibrator: VarianceS
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "magic"}, "method: got 'magic', expected one of variance_scaling, split_conformal"),
+        ({"method": "magic"}, "method: got 'magic', expected one of variance_scaling, temperature_scaling"),
         ({"kind": "sideways"}, "kind: got 'sideways'"),
         ({"level": 1.2}, "level: got 1.2"),
         ({"level": "high"}, "level: got 'high'"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scoringrules as sr
-from scipy import stats
+from scipy import special, stats
 
 from pnol_jax import scores
 from pnol_jax.errors import InputError
@@ -127,6 +127,18 @@ def test_fair_crps_of_normal_samples_has_the_closed_form_as_its_mean(m: int) -> 
     samples = np.random.default_rng(m).normal(size=(m, cases, 1, 1))
     each = scores.crps(of_samples(samples), jnp.full((cases, 1, 1), 0.4), jnp.ones(1))
     error = abs(each.mean() - sr.crps_normal(0.4, 0.0, 1.0))
+    assert error < 4 * each.std() / np.sqrt(cases)
+
+
+@pytest.mark.parametrize("m", [2, 3, 7])
+@pytest.mark.usefixtures("x64")
+def test_fair_energy_score_of_normal_fields_has_the_closed_form_as_its_mean(m: int) -> None:
+    """E||X|| of n independent normal values is sqrt(2) Gamma((n + 1) / 2) / Gamma(n / 2), and sqrt(2) as much apart."""
+    cases, n = 20_000, 6
+    samples = np.random.default_rng(m).normal(size=(m, cases, n, 1))
+    each = scores.energy_score(of_samples(samples), jnp.zeros((cases, n, 1)), jnp.ones(n))
+    length = np.sqrt(2) * np.exp(special.gammaln((n + 1) / 2) - special.gammaln(n / 2)) / np.sqrt(n)
+    error = abs(each.mean() - (length - np.sqrt(2) * length / 2))
     assert error < 4 * each.std() / np.sqrt(cases)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 import pytest
 from jax import export
@@ -22,7 +23,7 @@ from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.predictive import Predictive
-from pnol_jax.servable import Program, Servable, case_keys, crop, flatten_operands, load_servable, pad
+from pnol_jax.servable import Figure, Program, Servable, case_keys, crop, flatten_operands, load_servable, pad
 from pnol_jax.servable.program import argument_shapes
 from tests import heat
 
@@ -85,6 +86,10 @@ def test_different_grids_in_one_batch_get_the_closed_form_each(servable: Servabl
         np.testing.assert_allclose(answer["aleatoric"], heat.NOISE**2, rtol=1e-6)
         np.testing.assert_allclose(answer["epistemic"], (heat.SPREAD * answer["mean"]) ** 2, rtol=1e-5)
         np.testing.assert_allclose(answer["upper"] - answer["lower"], 2 * heat.BAND, rtol=1e-5)
+    energies = [
+        float(np.sum(grid.weights() * solution[..., 0] ** 2)) for grid, (_, solution) in zip(grids, waves, strict=True)
+    ]
+    np.testing.assert_allclose([answer["ood"] for answer in answers], energies, rtol=1e-4)
 
 
 def test_padding_into_a_bucket_changes_nothing(servable: Servable) -> None:
@@ -284,7 +289,14 @@ def test_weights_that_answer_differently_are_refused_by_the_replay(copy: Path, t
 def unmasked(weights: dict[str, Any], inputs: Any, grid: Any, key: Any, *, num_samples: int = 0) -> Predictive:
     """A model that looks at the padding: its mean depends on the bucket."""
     full = heat.predict(weights, inputs, grid, key)
-    return Predictive(full.mean + jnp.mean(inputs**2, axis=(1, 2), keepdims=True), full.aleatoric, full.epistemic)
+    mean = full.mean + jnp.mean(inputs**2, axis=(1, 2), keepdims=True)
+    return Predictive(mean, full.aleatoric, full.epistemic, figures=full.figures)
+
+
+def of_fields(weights: dict[str, Any], inputs: Any, grid: Any, key: Any, *, num_samples: int = 0) -> Predictive:
+    """A model whose figure is a field."""
+    full = heat.predict(weights, inputs, grid, key)
+    return Predictive(full.mean, full.aleatoric, full.epistemic, figures={"ood": full.mean})
 
 
 WRITES: dict[str, tuple[dict[str, Any], str]] = {
@@ -295,6 +307,14 @@ WRITES: dict[str, tuple[dict[str, Any], str]] = {
     "a model that looks at the padding": (
         {"predict": unmasked, "signature": heat.signature(2, ["moments"])},
         r"bucket \(\d+, \d+\): mean deviates",
+    ),
+    "a figure that is a field": (
+        {"predict": of_fields, "signature": heat.signature(2, ["moments"])},
+        r"moments\.bin: ood is .*, expected float32 ending in \(\)",
+    ),
+    "a figure that it has not": (
+        {"signature": msgspec.structs.replace(heat.signature(2, ["moments"]), figures=(Figure("risk"),))},
+        r"moments\.bin: it gives .*, expected .*risk",
     ),
     "samples that it has not": ({"predict": heat.uncalibrated}, "got no samples"),
     "a band without a level": ({"calibration": None, "signature": heat.signature(2, ["moments"])}, "level: got None"),

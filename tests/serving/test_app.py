@@ -95,10 +95,11 @@ ASKING = [ask_json, ask_npy, ask_v2_json, ask_v2_binary]
 
 @pytest.mark.parametrize("ask", ASKING)
 def test_every_format_gets_what_the_program_gives(client: httpx.Client, ladder: Ladder, ask: Any) -> None:
-    outputs = ["mean", "std", "aleatoric", "epistemic", "lower", "upper"]
+    outputs = ["mean", "std", "aleatoric", "epistemic", "lower", "upper", "ood"]
     answer, expected = ask(client, FIELD, outputs), direct(ladder, FIELD, GRID)
     assert list(answer) == outputs
     np.testing.assert_allclose(answer["mean"], SOLUTION, atol=1e-6)
+    assert answer["ood"].shape == ()
     for name in outputs:  # another process, and perhaps another batch size
         np.testing.assert_allclose(answer[name], expected[name], atol=1e-6)
 
@@ -194,7 +195,7 @@ def test_the_models_and_their_metadata_are_told(client: httpx.Client) -> None:
         about = client.get(path).json()
         assert about["versions"] == ["1"]
         assert about["inputs"][0] == {"name": "inputs", "datatype": "FP32", "shape": [-1, -1, -1, 1]}
-        assert {output["name"] for output in about["outputs"]} >= {"mean", "std", "lower", "upper", "samples"}
+        assert {output["name"] for output in about["outputs"]} >= {"mean", "std", "lower", "upper", "samples", "ood"}
     for path in ("/v2/models/heat/ready", "/v2/models/heat/versions/1/ready", "/v2/health/live", "/v2/health/ready"):
         assert client.get(path).status_code == 200
     for path in ("/v2/models/wave/ready", "/v2/models/heat/versions/2", "/v2/models/heat/versions/2/ready"):
