@@ -1,6 +1,7 @@
 """The experiment schema: one tree of structs with every default.
-The optimiser's are in `optimizer_config.py`, the posterior's in `posterior_config.py`;
-`pnol_jax.toml` reads it from a file.
+
+The optimiser's are in `optimizer_config.py`, the posterior's in `posterior_config.py`, the calibration's in
+`calibration_config.py`; `pnol_jax.toml` reads it from a file.
 """
 
 from typing import Literal
