@@ -72,7 +72,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         params = train_model(experiment, Path(folder))
-        params = calibrate_rollout(experiment, params)
+        _, params = calibrate_rollout(experiment, params)
         minutes = (time.perf_counter() - began) / 60
     found = window_figures(experiment, params, experiment.test[0])
     means = {name: float(np.mean(values)) for name, values in found["window"].items()}

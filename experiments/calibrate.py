@@ -33,7 +33,7 @@ def check_calibration(config: ExperimentConfig) -> None:
         InputError: there are too few calibration cases for the level, and the message names how many it needs; or steps
             that do not go together.
     """
-    settings, cases = config.calibration, config.data.calibration
+    settings, cases = config.calibration, config.data.calibration - config.calibration.rollout
     steps = settings.resolved
     _check_order(steps)
     _check_steps(steps, settings.kind, len(config.data.axes))
@@ -46,8 +46,13 @@ def check_calibration(config: ExperimentConfig) -> None:
         each = zip(steps, allotted(needed, steps), strict=True)
         wish = "divided among the steps: " + ", ".join(f"{_name(step)} {part}" for step, part in each)
     raise InputError(
-        f"data.calibration: got {cases} cases, expected at least {needed}, {wish}; or set calibration.kind = 'none'"
+        f"data.calibration: got {cases} cases{_beside(settings)}, expected at least {needed}, {wish}; "
+        "or set calibration.kind = 'none'"
     )
+
+
+def _beside(settings: calibration_config.CalibrationConfig) -> str:
+    return f" beside the {settings.rollout} of calibration.rollout" if settings.rollout else ""
 
 
 def _check_order(steps: Sequence[calibration_config.Step]) -> None:

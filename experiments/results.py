@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 
 from experiments.experiment import Experiment
 from experiments.model import Model
-from experiments.rollout import rollout_errors
+from experiments.rollout import rollout_errors, rollout_scores
 from experiments.scoring import LEVELS, PIT_EDGES, batches, scored
 from experiments.spectrum import Spectrum, shells
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
 from pnol_jax.grids import Grid
+from pnol_jax.posteriors.march import Marching
 from pnol_jax.scores.bootstrap import mean
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.placement import field_spec, on_host
 
 __all__ = ["LEVELS", "PIT_EDGES", "TestResults", "test_results", "typical_cases"]
 Array = NDArray[Any]
+DRAWN = "draws_"  # before the names of a rollout's scores that are of draws
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class TestResults:
         if self.rollout is not None:
             means["rollout_relative_l2"] = float(np.mean(self.rollout["model"]))
             means["rollout_relative_l2_end"] = float(np.mean(self.rollout["model"][:, -1]))
+            drawn = {name: values for name, values in self.rollout.items() if name.startswith(DRAWN)}
+            means |= {f"rollout_{name}": float(np.mean(values)) for name, values in drawn.items()}
         return means
 
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -112,8 +116,17 @@ def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet
         shown=shown,
         fields=_fields(experiment, model, cases, shown),
         ranks=joined["ranks"].mean(axis=0) if "ranks" in joined else None,
-        rollout=None if cases.time_step is None else rollout_errors(experiment, model, cases),
+        rollout=None if cases.time_step is None else _rollout(experiment, model, cases),
     )
+
+
+def _rollout(experiment: Experiment, model: Model, cases: CaseSet) -> Mapping[str, Array]:
+    """The mean's rollout and, of a posterior that marches, the scores of draws."""
+    found = dict(rollout_errors(experiment, model, cases))
+    if isinstance(experiment.posterior, Marching):
+        of_draws = rollout_scores(experiment, model, cases, experiment.config.export.num_samples)
+        found |= {DRAWN + name: values for name, values in of_draws.items()}
+    return found
 
 
 def typical_cases(errors: Array) -> dict[str, int]:

@@ -21,6 +21,7 @@ from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import save_model
 from experiments.risks import check_risks
+from experiments.rollout_noise import calibrate_rollout, check_rollout
 from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path, overrides = _config_and_overrides(asked.config, asked.words)
         config = load(path, ExperimentConfig, overrides)
         check_calibration(config)
+        check_rollout(config)
         check_strangeness(config)
         agree(place, facts(config, [Path(__file__).parent]))
         mesh = make_mesh(config.mesh)
@@ -94,6 +96,7 @@ def _run(
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
     leave_when_told()
+    experiment, params = calibrate_rollout(experiment, params)
     save_model(folder, params, calibrate(experiment, params), fit_detector(experiment, params))
     if experiment.test and report:
         from experiments.evaluate import evaluate  # here: matplotlib takes a second to import

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pnol_jax.schema import Count, OpenShare, Positive, Section
+from pnol_jax.schema import Count, Natural, OpenShare, Positive, Section
 
 Modulation = Literal["std", "unit", "quantile"]  # how wide a band is at each point, up to its factor
 
@@ -95,6 +95,7 @@ class CalibrationConfig(Section, frozen=True):
     kind: Literal["none", "pointwise", "simultaneous"] = "simultaneous"  # of a band; none: no calibration at all
     level: float = 0.9
     steps: list[Step] = []  # in this order; the one step `conformal` if empty
+    rollout: Natural = 0  # of the calibration cases, trajectories that set the noise of rollouts; 0: it stays
 
     @property
     def resolved(self) -> list[Step]:

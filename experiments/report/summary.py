@@ -41,6 +41,9 @@ NUMBERS = {
     ),
     "rollout_relative_l2": ("rollout, mean", "relative L2 over all lead times, fed with its own states"),
     "rollout_relative_l2_end": ("rollout, end", "the same at the last lead time"),
+    "rollout_draws_relative_l2": ("rollout of draws", "relative L2 of their mean over all lead times"),
+    "rollout_draws_crps": ("rollout, CRPS", "of draws over all lead times, lower is better"),
+    "rollout_draws_coverage": ("rollout, coverage", "share inside the draws' central interval of the level"),
 }
 
 

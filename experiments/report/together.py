@@ -10,7 +10,7 @@ from experiments.report import curves, drawing, uncertainty
 from experiments.report.markup import Html, figure, picture
 from experiments.report.summary import promise
 from experiments.report.words import Names, title
-from experiments.results import TestResults
+from experiments.results import DRAWN, TestResults
 from pnol_jax.bases import Basis
 from pnol_jax.grids import Axis
 
@@ -84,11 +84,16 @@ def rollout(results: Sequence[TestResults], about: Names, level: float) -> list[
         return []
     drawn = _picture(curves.rollout(stepped, about.time_step), "Relative L2 error by lead time.")
     text = "Fed with its own mean from the first state on: median and middle half of the cases."
-    if all(entry.rollout is None or "inside" not in entry.rollout for entry in stepped):
-        return [figure([drawn], text)]
-    held = _picture(uncertainty.held(stepped, about.time_step, level), "Share of cases inside the band by lead time.")
-    text += " The band is calibrated for one step; dotted, where it is corrected by what is observed (adaptive)."
-    return [figure([drawn, held], text)]
+    pictures = [drawn]
+    if any(entry.rollout and DRAWN + "spread" in entry.rollout for entry in stepped):
+        spread = uncertainty.rollout_spread(stepped, about.time_step)
+        pictures.append(_picture(spread, "Error and spread of draws by lead time."))
+        text += " Draws carry the uncertainty of each step into the next: the error of their mean, dashed their spread."
+    if any(entry.rollout and "inside" in entry.rollout for entry in stepped):
+        held = uncertainty.held(stepped, about.time_step, level)
+        pictures.append(_picture(held, "Share of cases inside the band by lead time."))
+        text += " The band is calibrated for one step; dotted, where it is corrected by what is observed (adaptive)."
+    return [figure(pictures, text)]
 
 
 def learning(folder: Path) -> list[Html]:

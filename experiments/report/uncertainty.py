@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from experiments.report.curves import Results, finite, line_axes
 from experiments.report.drawing import SOFT, Draw, colour, marker, plain
 from experiments.report.words import Names, title
-from experiments.results import LEVELS, PIT_EDGES
+from experiments.results import DRAWN, LEVELS, PIT_EDGES
 from pnol_jax import scores
 
 
@@ -149,6 +149,24 @@ def held(results: Results, time_step: float, level: float) -> Draw:
                     axes.plot(time, share, color=colour(position), linestyle=line, label=label)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_ylim(0, 1.03)
+        axes.legend()
+
+    return draw
+
+
+def rollout_spread(results: Results, time_step: float) -> Draw:
+    """Root mean square error of the draws' mean by lead time and, dashed, the spread around it."""
+
+    def draw(figure: FigureBase) -> None:
+        axes = line_axes(figure, "lead time", "error of the draws' mean")
+        for position, entry in enumerate(results):
+            for name, line in (("rmse", "-"), ("spread", "--")):
+                if entry.rollout is not None and DRAWN + name in entry.rollout:
+                    size = np.sqrt(np.mean(np.square(entry.rollout[DRAWN + name]), axis=0))
+                    time = time_step * np.arange(1, len(size) + 1)
+                    label = plain(title(entry)) + ("" if name == "rmse" else ", spread")
+                    axes.plot(time, size, color=colour(position), linestyle=line, label=label)
+        axes.set_yscale("log")
         axes.legend()
 
     return draw
