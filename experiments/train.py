@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
         if runs.leads():
-            if asked.resume:
+            if asked.resume and not folder.exists():
                 runs.check_begun(folder)  # before a lock is left in a folder that was mistyped
             patience = LOCK_SECONDS if lifeline.VARIABLE in os.environ else 0.0
             stack.enter_context(lock.held(folder, patience))

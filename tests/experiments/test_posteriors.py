@@ -59,9 +59,11 @@ N, CASES = 10, 6
 SIZES = {"fno": "depth = 1", "ffno": "depth = 1", "deeponet": "depth = 2\nfeatures = 4"}
 OPTIONS = {
     "deterministic": "beta = 0.5",
+    "coloured": "heteroscedastic = false",
     "ensemble": "members = 2\nheteroscedastic = false",
     "heads": "heads = 2\nheteroscedastic = false",
     "dropout": "draws = 2\ndropout = { spectral = 0.3, channel = 0.2 }",
+    "laplace": 'cache = ""',
     "swag": "steps = 6\nevery = 2\nrank = 3\ndraws = 2",
     "variational": "rank = 2\ndraws = 2",
     "pno": 'variant = "dropout"\npasses = 2\ndropout = { spectral = 0.3, channel = 0.2 }',

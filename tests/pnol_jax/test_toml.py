@@ -52,7 +52,7 @@ def test_an_override_can_change_the_kind_of_a_section(config):
         ("training.step=3", "training: unknown key 'step'; did you mean 'steps'"),
         ("data.axes=[{knd='x'}]", "data.axes[0]: unknown key 'knd'; did you mean 'kind'"),
         ("operator.wdth=3", "operator: unknown key 'wdth'; did you mean 'width'"),
-        ("foo.bar=1", "top level: unknown key 'foo'; known keys: name, data"),
+        ("zzz.bar=1", "top level: unknown key 'zzz'; known keys: name, data"),
         ("optimizer.momentum=0.9", "optimizer: unknown key 'momentum'; known keys of 'adamw': learning_rate,"),
         ("optimizer={name='sgd', momntum=0.9}", "optimizer: unknown key 'momntum'; did you mean 'momentum'"),
         ("optimizer={name='custom', path='a:b', weight_decay=1}", "optimizer: unknown key 'weight_decay'"),
