@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -71,6 +72,10 @@ def _check_steps(steps: Sequence[calibration_config.Step], kind: str, axes: int)
             raise InputError(f"{where}.cells: got {step.cells}, expected {axes} numbers, one per axis of the data")
         if isinstance(step, calibration_config.GroupsConfig) and step.groups < 2:
             raise InputError(f"{where}.groups: got {step.groups}, expected at least 2")
+        if isinstance(step, calibration_config.WeightedConfig):
+            missing = [path for path in step.inputs if not Path(path).exists()]
+            if missing or not step.inputs:
+                raise InputError(f"{where}.inputs: no file {missing[0]!r}" if missing else f"{where}.inputs: got none")
         if isinstance(step, calibration_config.AdaptiveConfig) and kind != "simultaneous":
             raise InputError(f"{where}: 'adaptive' is simultaneous, got calibration.kind = {kind!r}")
 

@@ -152,10 +152,13 @@ def least_in_groups(groups: int, level: float) -> int:
     return cases
 
 
+def enough_for_groups(groups: int, level: float) -> int:
+    """Calibration cases that will do though the sizes of groups are random: twice what they need on average."""
+    return int(np.ceil(2 * groups * least_cases(level) / (1 - EDGES)))
+
+
 def _too_few(cases: int, groups: int, level: float) -> str:
-    """Twice what would do if groups came out even, since their sizes are random."""
-    expected = int(np.ceil(2 * groups * least_cases(level) / (1 - EDGES)))
     return (
-        f"calibration: got {cases} cases, expected about {expected} for a level of {level:g} in {groups} groups, "
-        f"each of which needs {least_cases(level)}"
+        f"calibration: got {cases} cases, expected about {enough_for_groups(groups, level)} for a level of {level:g} "
+        f"in {groups} groups, each of which needs {least_cases(level)}"
     )

@@ -14,7 +14,7 @@ from pnol_jax.calibration.bounds import least_for_risk
 from pnol_jax.calibration.conformal import SplitConformal
 from pnol_jax.calibration.conformity import Kind, conformity_scores, least_cases
 from pnol_jax.calibration.control import RiskControl
-from pnol_jax.calibration.groups import GroupConformal, group_variable, least_in_groups
+from pnol_jax.calibration.groups import GroupConformal, enough_for_groups, group_variable
 from pnol_jax.calibration.pit import PitRecalibration, least_for, pit_scores
 from pnol_jax.calibration.protocol import Asked, Calibrator
 from pnol_jax.calibration.ratio import LikelihoodRatio
@@ -56,14 +56,14 @@ def sets_band(step: config.Step) -> bool:
 
 
 def least(step: config.Step, level: float) -> int:
-    """The fewest calibration cases that a step can be fitted from."""
+    """The fewest calibration cases that a step is tried with."""
     match step:
         case config.PitConfig():
             return least_for(level)
         case config.RiskControlConfig():
             return least_for_risk(1 - level, step.confidence)
         case config.GroupsConfig():
-            return least_in_groups(step.groups, level)
+            return enough_for_groups(step.groups, level)
         case config.BandConfig():
             return least_cases(level)
         case _:

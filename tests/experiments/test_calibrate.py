@@ -39,7 +39,7 @@ def test_the_least_number_of_cases_is_named(level: float, least: int) -> None:
     [
         ([{"name": "temperature"}, {"name": "conformal"}], 19, "temperature 10, conformal 9"),
         ([{"name": "variance"}, {"name": "risk_control", "share": 3}], 38, "variance 10, risk_control 28"),
-        ([{"name": "groups", "groups": 3}], 36, "groups 36"),
+        ([{"name": "groups", "groups": 3}], 72, "groups 72"),
         ([{"name": "pit"}], 20, "pit 20"),
         ([{"name": "regions", "cells": [2]}], 10, "regions 10"),
     ],
@@ -57,6 +57,7 @@ def test_steps_are_refused_by_what_each_of_them_needs(steps: Any, least: int, pa
         ([{"name": "pit"}, {"name": "conformal"}], "expected at most one band"),
         ([{"name": "regions", "cells": [2, 2]}], r"steps\[0\]\.cells: got \[2, 2\], expected 1 numbers"),
         ([{"name": "groups", "groups": 1}], r"steps\[0\]\.groups: got 1"),
+        ([{"name": "weighted", "inputs": ["none.npz"]}], r"steps\[0\]\.inputs: no file 'none\.npz'"),
         ([{"name": "adaptive"}], r"'adaptive' is simultaneous, got calibration\.kind = 'pointwise'"),
     ],
 )

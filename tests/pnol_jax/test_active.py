@@ -130,10 +130,10 @@ def test_sketched_gradients_keep_the_tangent_kernel_where_no_two_share_a_place()
         fields = model(params | changed, inputs, grid)
         return jnp.stack([_probed(field[None], grid, jax.random.key(0), 2) for field in fields])
 
-    whole = jax.jacrev(numbers)({name: params[name] for name in names})
+    whole = jax.jit(jax.jacrev(numbers))({name: params[name] for name in names})
     rows = jnp.concatenate([whole[name].reshape(3, 2, -1) for name in names], axis=2).reshape(3, -1)
     features = jax.jit(active.gradient_features, static_argnums=(0, 2, 5))
-    wide = features(model, params, names, inputs, grid, active.Sketch(0, 2, 2**16))  # no two of 18 in one place
+    wide = features(model, params, names, inputs, grid, active.Sketch(0, 2, 4096))  # no two of 18 in one place
     np.testing.assert_allclose(wide @ wide.T, rows @ rows.T, rtol=1e-10)
 
 
@@ -145,10 +145,11 @@ def test_gradient_features_are_the_same_on_every_grid_and_with_operands_per_case
         return jnp.asarray(0.3 * np.stack([field, 2 * field])), make_operands(grid, BASES, None, "float64")
 
     sketch = active.Sketch(3, 2, 64)
-    features = [active.gradient_features(model, weights(), ("v", "w"), *smooth(n), sketch) for n in (16, 32)]
+    of = jax.jit(active.gradient_features, static_argnums=(0, 2, 5))
+    features = [of(model, weights(), ("v", "w"), *smooth(n), sketch) for n in (16, 32)]
     np.testing.assert_allclose(features[0], features[1], atol=2e-2 * float(jnp.abs(features[0]).max()))
     inputs, grid = smooth(16)
-    each = active.gradient_features(model, weights(), ("v", "w"), inputs, stack_operands([grid] * 2), sketch)
+    each = of(model, weights(), ("v", "w"), inputs, stack_operands([grid] * 2), sketch)
     np.testing.assert_allclose(each, features[0], rtol=1e-10)
 
 

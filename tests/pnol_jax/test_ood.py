@@ -135,13 +135,14 @@ def test_padding_and_operands_per_case_change_nothing(detected: Any) -> None:
     _, detector, _ = detected
     draw = darcy if len(detector.components.inputs.band) > 50 else forcing
     inputs, grid = draw(7, 6)
-    expected = detector.components(predicted(inputs), Asked(inputs, grid))
+    measure = jax.jit(detector.components.__call__)
+    expected = measure(predicted(inputs), Asked(inputs, grid))
     bases = (Basis("padded", 12),) * 2 if inputs.ndim == 4 else (Basis("fourier", 24),)
     axes = (Axis.uniform(16, "bounded", 1.0, "centre"),) * 2 if inputs.ndim == 4 else (Axis.uniform(64),)
     wide = [(0, 0), *[(0, 5)] * len(axes), (0, 0)]
     padded = jnp.pad(inputs, wide)
     operands = make_operands(Grid(axes), bases, tuple(axis.n + 5 for axis in axes))
-    got = jax.jit(detector.components.__call__)(predicted(padded), Asked(padded, stack_operands([operands] * 6)))
+    got = measure(predicted(padded), Asked(padded, stack_operands([operands] * 6)))
     np.testing.assert_allclose(got, expected, atol=2e-3)
 
 
@@ -162,7 +163,7 @@ def test_a_detector_is_read_back_and_exported(detected: Any) -> None:
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype), given)
     exported = export.export(jax.jit(program), platforms=["cpu", "cuda"])(arrays, *shapes)
     check_module(exported.mlir_module_serialized, "here")
-    expected = detector(predicted(inputs), Asked(inputs, grid))
+    expected = jax.jit(detector.__call__)(predicted(inputs), Asked(inputs, grid))
     np.testing.assert_allclose(exported.call(arrays, *given), expected, atol=1e-3)
     with pytest.raises(InputError, match=r"no array 'inputs\.band'"):
         Detector.from_dict({}, plain)

@@ -9,15 +9,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pnol_jax import risk
 from pnol_jax.bases import Basis, GridOperands, make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.predictive import Predictive
-from pnol_jax.risk import Risk, from_draws, from_functional, from_marginals, gaussian, linear_weights, true_value
+from pnol_jax.risk import Risk, from_functional, gaussian, linear_weights, true_value
 from pnol_jax.risk import draws as of_draws
 
 pytestmark = pytest.mark.usefixtures("x64")
 BOX = ((0.25, 0.75), (0.0, 2.0))
+
+
+def from_draws(risks: list[Risk], predictive: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
+    return jax.jit(lambda p, g: risk.from_draws(risks, p, g))(predictive, grid)
+
+
+def from_marginals(risks: list[Risk], predictive: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
+    return jax.jit(lambda p, g: risk.from_marginals(risks, p, g))(predictive, grid)
 
 
 def operands(n: int, bucket: tuple[int, int] | None = None) -> GridOperands:
@@ -63,12 +72,12 @@ def test_tail_means_of_draws_take_the_last_one_in_part_and_tend_to_the_closed_fo
 def test_a_functional_of_draws_has_the_moments_that_the_covariance_gives() -> None:
     draws = 20_000
     predictive, mean, covariance = gaussian_field(draws)
-    risk = Risk("flux", 1, BOX, threshold=0.1, level=0.8)
-    found = from_draws([risk], predictive, operands(8))
+    asked = Risk("flux", 1, BOX, threshold=0.1, level=0.8)
+    found = from_draws([asked], predictive, operands(8))
     weights = np.where((np.arange(48) // 6 >= 2) & (np.arange(48) // 6 < 6), 1 / 24, 0)
     centre, variance = weights @ mean, weights @ covariance @ weights
     error = 4 * np.sqrt(variance / draws)
-    assert set(found) == set(risk.names)
+    assert set(found) == set(asked.names)
     assert abs(found["flux.mean"][0] - centre) < error
     np.testing.assert_allclose(found["flux.std"], np.sqrt(variance), rtol=4 / np.sqrt(2 * draws))
     assert abs(found["flux.exceedance"][0] - stats.norm.sf(0.1, centre, np.sqrt(variance))) < 4 * 0.5 / np.sqrt(draws)
@@ -80,16 +89,17 @@ def test_a_functional_of_draws_has_the_moments_that_the_covariance_gives() -> No
 
 def test_an_exact_functional_gives_the_closed_forms_and_follows_the_calibration() -> None:
     predictive, mean, covariance = gaussian_field(2)
-    risk, grid = Risk("flux", 1, BOX, threshold=0.1), operands(8)
-    weights = linear_weights([risk], grid, 2)
+    asked, grid = Risk("flux", 1, BOX, threshold=0.1), operands(8)
+    weights = linear_weights([asked], grid, 2)
     quadrature = np.asarray(weights[0, ..., 1] * grid.weights()).ravel()
     centre, variance = quadrature @ mean, quadrature @ covariance @ quadrature
     moments = tuple(jnp.asarray([[value]]) for value in (centre, 0.25 * variance, 0.75 * variance))
-    found = from_functional([risk], moments, weights, predictive, predictive, grid)  # type: ignore[arg-type]
+    of = jax.jit(lambda after: from_functional([asked], moments, weights, predictive, after, grid))  # type: ignore[arg-type]
+    found = of(predictive)
     np.testing.assert_allclose(found["flux.std"], np.sqrt(variance), rtol=1e-12)
     np.testing.assert_allclose(found["flux.exceedance"], stats.norm.sf(0.1, centre, np.sqrt(variance)), rtol=1e-10)
     after = replace(predictive, mean=predictive.mean + 2, epistemic=9 * predictive.epistemic)
-    moved = from_functional([risk], moments, weights, predictive, after, grid)  # type: ignore[arg-type]
+    moved = of(after)
     np.testing.assert_allclose(moved["flux.mean"], centre + 2, rtol=1e-12)
     np.testing.assert_allclose(moved["flux.std"], 3 * np.sqrt(variance), rtol=1e-12)
 
@@ -108,8 +118,8 @@ def test_all_is_rarer_than_the_mean_is_rarer_than_any() -> None:
 
 def test_the_share_above_a_threshold_follows_from_the_marginals() -> None:
     predictive, _, _ = gaussian_field(4000)
-    risk = Risk("wet", 1, BOX, "share", threshold=0.2)
-    by_draws, closed = (make([risk], predictive, operands(8)) for make in (from_draws, from_marginals))
+    asked = Risk("wet", 1, BOX, "share", threshold=0.2)
+    by_draws, closed = (make([asked], predictive, operands(8)) for make in (from_draws, from_marginals))
     assert set(by_draws) == set(closed) == {"wet.mean"}
     assert abs(by_draws["wet.mean"][0] - closed["wet.mean"][0]) < 4 * 0.5 / np.sqrt(4000)
 
@@ -117,12 +127,13 @@ def test_the_share_above_a_threshold_follows_from_the_marginals() -> None:
 @pytest.mark.parametrize("statistic", ["mean", "largest", "smallest", "share"])
 @pytest.mark.parametrize("box", [(), BOX])
 def test_a_number_of_a_field_does_not_depend_on_padding_or_operands_per_case(statistic: Any, box: Any) -> None:
-    risk = Risk("x", 0, box, statistic, threshold=0.1)
+    asked = Risk("x", 0, box, statistic, threshold=0.1)
     field = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 6, 1)))
-    expected = true_value(risk, field, operands(8))
+    value = jax.jit(lambda u, g: true_value(asked, u, g))
+    expected = value(field, operands(8))
     padded = jnp.pad(field, ((0, 0), (0, 3), (0, 2), (0, 0)), constant_values=jnp.nan)
     each = stack_operands([operands(8, (11, 8))] * 2)
-    np.testing.assert_allclose(jax.jit(lambda u, g: true_value(risk, u, g))(padded, each), expected, rtol=1e-12)
+    np.testing.assert_allclose(value(padded, each), expected, rtol=1e-12)
     values = np.asarray(field)[:, 2:6] if box else np.asarray(field)
     extremes = {"largest": values.max(axis=(1, 2)), "smallest": values.min(axis=(1, 2))}
     direct = extremes | {"mean": values, "share": values > 0.1}
@@ -131,7 +142,7 @@ def test_a_number_of_a_field_does_not_depend_on_padding_or_operands_per_case(sta
 
 def test_weights_of_a_mean_integrate_a_constant_to_itself_on_every_grid() -> None:
     for grid in (operands(8), operands(5), stack_operands([operands(8, (9, 6)), operands(7, (9, 6))])):
-        weights = linear_weights([Risk("a", 1, BOX), Risk("b")], grid, 2)
+        weights = jax.jit(lambda grid: linear_weights([Risk("a", 1, BOX), Risk("b")], grid, 2))(grid)
         assert weights.shape == (2, *((2,) if grid.batched else ()), *grid.shape, 2)
         sums = jnp.sum(weights * jnp.asarray(grid.weights())[..., None], axis=(-3, -2))
         np.testing.assert_allclose(sums[0], jnp.broadcast_to(jnp.asarray([0.0, 1.0]), sums[0].shape), atol=1e-12)
