@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from pnol_jax.schema import Closed, Count, Decay, NonNegative, OpenShare, Positive, Section, Several
+from pnol_jax.schema import Closed, Count, Decay, Natural, NonNegative, OpenShare, Positive, Section, Several
 
 
 class HeadConfig(Section, frozen=True):
@@ -90,7 +90,7 @@ class VariationalConfig(Section, frozen=True, tag_field="name", tag="variational
 
     heteroscedastic: bool = True  # else one noise variance per channel, trained with the rest
     parameters: list[str] = []  # patterns of names such as "operator.projection.*"; the last layer if empty
-    rank: int = 0  # of the covariance beside its diagonal
+    rank: Natural = 0  # of the covariance beside its diagonal
     prior: Positive = 1.0  # standard deviation of the weights before there is data
     initial: Positive = 1e-2  # of a weight's standard deviation when training begins, as a share of the prior's
     observations: Literal["points"] | Positive = "points"  # how many independent ones a case is worth

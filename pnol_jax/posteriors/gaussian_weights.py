@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from pnol_jax import collectives
 from pnol_jax.collectives import CASES
-from pnol_jax.errors import InputError
 from pnol_jax.operators.functional import ready
 from pnol_jax.patterns import check, fits
 from pnol_jax.posterior_config import VariationalConfig
@@ -49,10 +48,8 @@ class GaussianWeights:
         """Those of an operator's weights that the config's patterns name; its last layer if there are none.
 
         Raises:
-            InputError: a pattern fits no parameter, or a negative rank.
+            InputError: a pattern fits no parameter.
         """
-        if config.rank < 0:
-            raise InputError(f"posterior.rank: got {config.rank}, expected 0 or more")
         patterns = config.parameters or [OPERATOR + name for name in last_layer(shapes)]
         check("posterior.parameters", patterns, [OPERATOR + name for name in shapes])
         chosen = {name: shape for name, shape in shapes.items() if fits(OPERATOR + name, patterns)}

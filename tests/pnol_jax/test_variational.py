@@ -167,5 +167,3 @@ def test_what_cannot_work_is_refused(x64: None) -> None:
         InputError, match=r"training\.loss: got 'h1', but posterior\.name = 'variational' is trained by"
     ):
         Variational.build(VariationalConfig(), problem(Pointwise, 1, 1, 1, loss="h1"))
-    with pytest.raises(InputError, match=r"posterior\.rank: got -1"):
-        Variational.build(VariationalConfig(rank=-1), problem(Pointwise, 1, 1, 1))
