@@ -49,8 +49,8 @@ class PitRecalibration:
     R is the isotonic fit to the empirical distribution of the calibration cases' PIT (Kuleshov, Fenner, Ermon 2018,
     Accurate uncertainties for deep learning using calibrated regression, Algorithm 1), with one more case that follows
     the Gaussian, so that it increases strictly. In standardised residuals it is a monotone map g, z -> Phi^-1(R^-1(
-    Phi(z))), which moves samples; mean and variance are those of mean + std g(z), z normal; the band is the central
-    interval of `level`.
+    Phi(z))), which moves samples and stated quantiles; mean and variance are those of mean + std g(z), z normal; the
+    band is the central interval of `level`.
     """
 
     given: jax.Array  # (knots,), where g is `knots`
@@ -77,16 +77,19 @@ class PitRecalibration:
 
     def __call__(self, predictive: Predictive, asked: Asked | None = None) -> Predictive:
         """The recalibrated distribution, with its central interval as the band."""
-        mean, std, samples = predictive.mean, predictive.std, predictive.samples
-        if samples is not None:
-            samples = mean + std * self._map((samples - mean) / jnp.where(std > 0, std, 1))
+        mean, std = predictive.mean, predictive.std
+
+        def moved(values: jax.Array | None) -> jax.Array | None:
+            return None if values is None else mean + std * self._map((values - mean) / jnp.where(std > 0, std, 1))
+
         low, high = (mean + std * self._map(ndtri(jnp.asarray(q, float))) for q in self._ends)
         return replace(
             predictive,
             mean=mean + self.shift.astype(mean.dtype) * std,
             aleatoric=self.factor.astype(mean.dtype) * predictive.aleatoric,
             epistemic=self.factor.astype(mean.dtype) * predictive.epistemic,
-            samples=samples,
+            samples=moved(predictive.samples),
+            quantiles=moved(predictive.quantiles),
             lower=low.astype(mean.dtype),
             upper=high.astype(mean.dtype),
         )

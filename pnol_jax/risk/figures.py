@@ -6,8 +6,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 
-from pnol_jax import collectives
+from pnol_jax import collectives, quantiles
 from pnol_jax.bases import GridOperands
 from pnol_jax.calculus import integral
 from pnol_jax.collectives import SPACE
@@ -133,7 +134,9 @@ def from_draws(risks: Sequence[Risk], predictive: Predictive, grid: GridOperands
 
 
 def from_marginals(risks: Sequence[Risk], predictive: Predictive, grid: GridOperands) -> Figures:
-    """Figures of shares above a threshold: their means follow from the normal distribution at each point.
+    """Figures of shares above a threshold: their means follow from the distribution at each point.
+
+    That of stated quantiles where there are some, else the normal one.
 
     Raises:
         InputError: a risk that needs the joint distribution.
@@ -145,9 +148,16 @@ def from_marginals(risks: Sequence[Risk], predictive: Predictive, grid: GridOper
                 f"risk {risk.name!r}: got variances at each point, from which that of a {risk.statistic} over a region "
                 "does not follow; expected draws, or a posterior with exact functionals"
             )
-        above = gaussian.exceedance(predictive.mean, predictive.variance, risk.threshold)[..., risk.channel]
+        above = _exceedance(predictive, risk.threshold)[..., risk.channel]
         figures |= _named(risk, {"mean": _box_mean(above, grid, risk.box)})
     return figures
+
+
+def _exceedance(predictive: Predictive, threshold: float) -> jax.Array:
+    if predictive.quantiles is None:
+        return gaussian.exceedance(predictive.mean, predictive.variance, threshold)
+    at = jnp.full_like(predictive.mean, threshold)
+    return ndtr(-quantiles.score(predictive.levels, predictive.quantiles, at))
 
 
 def true_value(risk: Risk, field: jax.Array, grid: GridOperands) -> jax.Array:

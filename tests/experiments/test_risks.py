@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, export
-from experiments.model import Model
+from experiments.model import Model, load_model
 from experiments.risks import check_risks, risks_of
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
@@ -93,6 +93,22 @@ def test_a_posterior_with_exact_functionals_needs_no_draws(tmp_path: Path) -> No
     np.testing.assert_allclose(predictive.figures["left.mean"], left, atol=1e-5)
     std = np.sqrt(predictive.aleatoric[:, :12, 0].sum(axis=1)) / 12
     np.testing.assert_allclose(predictive.figures["left.std"], std, rtol=1e-4)
+
+
+def test_laplace_serves_its_exact_functionals_without_drawing(tmp_path: Path) -> None:
+    laplace = '[posterior]\nname = "laplace"\ncache = ""\n'
+    experiment = smoothing.opened(smoothing.write_config(tmp_path, RISKS.replace('"largest"', '"mean"') + laplace))
+    run = smoothing.write_run(tmp_path / "run", experiment)
+    servable = load_servable(export.export(run, tmp_path / "models"))
+    assert {figure.answer for figure in servable.manifest.signature.figures} == {"moments"}
+    group, model = experiment.test[0].groups[0], load_model(run, experiment)
+    operands = stack_operands([make_operands(group.grid, experiment.bases)])
+    inputs = jnp.asarray(group.inputs[:1])
+    answer = servable.compile((24,), "moments", 1)(inputs, flatten_operands(operands))
+    left = jnp.zeros((1, 1, 24, 1)).at[:, :, :12].set(2.0)
+    mean, noise, doubt = experiment.posterior.functional(model.params, inputs, operands, left)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(answer["left.mean"], mean[:, 0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answer["left.std"], np.sqrt(noise + doubt)[:, 0], rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,17 @@ def test_the_share_above_a_threshold_follows_from_the_marginals() -> None:
     assert abs(by_draws["wet.mean"][0] - closed["wet.mean"][0]) < 4 * 0.5 / np.sqrt(4000)
 
 
+def test_stated_quantiles_are_the_distribution_at_each_point() -> None:
+    predictive, _, _ = gaussian_field(2)
+    levels, asked = (0.1, 0.5, 0.9), Risk("wet", 1, BOX, "share", threshold=0.2)
+    z = jnp.asarray(stats.norm.ppf(levels)).reshape(3, 1, 1, 1, 1)
+    stated = replace(predictive, quantiles=predictive.mean + predictive.std * z, levels=levels)
+    wrong = replace(stated, aleatoric=100 * predictive.variance)  # the moments do not count
+    for each in (stated, wrong):
+        found = from_marginals([asked], each, operands(8))["wet.mean"]
+        np.testing.assert_allclose(found, from_marginals([asked], predictive, operands(8))["wet.mean"], rtol=1e-10)
+
+
 @pytest.mark.parametrize("statistic", ["mean", "largest", "smallest", "share"])
 @pytest.mark.parametrize("box", [(), BOX])
 def test_a_number_of_a_field_does_not_depend_on_padding_or_operands_per_case(statistic: Any, box: Any) -> None:

@@ -152,7 +152,8 @@ def test_recalibration_finds_a_shift_and_a_scale() -> None:
     found = PitRecalibration.from_scores(pit_scores(predictive, truth, weights), 0.9)
     np.testing.assert_allclose([found.shift, found.factor], [0.4, 0.49], atol=0.03)
     drawn = predictive.mean + predictive.std * jnp.asarray(np.random.default_rng(3).normal(size=(5, CASES, POINTS, 1)))
-    moved = found(replace(predictive, samples=drawn))
+    moved = found(replace(predictive, samples=drawn, quantiles=drawn[:2], levels=(0.3, 0.6)))
+    np.testing.assert_array_equal(moved.quantiles, moved.samples[:2])
     assert moved.samples is not None
     z = (moved.samples - predictive.mean) / predictive.std
     np.testing.assert_allclose([z.mean(), z.var()], [found.shift, found.factor], atol=0.02)
