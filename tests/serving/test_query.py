@@ -76,7 +76,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "coordinates that do not increase": (
         FIELD,
         {"coordinates": (np.linspace(1, 0, 10), np.linspace(0, 1, 11))},
-        "expected at least 2, finite and increasing",
+        r"got 0\.888889 after 1 \(point 1\), expected them increasing",
     ),
     "an unknown output": (FIELD, {"outputs": ("mean", "median")}, r"outputs: got \['median'\], expected some of"),
     "no output": (FIELD, {"outputs": ()}, "outputs: got none"),
