@@ -11,6 +11,7 @@ from experiments.search.settings import StudyConfig
 from experiments.search.space import make_space
 from experiments.search.study import Study
 from pnol_jax import toml
+from pnol_jax.config import ExperimentConfig
 
 
 def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Study:
@@ -21,7 +22,7 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
     """
     quiet()
     config = toml.load(path, StudyConfig, overrides)
-    tree = toml.overridden(toml.read(config.config), config.overrides)
+    tree = toml.overridden(toml.read(config.config), config.overrides, ExperimentConfig)
     space = make_space(tree, config.search)
     base = space.base()
     problem = Problem(base, config.search)
