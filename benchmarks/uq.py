@@ -5,7 +5,7 @@ Darcy flow from our solver (32x32; 600 training, 300 calibration, 500 test cases
 400, 300, 300 trajectories). Training and `fit` take at most 3 times as long as the deterministic run's. Each finished
 row is kept in `runs/uq` at once, and a benchmark that is started again goes on from there.
 
-Published: none in this form. Figures of draws are fair; intervals are over test cases, the trained models given.
+Figures of draws are fair; intervals are over test cases, the trained models given.
 """
 
 import sys
