@@ -3,7 +3,8 @@
 Darcy flow from our solver (32x32; 600 training, 300 calibration, 500 test cases), Burgers from time 0 to 1 (128 points;
 300, 300, 500) and Kuramoto-Sivashinsky as a step model, asked 5 and 20 steps ahead by draws that march (128 points;
 400, 300, 300 trajectories). Training and `fit` take at most 3 times as long as the deterministic run's. Each finished
-row is kept in `runs/uq` at once, and a benchmark that is started again goes on from there.
+row is kept in `runs/uq` at once, and a benchmark that is started again goes on from there; it knows a row by its config
+alone, so after a change of code or data ask for `--fresh`.
 
 Figures of draws are fair; intervals are over test cases, the trained models given.
 """

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.table import Table
@@ -68,12 +69,12 @@ def _best(rows: Rows) -> list[Figure]:
         best = min(others, key=lambda row: row.figures(task)["crps"].value)
         pair = np.stack([np.asarray(row.crps[task], float) for row in (best, ensemble)], axis=1)
         ratio = bootstrap(pair, lambda pair: pair[:, 0].mean() / pair[:, 1].mean())
-        name = f"best_crps_vs_ensemble_{task} ({best.posterior})"
-        found.append(Figure(name, ratio.value, "ratio", 0.9, interval=(ratio.low, ratio.high)))
+        unit, interval = f"ratio ({best.posterior})", (ratio.low, ratio.high)
+        found.append(Figure(f"best_crps_vs_ensemble_{task}", ratio.value, unit, 0.9, interval=interval))
     if not found:
         return []
     worst = max(found, key=lambda figure: figure.value)
-    return [Figure("best_crps_vs_ensemble", worst.value, "ratio", 0.9, interval=worst.interval), *found]
+    return [replace(worst, name="best_crps_vs_ensemble"), *found]
 
 
 def _laplace(rows: Rows) -> list[Figure]:

@@ -126,7 +126,7 @@ def test_the_headline_is_the_worst_of_all_rows() -> None:
     found = by_name(rows)
     assert found["coverage_gap_max"] == pytest.approx(0.05)
     assert found["best_crps_vs_ensemble"] == pytest.approx(0.8)
-    assert found["best_crps_vs_ensemble_darcy (laplace)"] == pytest.approx(0.8)
+    assert found["best_crps_vs_ensemble_darcy"] == pytest.approx(0.8)
     assert found["laplace_cost_ratio"] == pytest.approx(14 / 40)
     assert found["laplace_cost_ratio_without_training"] == pytest.approx(4 / 11)
     assert found["training_cost_max"] == pytest.approx(2.9)
