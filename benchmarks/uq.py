@@ -70,7 +70,7 @@ def rows_of(problem: Problem, posteriors: Sequence[str], folder: Path, *, fresh:
         settings = kept.digest(problem.config(posterior))
         row = None if fresh else kept.read(folder, problem.name, posterior, settings)
         if row is None:
-            base = rows[0].learning_seconds if rows and not problem.quick else None
+            base = rows[0].learning_seconds if rows else None
             row = made(problem, posterior, settings, base)
             kept.write(folder, row)
         rows.append(row)
@@ -80,7 +80,8 @@ def rows_of(problem: Problem, posteriors: Sequence[str], folder: Path, *, fresh:
 def made(problem: Problem, posterior: str, settings: str, base_seconds: float | None) -> Row:
     """Train a posterior on a problem and look at what it says."""
     Console(stderr=True).print(f"{problem.name}: {posterior}", highlight=False)
-    experiment = equal_cost(posterior, problem.experiment(posterior), base_seconds)
+    experiment = problem.experiment(posterior)
+    experiment = experiment if problem.quick else equal_cost(posterior, experiment, base_seconds)
     assert experiment.calibration is not None
     found = trained(experiment)
     held = scored(problem, experiment, found.params, experiment.calibration)

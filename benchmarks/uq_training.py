@@ -72,11 +72,12 @@ def steps_for(allowed: float, cost: Cost, others: float = 0.0) -> int:
 def equal_cost(posterior: str, experiment: Experiment, base_seconds: float | None) -> Experiment:
     """The experiment with as many steps as the posterior's share of the base's seconds pays for.
 
-    Without those, of the base itself, the config's steps stand.
+    Without those, of the base itself, the config's steps stand; it is timed too, so that what a process does but once is
+    not counted as the base's.
     """
-    if base_seconds is None or posterior == BASE:
-        return experiment
     cost, settings = measured(experiment), experiment.config.posterior
+    if base_seconds is None:
+        return experiment
     after = cost.compiling + settings.steps * cost.step if isinstance(settings, SWAGConfig) else 0.0
     steps = steps_for(SHARES[posterior] * base_seconds, cost, after)
     return with_training(experiment, {"steps": steps})
