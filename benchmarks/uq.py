@@ -21,7 +21,7 @@ from rich.console import Console
 from benchmarks import uq_rows as kept
 from benchmarks.report import argument_parser, report
 from benchmarks.uq_calibrated import summary
-from benchmarks.uq_figures import headline, shift_table, table
+from benchmarks.uq_figures import WIDTH, headline, shift_table, table
 from benchmarks.uq_problems import POSTERIORS, PROBLEMS, Problem, chosen, shrunk
 from benchmarks.uq_rows import Row
 from benchmarks.uq_scores import scored
@@ -49,7 +49,7 @@ def main() -> int:
     if options.quick:
         problems = [shrunk(problem) for problem in problems]
     folder = Path("runs") / ("uq_quick" if options.quick else "uq")
-    console, rows = Console(), []
+    console, rows = Console(width=WIDTH), []
     for problem in problems:
         found = rows_of(problem, names, folder, fresh=options.fresh)
         for task in problem.tasks():

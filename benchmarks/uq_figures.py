@@ -15,6 +15,7 @@ from benchmarks.uq_training import BASE, MOST
 from pnol_jax.scores import bootstrap
 
 ENSEMBLE, LAPLACE = "ensemble", "laplace"
+WIDTH = 230  # of the tables, whatever the terminal's
 Rows = Sequence[Row]
 
 
@@ -116,7 +117,7 @@ def table(rows: Rows, task: str) -> Table:
 
 def _cell(found: Sequence[float]) -> str:
     value, low, high = found
-    return "-" if not math.isfinite(value) else f"{value:.3g}\n{low:.3g} to {high:.3g}"
+    return "-" if not math.isfinite(value) else f"{value:.3g} ({low:.3g}, {high:.3g})"
 
 
 def shift_table(rows: Rows, problem: str) -> Table:

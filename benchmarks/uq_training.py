@@ -72,7 +72,7 @@ def steps_for(allowed: float, cost: Cost, others: float = 0.0) -> int:
 def equal_cost(posterior: str, experiment: Experiment, base_seconds: float | None) -> Experiment:
     """The experiment with as many steps as the posterior's share of the base's seconds pays for.
 
-    Without those, of the base itself, the config's steps stand; it is timed too, so that what a process does but once is
+    Without those, of the base itself, the config's steps stand; it is timed too, so that what a process does once is
     not counted as the base's.
     """
     cost, settings = measured(experiment), experiment.config.posterior
