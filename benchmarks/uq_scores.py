@@ -21,6 +21,7 @@ from experiments.rollout import drawn
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.calibration import conformity_scores
+from pnol_jax.calibration.conformity import Kind
 from pnol_jax.data import CaseSet
 from pnol_jax.posteriors import Params, Posterior, mixture
 from pnol_jax.posteriors.march import march
@@ -28,7 +29,7 @@ from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.predictive import Predictive
 
 LEVEL, DRAWS, ROLLED, BATCH = 0.9, 100, 39, 25
-KINDS = ("pointwise", "simultaneous")
+KINDS: tuple[Kind, ...] = ("pointwise", "simultaneous")
 Rows = Mapping[str, NDArray[Any]]
 
 

@@ -16,7 +16,7 @@ from benchmarks.uq_calibrated import MEANS, over_splits, summary
 from benchmarks.uq_figures import headline, shift_table, table
 from benchmarks.uq_problems import CONFIGS, POSTERIORS, PROBLEMS, chosen, shrunk
 from benchmarks.uq_rows import Row, Shift, as_figures
-from benchmarks.uq_scores import Noisy
+from benchmarks.uq_scores import KINDS, Noisy
 from benchmarks.uq_shifts import SHIFTS
 from benchmarks.uq_training import LEAST, MARGIN, MOST, SHARES, Cost, steps_for
 from experiments.simulation import make_plan
@@ -28,8 +28,8 @@ from pnol_jax.scores import Estimate
 
 
 def a_row(posterior: str, crps: float = 1.0, coverage: float = 0.9, **changes: Any) -> Row:
-    names = (*MEANS, "coverage_pointwise", "coverage_simultaneous", "ause")
-    names = (*names, "coverage_pointwise_over_splits", "coverage_simultaneous_over_splits")
+    coverages = [f"coverage_{kind}{over}" for kind in KINDS for over in ("", "_over_splits")]
+    names = [*MEANS, *coverages, "ause"]
     values = {name: crps if name == "crps" else coverage for name in names}
     row = Row(
         problem="darcy",
