@@ -11,8 +11,12 @@ from experiments.search.settings import StudyConfig
 from experiments.search.space import make_space
 from experiments.search.study import Study
 from pnol_jax import toml
+<<<<<<< HEAD
 from pnol_jax.config import ExperimentConfig, TrainingConfig
 from pnol_jax.errors import InputError
+=======
+from pnol_jax.config import ExperimentConfig
+>>>>>>> uq
 
 
 def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Study:
@@ -24,7 +28,7 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
     quiet()
     _check_words(overrides)
     config = toml.load(path, StudyConfig, overrides)
-    tree = toml.overridden(toml.read(config.config), config.overrides)
+    tree = toml.overridden(toml.read(config.config), config.overrides, ExperimentConfig)
     space = make_space(tree, config.search)
     base = space.base()
     problem = Problem(base, config.search)
