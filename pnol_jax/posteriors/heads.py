@@ -81,6 +81,24 @@ class Heads:
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """As the ensemble's: mean over heads, their variance, the mean of theirs; a sample is a head with its noise."""
-        each = jax.vmap(self.base.predict, (self._axes(params), None, None, None))(params, inputs, grid, key)
+        each = self._each(params, inputs, grid, key)
         samples = mixture.samples(each, self.heads, key, num_samples) if num_samples else None
         return replace(mixture.moments(each, self.heads), samples=samples)
+
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: draw i is a rollout of head i mod `heads`."""
+
+        def each(key: jax.Array, inputs: jax.Array) -> Predictive:
+            return self._each(params, inputs, grid, key, own=True)
+
+        return mixture.advance_in_turn(each, self.heads, inputs, function, noise)
+
+    def _each(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
+    ) -> Predictive:
+        """What each head predicts, the heads before the batch; `own`: of inputs of its own."""
+        predict = jax.vmap(self.base.predict, (self._axes(params), 0 if own else None, None, None))
+        predictive: Predictive = predict(params, inputs, grid, key)
+        return predictive
