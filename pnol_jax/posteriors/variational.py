@@ -65,7 +65,7 @@ class Variational:
         """From its section of the config."""
         problem.check_loss("variational", "the evidence's lower bound", same="nll")
         base = problem.network(problem.outputs, config.heteroscedastic)
-        weights = GaussianWeights.choose(config, problem.shapes(base), base.names)
+        weights = GaussianWeights.choose(config, problem.shapes(base), base.names, base.last_layer)
         return cls(base, weights, problem.cases, config.observations, config.draws)
 
     @property
