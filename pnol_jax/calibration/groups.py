@@ -45,7 +45,7 @@ class GroupConformal(Recorded):
     """
 
     method: ClassVar[str] = "group_conformal"
-    readers = READERS | {"by": lambda metadata: one_of(metadata.get("by"), GROUPINGS, "calibration.by")}
+    readers = {**READERS, "by": lambda metadata: one_of(metadata.get("by"), GROUPINGS, "calibration.by")}
 
     factors: jax.Array  # (groups,)
     edges: jax.Array  # (groups - 1,), increasing

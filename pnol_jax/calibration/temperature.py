@@ -57,8 +57,9 @@ class TemperatureScaling(Recorded):
     """
 
     method: ClassVar[str] = "temperature_scaling"
-    readers = READERS | {
-        "objective": lambda metadata: one_of(metadata.get("objective"), OBJECTIVES, "calibration.objective")
+    readers = {
+        **READERS,
+        "objective": lambda metadata: one_of(metadata.get("objective"), OBJECTIVES, "calibration.objective"),
     }
 
     temperature: jax.Array  # ()
