@@ -11,12 +11,8 @@ from experiments.search.settings import StudyConfig
 from experiments.search.space import make_space
 from experiments.search.study import Study
 from pnol_jax import toml
-<<<<<<< HEAD
 from pnol_jax.config import ExperimentConfig, TrainingConfig
 from pnol_jax.errors import InputError
-=======
-from pnol_jax.config import ExperimentConfig
->>>>>>> uq
 
 
 def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Study:
