@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choices = {devices: best(experiment, state, ladder, devices, kind) for devices in asked.devices}
     show = Console(soft_wrap=True)
     show.print(table.of_choices(choices, alone, kind, settings))
+    if slow := table.no_faster(choices, alone, kind, settings):
+        show.print(slow, highlight=False)
     for devices, choice in choices.items():
         if isinstance(choice, Choice) and choice.overrides:
             show.print(f"{devices} devices: {' '.join(choice.overrides)}", highlight=False)

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return RESUME_ME
     if configs:
         console.print(results.table(study))
-        console.print(f"train the best: python -m experiments.train {configs[0]}")
+        console.print(results.advice(study, configs, opening.full_steps(asked.study, asked.overrides)))
     console.print(f"report: {report}")
     return 0
 

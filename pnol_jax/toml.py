@@ -21,7 +21,7 @@ def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
     Raises:
         InputError: no such file, no TOML, an unknown key (with the nearest known one), a value of the wrong type.
     """
-    return parse(overridden(read(path), overrides), schema, str(path))
+    return parse(overridden(read(path), overrides), schema, str(path), overrides)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -50,16 +50,24 @@ def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     return tree
 
 
-def parse(tree: Any, schema: type[T], where: str) -> T:
+def parse(tree: Any, schema: type[T], where: str, overrides: Sequence[str] = ()) -> T:
     """Check a tree of plain values against a schema of structs.
 
-    Where a section can be of several kinds and gives no `name`, it is of the kind that it is by default.
+    Where a section can be of several kinds and gives no `name`, it is of the kind that it is by default. An error is
+    said to be in the override that set the value, if one did, and else in `where`.
     """
     tree = _named(tree, schema)
     try:
         return msgspec.convert(tree, schema)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: {_explain(str(error), tree, schema)}") from None
+        key, said = _explain(str(error), tree, schema)
+        blamed = [word for word in overrides if _is_of(key, word.partition("=")[0])]
+        raise InputError(f"{f'override {blamed[-1]!r}' if blamed else where}: {said}") from None
+
+
+def _is_of(key: str, word: str) -> bool:
+    """Whether one of two keys is the other or within it."""
+    return key == word or key.startswith((f"{word}.", f"{word}[")) or word.startswith(f"{key}.")
 
 
 def _named(tree: Any, schema: Any) -> Any:
@@ -103,21 +111,43 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(message: str, tree: Any, schema: Any) -> str:
-    """msgspec's message with the path as a person writes it and, for an unknown key, the nearest known ones."""
+def _explain(message: str, tree: Any, schema: Any) -> tuple[str, str]:
+    """Which key is wrong, and msgspec's message with its path as a person writes it and what would be right."""
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     place = path or "top level"
     unknown = re.search(r"unknown field `(.*)`", what)
     if unknown is None:
-        names = _tags(schema, tree, path.removesuffix(".name")) if path.endswith(".name") else []
-        return f"{place}: {what}" + (f", expected one of {names}" if names else "")
+        missing = re.search(r"missing required field `(.*)`", what)
+        key = f"{path}.{missing[1]}".lstrip(".") if missing else path
+        return key, f"{place}: {what}{_expected(what, tree, schema, path)}"
     struct = _struct_at(schema, tree, path)
     known = [field.name for field in msgspec.structs.fields(struct)]
     near = difflib.get_close_matches(unknown[1], known, n=2, cutoff=0.5)
     kind = f" of {struct.__struct_config__.tag!r}" if struct.__struct_config__.tag else ""
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys{kind}: {', '.join(known)}"
-    return f"{place}: unknown key {unknown[1]!r}; {hint}"
+    return f"{path}.{unknown[1]}".lstrip("."), f"{place}: unknown key {unknown[1]!r}; {hint}"
+
+
+def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
+    """What may stand at a path, where msgspec does not say it: the choices of a name, the brackets of a list."""
+    if what.startswith("Invalid"):
+        section, _, key = path.rpartition(".")
+        named = key == "name" and _tags(schema, tree, section)
+        names = named or _choices(schema, tree, section, key)
+        return f", expected one of {names}" if names else ""
+    if what.startswith("Expected `array`, got `str`"):
+        return f'; expected ["{_resolve(schema, tree, path)[1]}"]'
+    return ""
+
+
+def _choices(schema: Any, tree: Any, section: str, key: str) -> list[Any]:
+    """The words that a key of a section admits, or an entry `key[i]` of a list."""
+    struct, name = _struct_at(schema, tree, section), key.partition("[")[0]
+    kind: Any = next((field.type for field in msgspec.structs.fields(struct) if field.name == name), None)
+    while kind is not None and typing.get_origin(kind) is not typing.Literal:
+        kind = next(iter(typing.get_args(kind)), None)
+    return list(typing.get_args(kind))
 
 
 def _options(kind: Any) -> list[Any]:
@@ -150,4 +180,8 @@ def _struct_at(schema: Any, tree: Any, path: str) -> Any:
 
 
 def _tags(schema: Any, tree: Any, path: str) -> list[str]:
-    return [option.__struct_config__.tag for option in _resolve(schema, tree, path)[0]]
+    return [option.__struct_config__.tag for option in _resolve(schema, tree, path)[0] if _is_tagged(option)]
+
+
+def _is_tagged(option: Any) -> bool:
+    return getattr(option, "__struct_config__", None) is not None and option.__struct_config__.tag is not None

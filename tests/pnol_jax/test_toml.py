@@ -66,13 +66,33 @@ def test_an_override_can_change_the_kind_of_a_section(config):
         ("training=3", "training: Expected `object`, got `int`"),
         ("training.steps.x=3", "'steps' is a value, not a section"),
         ("steps", "expected section.key=value"),
-        ("data.axes=[{kind='round'}]", "data.axes[0].kind: Invalid enum value 'round'"),
+        (
+            "data.axes=[{kind='round'}]",
+            "data.axes[0].kind: Invalid enum value 'round', expected one of ['periodic', 'bounded']",
+        ),
+        ("operator.basis=['sine', 'auto']", "Invalid enum value 'sine', expected one of ['auto', 'fourier', "),
+        ("training.loss=l2", "training.loss: Invalid enum value 'l2', expected one of ['relative_l2', 'h1', 'nll']"),
+        ("data.train=b.npz", """data.train: Expected `array`, got `str`; expected ["b.npz"]"""),
+        ("training.loss=l2", "override 'training.loss=l2': training.loss: "),
+        ("data.axes=[{kind='round'}]", "override \"data.axes=[{kind='round'}]\": "),
+        ("zzz.bar=1", "override 'zzz.bar=1': "),
     ],
 )
 def test_a_wrong_word_is_explained(config, word, message):
     with pytest.raises(InputError) as refused:
         load(config, ExperimentConfig, [word])
     assert message in str(refused.value)
+
+
+def test_what_is_wrong_in_the_file_is_not_blamed_on_an_override(config):
+    config.write_text(CONFIG + "stepz = 4\n")
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, ["training.steps=4"])
+    assert str(refused.value).startswith(f"{config}: training: unknown key 'stepz'")
+    config.write_text(CONFIG.replace('outputs = ["u"]', ""))
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, ["data.calibration=4"])
+    assert str(refused.value).startswith(f"{config}: data: Object missing required field `outputs`")
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[data]\n[data]\n"])
