@@ -73,13 +73,17 @@ def svg(draw: Draw, width: float, height: float, ground: str = "none") -> bytes:
 
 def legend(axes: Axes, side: str = "upper") -> None:
     """The legend outside of the axes, where it covers nothing: above or, with `side` "lower", below them."""
-    figure, (handles, labels) = axes.figure, axes.get_legend_handles_labels()
+    handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
-    widest = (0.62 * max(map(len, labels)) + 4.5) * STYLE["legend.fontsize"]  # points: letters, line and gaps
-    columns = int(72 * figure.bbox.width / figure.dpi / widest)
-    where: dict[str, Any] = {"loc": f"outside {side} left", "ncols": min(max(columns, 1), len(labels))}
-    figure.legend(handles, labels, borderaxespad=0.2, columnspacing=1.2, **where)
+    figure = axes.figure
+    room = 0.85 * 72 * figure.bbox.width / figure.dpi  # points
+    widths = [(0.62 * len(label) + 4.5) * STYLE["legend.fontsize"] for label in labels]  # letters, line and gaps
+    columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
+    if side == "upper":
+        axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, columnspacing=1.2)
+    else:
+        figure.legend(handles, labels, loc="outside lower left", ncols=columns, columnspacing=1.2)
 
 
 def logarithmic(axes: Axes, names: str) -> None:

@@ -192,9 +192,11 @@ def test_a_legend_covers_nothing_of_the_axes_and_stays_on_the_drawing(side: str)
         axes.plot([0, 1], [position, 0], label=f"test set {position} (31 × 31)")
     drawing.legend(axes, side)
     FigureCanvasSVG(figure).draw()
-    [box] = _boxes(figure.legends)
+    [box] = _boxes(filter(None, [*figure.legends, axes.get_legend()]))
+    parts = [axes.get_window_extent(), axes.xaxis.get_tightbbox(), axes.yaxis.get_tightbbox()]
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
-    assert not box.overlaps(axes.get_tightbbox())
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert not any(box.overlaps(part) for part in parts)
 
 
 @pytest.mark.parametrize("high", [1.3, 2.9, 8.0, 60.0, 3e3, 1e9])
