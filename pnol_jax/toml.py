@@ -137,7 +137,8 @@ def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
         names = named or _choices(schema, tree, section, key)
         return f", expected one of {names}" if names else ""
     if what.startswith("Expected `array`, got `str`"):
-        return f'; expected ["{_resolve(schema, tree, path)[1]}"]'
+        kinds, word = _resolve(schema, tree, path)
+        return f'; expected ["{word}"]' if any(kind is str or isinstance(kind, str) for kind in kinds) else ""
     return ""
 
 
@@ -151,10 +152,11 @@ def _choices(schema: Any, tree: Any, section: str, key: str) -> list[Any]:
 
 
 def _options(kind: Any) -> list[Any]:
-    """The structs that a field's type admits."""
+    """What a field's type admits, a list's entries in place of the list."""
     if typing.get_origin(kind) is list:
         return _options(typing.get_args(kind)[0])
-    return [kind] if not typing.get_args(kind) else list(typing.get_args(kind))
+    kinds = typing.get_args(kind) or (kind,)
+    return [each for each in kinds if each is not type(None)]
 
 
 def _resolve(schema: Any, tree: Any, path: str) -> tuple[list[Any], Any]:
