@@ -141,7 +141,7 @@ def _outputs(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
     if "samples" in unknown:
         raise Refusal(
             f"outputs: got samples, of which a model by '{signature.method}' has none; expected some of "
-            f"{[*available, 'interval']}, or a model whose posterior draws whole fields, such as 'coloured' or 'ensemble'"
+            f"{[*available, 'interval']}, or a model whose posterior draws fields, such as 'coloured' or 'ensemble'"
         )
     if unknown or not spread:
         raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")
