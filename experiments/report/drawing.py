@@ -78,7 +78,7 @@ def legend(axes: Axes, side: str = "upper") -> None:
         return
     figure = axes.figure
     room = 0.85 * 72 * figure.bbox.width / figure.dpi  # points
-    widths = [(0.62 * len(label) + 4.5) * STYLE["legend.fontsize"] for label in labels]  # letters, line and gaps
+    widths = [(0.62 * len(label) + 4) * STYLE["legend.fontsize"] for label in labels]  # letters, line and gaps
     columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
     if side == "upper":
         axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, columnspacing=1.2)
