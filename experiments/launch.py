@@ -124,7 +124,9 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.launch", description=__doc__)
-    parser.add_argument("words", nargs="+", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument(
+        "words", nargs="+", metavar="CONFIG | FILE.toml | section.key=value", help="config file, overlays, overrides"
+    )
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
     parser.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
     add_site_options(parser)

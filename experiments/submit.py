@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m experiments.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG", help="the config file")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the config")
+    parser.add_argument("overrides", nargs="*", metavar="FILE.toml | section.key=value", help="overlays, overrides")
     parser.add_argument("--cluster", required=True, choices=CLUSTERS, help="where it runs")
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME); of an array: FOLDER/0, ...")
     parser.add_argument("--array", action="append", default=[], help="a task for each of 0-3 (seeds) or key=a,b,c")

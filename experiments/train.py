@@ -1,4 +1,4 @@
-"""Train a probabilistic operator: `python -m experiments.train CONFIG [section.key=value ...]`.
+"""Train a probabilistic operator: `python -m experiments.train CONFIG [OVERLAY.toml ...] [section.key=value ...]`.
 
 The run's folder then holds the model, its calibration, `metrics.json`, `report.html` and `picture.svg`. SIGTERM saves
 and exits 75, at any moment: run the same command again with --resume. A checkpoint that cannot be written and that
@@ -144,7 +144,9 @@ def fitted(experiment: Experiment, state: TrainState, constants: Params) -> Para
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.train", description=__doc__)
-    parser.add_argument("words", nargs="*", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument(
+        "words", nargs="*", metavar="CONFIG | FILE.toml | section.key=value", help="config file, overlays, overrides"
+    )
     parser.add_argument("--config", metavar="FILE", help="the config file, if not the first word")
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
     parser.add_argument(
@@ -160,7 +162,9 @@ def _config_and_overrides(config: str | None, words: list[str]) -> tuple[str, li
     if config is not None:
         return config, words
     if not words or "=" in words[0]:
-        _parser().error("expected a config file: python -m experiments.train CONFIG [section.key=value ...]")
+        _parser().error(
+            "expected a config file: python -m experiments.train CONFIG [OVERLAY.toml ...] [section.key=value ...]"
+        )
     return words[0], words[1:]
 
 

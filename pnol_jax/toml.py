@@ -1,4 +1,4 @@
-"""Reading TOML into structs: dotted overrides, and errors that name the path and the nearest known key."""
+"""Reading TOML into structs: overlays, dotted overrides, errors that name the path and the nearest known key."""
 
 import difflib
 import re
@@ -11,17 +11,26 @@ from typing import Any, TypeVar
 import msgspec
 
 from pnol_jax.errors import InputError
+from pnol_jax.overlays import is_overlay, overlaid
 
 T = TypeVar("T")
 
 
 def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
-    """Read a TOML file, apply `section.key=value` overrides, check it against a schema of structs.
+    """Read a TOML file, apply overrides, check it against a schema of structs.
+
+    Args:
+        path: of the file.
+        schema: of all of it.
+        overrides: in this order, each `section.key=value`, or a path ending in .toml: a file of keys that are laid over
+            the others (`pnol_jax.overlays`).
 
     Raises:
         InputError: no such file, no TOML, an unknown key (with the nearest known one), a value of the wrong type.
     """
-    return parse(overridden(read(path), overrides), schema, str(path), overrides)
+    files = [str(path), *filter(is_overlay, overrides)]
+    values = [override for override in overrides if not is_overlay(override)]
+    return parse(overridden(read(path), overrides, schema), schema, " with ".join(files), values)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -39,14 +48,17 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"config {path}: not TOML: {error}") from None
 
 
-def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The tree with `section.key=value` overrides set in it.
+def overridden(tree: dict[str, Any], overrides: Sequence[str], schema: Any) -> dict[str, Any]:
+    """The tree with the overrides of `load` set in it.
 
     Raises:
-        InputError: an override of another form, or one that takes a value for a section.
+        InputError: an override of another form, one that takes a value for a section, or an overlay that is not there.
     """
     for override in overrides:
-        _set(tree, override)
+        if is_overlay(override):
+            tree = overlaid(tree, read(override), schema)
+        else:
+            _set(tree, override)
     return tree
 
 
@@ -85,7 +97,7 @@ def _named(tree: Any, schema: Any) -> Any:
 def _set(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise InputError(f"override {override!r}: expected section.key=value")
+        raise InputError(f"override {override!r}: expected section.key=value, or FILE.toml")
     put(tree, key, _value(text), f"override {override!r}")
 
 

@@ -24,7 +24,7 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
     quiet()
     _check_words(overrides)
     config = toml.load(path, StudyConfig, overrides)
-    tree = toml.overridden(toml.read(config.config), config.overrides)
+    tree = toml.overridden(toml.read(config.config), config.overrides, ExperimentConfig)
     space = make_space(tree, config.search)
     base = space.base()
     problem = Problem(base, config.search)

@@ -3,7 +3,7 @@ import pytest
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import AdamWConfig
-from pnol_jax.posterior_config import DeterministicConfig
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.toml import load
 
 CONFIG = """
@@ -109,3 +109,51 @@ def test_what_is_no_toml_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         load(tmp_path / "nowhere.toml", ExperimentConfig)
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    def write(content: str) -> str:
+        path = tmp_path / "overlay.toml"
+        path.write_text(content)
+        return str(path)
+
+    return write
+
+
+def test_an_overlay_is_merged_table_by_table(config, overlay):
+    path = overlay("[training]\nema = 0.5\n[operator]\nmodes = [8, 8]\n[export]\nname = 'other'\n")
+    read = load(config, ExperimentConfig, ["export.buckets=[[16, 16]]", path])
+    assert (read.training.steps, read.training.ema) == (3, 0.5)
+    assert (read.operator.modes, read.data.train) == ([8, 8], ["a.npz"])
+    assert (read.export.name, read.export.buckets) == ("other", [[16, 16]])
+
+
+def test_a_section_that_becomes_of_another_kind_is_replaced_whole(config, overlay):
+    path = overlay("[posterior]\nname = 'ensemble'\nmembers = 3\n")
+    for before in ("posterior.beta=0.5", "posterior={name='dropout', draws=9}"):  # the first is deterministic unsaid
+        assert load(config, ExperimentConfig, [before, path]).posterior == EnsembleConfig(members=3)
+
+
+def test_a_section_of_the_same_kind_keeps_its_other_keys(config, overlay):
+    path = overlay("[posterior]\nname = 'deterministic'\nbeta = 0.5\n")
+    read = load(config, ExperimentConfig, ["posterior.heteroscedastic=false", path])
+    assert read.posterior == DeterministicConfig(heteroscedastic=False, beta=0.5)
+
+
+def test_words_count_in_their_order(config, overlay):
+    path = overlay("[training]\nsteps = 7\n")
+    assert load(config, ExperimentConfig, ["training.steps=9", path]).training.steps == 7
+    assert load(config, ExperimentConfig, [path, "training.steps=9"]).training.steps == 9
+
+
+def test_a_wrong_key_of_an_overlay_is_named_with_its_file(config, overlay):
+    path = overlay("[posterior]\nname = 'ensemble'\nmembrs = 3\n")
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, [path])
+    assert f"{config} with {path}: posterior: unknown key 'membrs'; did you mean 'members'" in str(refused.value)
+
+
+def test_an_overlay_that_is_not_there_is_named(config):
+    with pytest.raises(InputError, match="no file 'nowhere"):
+        load(config, ExperimentConfig, ["nowhere.toml"])
