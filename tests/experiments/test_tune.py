@@ -107,6 +107,7 @@ def test_the_best_config_is_whole_and_its_score_is_the_least(study):
     page = (run / "report.html").read_text()
     assert 'src="http' not in page
     assert "<link" not in page
+    assert f"--run {run}_best" in page
     assert all(f'id="{anchor}"' in page for anchor in ("history", "pruning", "slice-crps", "timeline", "trials"))
     assert not list(run.glob("trials/*/checkpoints"))
 

@@ -8,17 +8,23 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
 from experiments import launch, plan, sharded, simulate, submit, train, tune
+from experiments.calibrate import check_calibration
+from experiments.experiment import open_experiment
+from experiments.strangeness import check_strangeness
+from pnol_jax import toml
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.sharding.mesh import check_batch, sizes
 from pnol_jax.sharding.roofline import device_kind
-from pnol_jax.toml import load
+from pnol_jax.toml import load, parse
 from tests.serving.conftest import running
 
 ROOT = Path(__file__).parents[2]
@@ -144,3 +150,37 @@ def test_no_two_commands_train_in_one_folder() -> None:
     assert [words for words in unnamed if "--resume" not in words] == [
         ["experiments.train", "experiments/configs/darcy.toml"]
     ]
+
+
+def tables(section: str) -> dict[str, Any]:
+    """The TOML of a section."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split(f"\n## {section}\n")[1].split("\n## ")[0]
+    [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    return tomllib.loads(block)
+
+
+def test_the_config_for_own_data_reads_arrays_of_the_shapes_that_are_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    config = parse(tables("Your own data"), ExperimentConfig, "README.md")
+    x, y = 2 * np.linspace(0, 1, 40) ** 2, np.linspace(0, 1, 32)
+    for name, cases in (("train", 110), ("test", 4)):
+        fields = {
+            array: np.ones((cases, 40, 32, *more)) for array, more in (("conductivity", (1,)), ("temperature", ()))
+        }
+        np.savez(tmp_path / "data" / f"plate_{name}.npz", **fields, x=x, y=y)
+    check_calibration(config)
+    experiment = open_experiment(config)
+    assert (len(experiment.train), len(experiment.calibration or ())) == (10, 100)
+    for axis, points in zip(experiment.train.groups[0].grid.axes, (x, y), strict=True):
+        np.testing.assert_allclose(axis.points, points, atol=1e-6)
+
+
+def test_the_tables_of_trust_go_with_the_config_of_darcy_flow() -> None:
+    tree = toml.read(str(ROOT / "experiments" / "configs" / "darcy.toml")) | tables("Trust")
+    config = parse(tree, ExperimentConfig, "README.md")
+    check_calibration(config)
+    check_strangeness(config)
+    assert config.risk
