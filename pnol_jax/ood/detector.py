@@ -27,7 +27,7 @@ from pnol_jax.predictive import Predictive
 REFERENCE = 0.25  # share of the calibration cases that the components are measured against
 LEAST_REFERENCE = 10
 BEYOND = 0.25  # over which the number still rises after the strangest calibration case, in deviations
-APART = 1e-3  # least distance between ranked cases, in deviations: a score that several share has the rank of the lowest
+APART = 1e-3  # least distance between ranked cases, in deviations: equal scores have the rank of their lowest
 
 
 def least_for(false_alarm: float) -> int:
