@@ -14,7 +14,7 @@ from pnol_jax.calibration.conformity import Kind, conformal_factor, least_cases
 from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked, needed
 from pnol_jax.calibration.record import one_of
-from pnol_jax.calibration.recorded import READERS, Recorded
+from pnol_jax.calibration.recorded import READERS, Reader, Recorded
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean
@@ -45,7 +45,10 @@ class GroupConformal(Recorded):
     """
 
     method: ClassVar[str] = "group_conformal"
-    readers = {**READERS, "by": lambda metadata: one_of(metadata.get("by"), GROUPINGS, "calibration.by")}
+    readers: ClassVar[Mapping[str, Reader]] = {
+        **READERS,
+        "by": lambda metadata: one_of(metadata.get("by"), GROUPINGS, "calibration.by"),
+    }
 
     factors: jax.Array  # (groups,)
     edges: jax.Array  # (groups - 1,), increasing

@@ -1,6 +1,7 @@
 """Temperature scaling: one factor on the standard deviation, by the likelihood or by the CRPS."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.calibration.protocol import Asked
 from pnol_jax.calibration.record import check_enough, check_rows, one_of
-from pnol_jax.calibration.recorded import READERS, Recorded
+from pnol_jax.calibration.recorded import READERS, Reader, Recorded
 from pnol_jax.calibration.scaling import LEAST, WHY, scaled, squared_scores
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
@@ -57,7 +58,7 @@ class TemperatureScaling(Recorded):
     """
 
     method: ClassVar[str] = "temperature_scaling"
-    readers = {
+    readers: ClassVar[Mapping[str, Reader]] = {
         **READERS,
         "objective": lambda metadata: one_of(metadata.get("objective"), OBJECTIVES, "calibration.objective"),
     }
