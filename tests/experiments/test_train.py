@@ -124,6 +124,7 @@ def test_members_train_by_another_optimiser_with_a_plateau_and_its_config_is_rea
     assert lines[-1]["loss"] < lines[0]["loss"]
 
 
+@pytest.mark.slow
 def test_a_schedule_free_run_keeps_its_average(config, tmp_path):
     words = ["optimizer.name=schedule_free_adamw", "training.ema=0"]
     done = _train(config, tmp_path / "run", *words)
