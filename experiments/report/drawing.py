@@ -10,9 +10,11 @@ from matplotlib.figure import Figure, FigureBase
 
 Draw = Callable[[FigureBase], None]
 
-# Okabe and Ito's colours, told apart by all kinds of sight; markers differ besides.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = "osD^vP"
+# Okabe and Ito's colours, told apart by all kinds of sight, then Tol's muted ones; markers differ besides.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MUTED = ("#332288", "#882255", "#999933", "#44AA99", "#AA4499", "#661100")
+COLOURS = (*OKABE_ITO, *MUTED)
+MARKERS = "osD^vPX*<>hp"
 TRUTH, MEAN, BAND, ERROR, SOFT = "#1b1f24", "#0072B2", "#56B4E9", "#D55E00", "#7b8794"
 FIELD, SIGNED, POSITIVE, GIVEN = "viridis", "RdBu_r", "cividis", "gray"
 STYLE: dict[str, Any] = {
