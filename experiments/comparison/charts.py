@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ def without_legend(draw: Draw) -> Draw:
 
     def drawn(figure: FigureBase) -> None:
         draw(figure)
-        for axes in figure.axes:
+        assert isinstance(figure, Figure | SubFigure)
+        for axes in figure.get_axes():
             legend = axes.get_legend()
             if legend is not None:
                 legend.remove()
@@ -123,40 +124,42 @@ def binned(spread: Array, skill: Array) -> Array:
     return np.stack([np.sqrt(np.mean(np.square(group), axis=1)) for group in groups], axis=1)
 
 
-def by_lead_time(results: Results, time_step: float, name: str, label: str, log: bool = True) -> Draw:
+def by_lead_time(results: Results, time_step: float, name: str, label: str) -> Draw:
     """The mean over cases of a rollout's score at each lead time, of every run that has it."""
 
     def draw(figure: FigureBase) -> None:
         axes = line_axes(figure, "lead time", label)
-        for position, entry in enumerate(results):
-            if entry.rollout is not None and name in entry.rollout:
-                _line(axes, time_step, entry.rollout[name], color=colour(position))
+        _lines(axes, results, time_step, name)
         if name == "model" and results[0].rollout is not None:
             _line(axes, time_step, results[0].rollout["persistence"], color=SOFT, linestyle=":")
-        if log:
-            axes.set_yscale("log")
+        axes.set_yscale("log")
 
     return draw
 
 
-def _line(axes: Axes, time_step: float, values: Array, **style: Any) -> None:
-    mean = np.mean(values, axis=0)
-    axes.plot(time_step * np.arange(1, len(mean) + 1), np.where(np.isfinite(mean), mean, np.nan), **style)
-
-
 def covered(results: Results, time_step: float, levels: Sequence[float]) -> Draw:
     """The share of the domain inside the draws' interval at each lead time, with the levels that it should have."""
-    name = DRAWN + "coverage"
 
     def draw(figure: FigureBase) -> None:
-        by_lead_time(results, time_step, name, "share of the domain inside the draws' interval", log=False)(figure)
-        (axes,) = figure.axes
+        axes = line_axes(figure, "lead time", "share of the domain inside the draws' interval")
+        _lines(axes, results, time_step, DRAWN + "coverage")
         for level in sorted(set(levels)):
             axes.axhline(level, color=SOFT, linewidth=1, linestyle="--")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_ylim(0, 1.03)
 
     return draw
+
+
+def _lines(axes: Axes, results: Results, time_step: float, name: str) -> None:
+    for position, entry in enumerate(results):
+        if entry.rollout is not None and name in entry.rollout:
+            _line(axes, time_step, entry.rollout[name], color=colour(position))
+
+
+def _line(axes: Axes, time_step: float, values: Array, **style: Any) -> None:
+    mean = np.mean(values, axis=0)
+    axes.plot(time_step * np.arange(1, len(mean) + 1), np.where(np.isfinite(mean), mean, np.nan), **style)
 
 
 def summary(comparison: Comparison, unit: str) -> Draw:
@@ -182,7 +185,8 @@ def legend_rows(runs: int) -> int:
     return -(-runs // COLUMNS)
 
 
-def _parts(figure: FigureBase, runs: int) -> tuple[Any, Any, Any]:
-    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 0.1 + 0.2 * legend_rows(runs)])
-    left, right = above.subfigures(1, 2)
+def _parts(figure: FigureBase, runs: int) -> tuple[SubFigure, SubFigure, SubFigure]:
+    heights = [3.2, 0.1 + 0.2 * legend_rows(runs)]
+    above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
+    left, right = above.subfigures(1, 2, squeeze=False)[0]
     return left, right, below

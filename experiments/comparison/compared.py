@@ -11,7 +11,7 @@ from rich.progress import track
 
 from experiments.comparison.cost import Cost, costs, front
 from experiments.comparison.one_case import Shown, look
-from experiments.comparison.opened import CONSOLE, Opened, Tested, open_runs
+from experiments.comparison.opened import CONSOLE, Opened, SharedCases, open_runs
 from experiments.comparison.standings import SCORES, Score, Standing, against, standings
 from experiments.results import TestResults, test_results
 from pnol_jax.scores import Estimate
@@ -21,7 +21,7 @@ from pnol_jax.scores import Estimate
 class Scored:
     """A test set: the results of every run, and by score how they stand and how far they are from the baseline."""
 
-    test: Tested
+    test: SharedCases
     results: tuple[TestResults, ...]
     standings: dict[str, list[Standing | None]]
     against: dict[str, list[Estimate | None]]
@@ -113,11 +113,13 @@ def compared(folders: Sequence[Path], limit: int | None = None, baseline: Path |
     )
 
 
-def _results(run: Opened, tests: Sequence[Tested]) -> list[TestResults]:
+def _results(run: Opened, tests: Sequence[SharedCases]) -> list[TestResults]:
     return [entry for test in tests for entry in test_results(run.experiment, run.model, test.name, test.cases)]
 
 
-def _scored(runs: Sequence[Opened], test: Tested, results: tuple[TestResults, ...], baseline: int | None) -> Scored:
+def _scored(
+    runs: Sequence[Opened], test: SharedCases, results: tuple[TestResults, ...], baseline: int | None
+) -> Scored:
     stand: dict[str, list[Standing | None]] = {}
     far: dict[str, list[Estimate | None]] = {}
     for score in SCORES:
@@ -129,7 +131,7 @@ def _scored(runs: Sequence[Opened], test: Tested, results: tuple[TestResults, ..
 
 
 def _far(
-    score: Score, runs: Sequence[Opened], results: Sequence[TestResults], test: Tested, baseline: int | None
+    score: Score, runs: Sequence[Opened], results: Sequence[TestResults], test: SharedCases, baseline: int | None
 ) -> list[Estimate | None]:
     return [None] * len(runs) if baseline is None else against(score, baseline, runs, results, test)
 

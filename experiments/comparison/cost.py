@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from experiments.comparison.one_case import asked, program
-from experiments.comparison.opened import CONSOLE, Opened, Tested
+from experiments.comparison.opened import CONSOLE, Opened, SharedCases
 from pnol_jax.posteriors import trained
 from pnol_jax.training.goodput import FILE, KINDS
 
@@ -47,7 +47,7 @@ class Cost:
     num_samples: int
 
 
-def costs(runs: Sequence[Opened], test: Tested, number: int) -> list[Cost]:
+def costs(runs: Sequence[Opened], test: SharedCases, number: int) -> list[Cost]:
     """The cost of every run, its predictions those of one test case, one at a time, on the device at hand."""
     drawing = [run for run in runs if run.experiment.posterior.has_samples]
     moments = in_turns([_call(run, test, number, 0) for run in runs], "timing predictions")
@@ -74,7 +74,7 @@ def _size(params: Any) -> int:
     return sum(int(np.size(value)) for value in params.values())
 
 
-def _call(run: Opened, test: Tested, number: int, num_samples: int) -> Callable[[], object]:
+def _call(run: Opened, test: SharedCases, number: int, num_samples: int) -> Callable[[], object]:
     batch, grid = asked(run, test, number)
     compiled, arguments = program(run, num_samples), jax.device_put((run.model.params, batch.inputs, grid))
     return lambda: jax.block_until_ready(compiled(*arguments))  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.comparison.opened import Opened, Tested
+from experiments.comparison.opened import Opened, SharedCases
 from experiments.report.case import Case, Scales
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Batch
@@ -19,8 +19,8 @@ Array = NDArray[Any]
 DRAWS = 2  # that are shown of a run
 
 
-def asked(run: Opened, test: Tested, number: int) -> tuple[Batch, GridOperands]:
-    """Sample `number` of a test set (of a trajectory a step of it) as a batch of its own, padded as the run is used to."""
+def asked(run: Opened, test: SharedCases, number: int) -> tuple[Batch, GridOperands]:
+    """Sample `number` of a test set (of a trajectory a step of it) as a batch of its own, padded as in training."""
     case, window = divmod(number, (test.cases.groups[0].times or 2) - 1)
     alone = test.cases.take(np.array([case]))
     batch, grid, _ = next(itertools.islice(run.experiment.one_pass(alone, size=1), window, None))
@@ -46,7 +46,7 @@ class Shown:
     samples: Array | None
 
 
-def look(run: Opened, test: Tested, number: int) -> Shown:
+def look(run: Opened, test: SharedCases, number: int) -> Shown:
     """The case as a run sees it."""
     grid = test.cases.groups[0].grid
     batch, operands = asked(run, test, number)

@@ -45,7 +45,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Tested:
+class SharedCases:
     """Test cases on one grid that all runs name; `name` is that of the first run's file."""
 
     name: str
@@ -67,7 +67,7 @@ class Together:
     """Runs that can be compared, in the order in which they were named; what not all were tested on is left out."""
 
     runs: tuple[Opened, ...]
-    tests: tuple[Tested, ...]
+    tests: tuple[SharedCases, ...]
     left_out: tuple[str, ...]
 
 
@@ -79,8 +79,8 @@ def open_runs(folders: Sequence[Path], limit: int | None = None) -> Together:
         limit: how many cases of each test set are looked at, the first ones; all if None.
 
     Raises:
-        InputError: fewer than two runs, one named twice, one missing or not finished; runs that differ in outputs, axes,
-            time step or working precision; no test set in common. The message names both runs.
+        InputError: fewer than two runs, one named twice, one missing or not finished; runs that differ in outputs,
+            axes, time step or working precision; no test set in common. The message names both runs.
     """
     check_folders(folders)
     if limit is not None and limit < 2:
@@ -102,18 +102,20 @@ def open_runs(folders: Sequence[Path], limit: int | None = None) -> Together:
     return Together(tuple(opened), tuple(_first(test, limit) for test in shared), left_out)
 
 
-def _open(label: str, folder: Path, config: ExperimentConfig) -> tuple[Opened, list[Tested]]:
+def _open(label: str, folder: Path, config: ExperimentConfig) -> tuple[Opened, list[SharedCases]]:
     experiment = open_experiment(config)
     pairs = zip(config.data.test, experiment.test, strict=True)
     tests = [
-        Tested(Path(path).stem, CaseSet((group,), cases.time_step)) for path, cases in pairs for group in cases.groups
+        SharedCases(Path(path).stem, CaseSet((group,), cases.time_step))
+        for path, cases in pairs
+        for group in cases.groups
     ]
     model, about, count = load_model(folder, experiment), names(experiment), len(experiment.train)
     few = replace(experiment, train=experiment.train.take(np.arange(1)), calibration=None, test=())
     return Opened(label, folder, few, model, about, count), tests
 
 
-def _first(test: Tested, limit: int | None) -> Tested:
+def _first(test: SharedCases, limit: int | None) -> SharedCases:
     return test if limit is None else replace(test, cases=test.cases.take(np.arange(min(limit, len(test.cases)))))
 
 
@@ -156,7 +158,9 @@ def _asked(config: ExperimentConfig) -> dict[str, Any]:
     }
 
 
-def in_common(folders: Sequence[Path], tests: Sequence[Sequence[Tested]]) -> tuple[list[Tested], tuple[str, ...]]:
+def in_common(
+    folders: Sequence[Path], tests: Sequence[Sequence[SharedCases]]
+) -> tuple[list[SharedCases], tuple[str, ...]]:
     """The test sets of the first run that every run has, by content, and what the others are called.
 
     Raises:
@@ -177,7 +181,7 @@ def in_common(folders: Sequence[Path], tests: Sequence[Sequence[Tested]]) -> tup
     return shared, tuple(rest.values())
 
 
-def _listed(tests: Sequence[Tested]) -> str:
+def _listed(tests: Sequence[SharedCases]) -> str:
     return ", ".join(f"{test.title}, {len(test.cases)} cases, SHA-256 {test.digest[:DIGITS]}" for test in tests)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
@@ -28,12 +29,12 @@ PARTS = {
     "runs": "Runs",
 }
 MARKS = (
-    "Intervals hold 95% over the cases, drawn anew (bootstrap). “Best” is the smallest loss of a column: of a share the "
-    "distance to the level that its run promises, of spread / skill that to 1. “Tied” cannot be told from it by the "
-    "differences on the same cases: with at least 95% the run that would be best on all cases there could be is among "
-    "those that are marked. The others are worse by more than chance between cases, or not ranked: sharpness and width "
-    "say something only where coverage holds, and a band is ranked by what it promises. Another seed of training may "
-    "turn what stands here; only more runs tell."
+    "Intervals hold 95% over the cases, drawn anew (bootstrap). “Best” is the smallest loss of a column: of a share "
+    "the distance to the level that its run promises, of spread / skill that to 1. “Tied” cannot be told from it by "
+    "the differences on the same cases: with at least 95% the run that would be best on all cases there could be is "
+    "among those that are marked. The others are worse by more than chance between cases, or not ranked: sharpness and "
+    "width say something only where coverage holds, and a band is ranked by what it promises. Another seed of training "
+    "may turn what stands here; only more runs tell."
 )
 
 
@@ -114,8 +115,8 @@ def _cost(comparison: Comparison, unit: str, key: Html) -> list[Html]:
     )
     on_front = listed([comparison.labels[position] for position in comparison.front])
     caption = (
-        f"CRPS on {comparison.tests[0].test.title} against the time of a prediction, with intervals and quartiles. On the "
-        f"front, where no other run is both faster and better: {on_front}."
+        f"CRPS on {comparison.tests[0].test.title} against the time of a prediction, with intervals and quartiles. On "
+        f"the front, where no other run is both faster and better: {on_front}."
     )
     return [element("div", tables.costs(comparison), class_="costs"), figure([key, drawn], caption)]
 
@@ -182,7 +183,7 @@ def _key(labels: Sequence[str]) -> Html:
 
 def _mark(position: int) -> drawing.Draw:
     def draw(whole: FigureBase) -> None:
-        style = {"color": drawing.colour(position), "marker": drawing.marker(position)}
+        style: dict[str, Any] = {"color": drawing.colour(position), "marker": drawing.marker(position)}
         whole.add_artist(Line2D([0.08, 0.5, 0.92], [0.5] * 3, markevery=[1], markersize=5, **style))
 
     return draw

@@ -6,12 +6,12 @@ cancels in their difference. Of a trajectory all steps are drawn together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.comparison.opened import Opened, Tested
+from experiments.comparison.opened import Opened, SharedCases
 from experiments.results import DRAWN, TestResults, ratio
 from pnol_jax import scores
 from pnol_jax.scores import Estimate
@@ -55,7 +55,7 @@ class Score:
     share: bool = False
     kind: str | None = None
 
-    def rows(self, entry: TestResults, test: Tested) -> Array | None:
+    def rows(self, entry: TestResults, test: SharedCases) -> Array | None:
         """The numbers of the cases, (cases,), (cases, parts) or (cases, steps, parts); None where a run has none."""
         if any(name not in self._source(entry) for name in self.parts):
             return None
@@ -150,8 +150,15 @@ class Standing:
         return self.behind is not None and self.behind.low <= 0 <= self.behind.high
 
 
+class Rated(NamedTuple):
+    """The numbers of a run's cases, as `Score.rows`, and the level of its intervals."""
+
+    rows: Array
+    level: float
+
+
 def standings(
-    score: Score, runs: Sequence[Opened], entries: Sequence[TestResults], test: Tested
+    score: Score, runs: Sequence[Opened], entries: Sequence[TestResults], test: SharedCases
 ) -> list[Standing | None]:
     """How every run stands; None where it has no such figure.
 
@@ -159,64 +166,67 @@ def standings(
     best over all cases there could be is the best here or tied with it: it is beaten by none of k - 1 others at that
     level (Bonferroni). Source: Hsu 1981, Simultaneous confidence intervals for all distances from the best.
     """
-    rows = [score.rows(entry, test) for entry in entries]
-    estimates = [None if own is None else estimate(score, own) for own in rows]
+    rated = _rated(score, runs, entries, test)
+    estimates = {position: estimate(score, own) for position, own in rated.items()}
     losses = {
         position: score.loss(found.value, runs[position].level)
-        for position, found in enumerate(estimates)
-        if found is not None and score.loss is not None and score.ranks(runs[position])
+        for position, found in estimates.items()
+        if score.loss is not None and score.ranks(runs[position])
     }
     losses = {position: loss for position, loss in losses.items() if np.isfinite(loss)}
     best = min(losses, key=lambda position: losses[position]) if len(losses) > 1 else None
     level = 1 - (1 - LEVEL) / max(1, len(losses) - 1)
 
-    def standing(position: int, found: Estimate) -> Standing:
+    def standing(position: int) -> Standing | None:
+        if position not in estimates:
+            return None
         if best is None or position not in losses or position == best:
-            return Standing(found, best=position == best)
-        pair = ((rows[i], runs[i].level) for i in (position, best))
-        return Standing(found, behind=difference(score, *pair, level=level))
+            return Standing(estimates[position], best=position == best)
+        return Standing(estimates[position], behind=difference(score, rated[position], rated[best], level))
 
-    return [None if found is None else standing(position, found) for position, found in enumerate(estimates)]
+    return [standing(position) for position in range(len(runs))]
 
 
 def against(
-    score: Score, baseline: int, runs: Sequence[Opened], entries: Sequence[TestResults], test: Tested
+    score: Score, baseline: int, runs: Sequence[Opened], entries: Sequence[TestResults], test: SharedCases
 ) -> list[Estimate | None]:
     """How much larger each run's loss is than the baseline's, with 95% intervals of each by itself."""
-    rows = [score.rows(entry, test) for entry in entries]
-    ranked = [own is not None and score.ranks(run) for own, run in zip(rows, runs, strict=True)]
+    rated = _rated(score, runs, entries, test)
+    ranked = [position for position in rated if score.ranks(runs[position])]
     return [
-        difference(score, (rows[position], runs[position].level), (rows[baseline], runs[baseline].level))
-        if position != baseline and ranked[position] and ranked[baseline]
+        difference(score, rated[position], rated[baseline])
+        if position != baseline and {position, baseline} <= set(ranked)
         else None
         for position in range(len(runs))
     ]
 
 
-def estimate(score: Score, rows: Array) -> Estimate:
-    """The figure and its 95% interval over the cases; none of a single case."""
-    if len(rows) > 1:
-        return scores.bootstrap(rows, mean if score.statistic is mean else score.value, LEVEL)
-    return Estimate(score.value(rows), float("nan"), float("nan"))
+def _rated(score: Score, runs: Sequence[Opened], entries: Sequence[TestResults], test: SharedCases) -> dict[int, Rated]:
+    """By position, the runs that have such a figure."""
+    rows = [score.rows(entry, test) for entry in entries]
+    return {i: Rated(own, run.level) for i, (own, run) in enumerate(zip(rows, runs, strict=True)) if own is not None}
 
 
-def difference(
-    score: Score, one: tuple[Array | None, float], other: tuple[Array | None, float], level: float = LEVEL
-) -> Estimate:
-    """The loss of one run minus that of another on the same cases: rows and level of the intervals of each."""
-    (here, here_level), (there, there_level) = one, other
-    assert here is not None and there is not None and score.loss is not None
-    loss = score.loss
+def estimate(score: Score, own: Rated) -> Estimate:
+    """The figure and its 95% interval over the cases."""
+    return _bootstrap(own.rows, mean if score.statistic is mean else score.value, LEVEL)
+
+
+def difference(score: Score, one: Rated, other: Rated, level: float = LEVEL) -> Estimate:
+    """The loss of one run minus that of another on the same cases."""
+    assert score.loss is not None
+    loss, here, there = score.loss, one.rows, other.rows
     if loss is itself and score.statistic is mean:
-        pair = here - there
-        return scores.paired_difference(here, there, level) if len(pair) > 1 else _unsure(float(pair.mean()))
+        return _bootstrap(here - there, mean, level)
 
     def statistic(both: Array) -> float:
-        return loss(score.value(both[:, 0]), here_level) - loss(score.value(both[:, 1]), there_level)
+        return loss(score.value(both[:, 0]), one.level) - loss(score.value(both[:, 1]), other.level)
 
-    both = np.stack([here, there], axis=1)
-    return scores.bootstrap(both, statistic, level) if len(both) > 1 else _unsure(statistic(both))
+    return _bootstrap(np.stack([here, there], axis=1), statistic, level)
 
 
-def _unsure(value: float) -> Estimate:
-    return Estimate(value, float("nan"), float("nan"))
+def _bootstrap(rows: Array, statistic: Callable[[Array], Any], level: float) -> Estimate:
+    """Of a single case there is a value and no interval."""
+    if len(rows) > 1:
+        return scores.bootstrap(rows, statistic, level)
+    return Estimate(float(statistic(rows)), float("nan"), float("nan"))
