@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from experiments.comparison.compared import Comparison
 from experiments.report.curves import Results, finite, line_axes
-from experiments.report.drawing import SOFT, Draw, colour, marker, plain
+from experiments.report.drawing import SOFT, TRUTH, Draw, colour, marker, plain
 from experiments.report.uncertainty import reliability
 from experiments.results import DRAWN, PIT_EDGES
 
 Array = NDArray[Any]
-BINS, BIN_CASES = 10, 5  # of spread against skill: at most so many, of at least so many cases
+BINS, BIN_CASES = 10, 10  # of spread against skill: at most so many, of at least so many cases
 COLUMNS = 3  # of the picture's legend
 
 
@@ -57,9 +57,15 @@ def pareto_axes(axes: Axes, comparison: Comparison) -> None:
         bars = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
         style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 7}
         axes.errorbar(timing.median, found.value, np.nan_to_num(bars), across, elinewidth=1, capsize=2, **style)
-    front = comparison.front
-    axes.step([times[i] for i in front], [crps[i] for i in front], where="post", color=SOFT, linewidth=1, zorder=1)
     _loosely(axes, times, crps)
+    _front(axes, [times[i] for i in comparison.front], [crps[i] for i in comparison.front])
+
+
+def _front(axes: Axes, times: Sequence[float], crps: Sequence[float]) -> None:
+    """A staircase between what some run reaches and what none does, from edge to edge."""
+    right, top = axes.get_xlim()[1], axes.get_ylim()[1]
+    stairs = [times[:1] + list(times) + [right], [top] + list(crps) + list(crps[-1:])]
+    axes.step(*stairs, where="post", color=TRUTH, linewidth=1.1, linestyle=":", scalex=False, scaley=False)
 
 
 def _loosely(axes: Axes, times: Sequence[float], crps: Sequence[float]) -> None:
