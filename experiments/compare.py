@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.command import run
 from experiments.comparison import Comparison, compared, write_comparison
+from experiments.comparison.standings import SCORES, Standing
 from experiments.report.words import number
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
 from pnol_jax.sharding.mesh import one_device, use
 
-SHOWN = ("relative_l2", "crps", "energy_score", "nll", "coverage", "band_simultaneous_coverage", "rollout_draws_crps")
+SHOWN = ("relative_l2", "crps", "energy_score", "nll", "coverage", "rollout_draws_crps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,18 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _table(comparison: Comparison) -> Table:
+    """The first test set's scores, a row a run."""
     first = comparison.tests[0]
-    shown = [name for name in SHOWN if name in first.standings]
+    shown = [score for score in SCORES if score.name in SHOWN and score.name in first.standings]
     caption = f"{first.test.title}, {len(first.test.cases)} cases; * best, ~ cannot be told from it"
-    table = Table("", *(name.replace("_", " ") for name in shown), "ms a case", caption=caption)
+    table = Table(caption=caption)
+    for heading in ("", *(f"rollout {score.label}" if score.rolled else score.label for score in shown), "ms a case"):
+        table.add_column(heading, no_wrap=not heading)
     for row, label in enumerate(comparison.labels):
-        cells = []
-        for name in shown:
-            stand = first.standings[name][row]
-            mark = "" if stand is None else " *" if stand.best else " ~" if stand.tied else ""
-            cells.append("-" if stand is None else f"{stand.estimate.value:.4g}{mark}")
-        table.add_row(label, *cells, number(comparison.costs[row].moments.median))
+        cells = [_figure(first.standings[score.name][row]) for score in shown]
+        table.add_row(escape(label), *cells, number(comparison.costs[row].moments.median))
     return table
+
+
+def _figure(stand: Standing | None) -> str:
+    if stand is None:
+        return "-"
+    return f"{stand.estimate.value:.3g}" + (" *" if stand.best else " ~" if stand.tied else "")
 
 
 if __name__ == "__main__":

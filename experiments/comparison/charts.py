@@ -64,7 +64,7 @@ def pareto_axes(axes: Axes, comparison: Comparison) -> None:
 def _front(axes: Axes, times: Sequence[float], crps: Sequence[float]) -> None:
     """A staircase between what some run reaches and what none does, from edge to edge."""
     right, top = axes.get_xlim()[1], axes.get_ylim()[1]
-    stairs = [times[:1] + list(times) + [right], [top] + list(crps) + list(crps[-1:])]
+    stairs = [*times[:1], *times, right], [top, *crps, *crps[-1:]]
     axes.step(*stairs, where="post", color=TRUTH, linewidth=1.1, linestyle=":", scalex=False, scaley=False)
 
 
@@ -147,7 +147,7 @@ def covered(results: Results, time_step: float, levels: Sequence[float]) -> Draw
     """The share of the domain inside the draws' interval at each lead time, with the levels that it should have."""
 
     def draw(figure: FigureBase) -> None:
-        axes = line_axes(figure, "lead time", "share of the domain inside the draws' interval")
+        axes = line_axes(figure, "lead time", "share inside the draws' interval")
         _lines(axes, results, time_step, DRAWN + "coverage")
         for level in sorted(set(levels)):
             axes.axhline(level, color=SOFT, linewidth=1, linestyle="--")

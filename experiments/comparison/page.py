@@ -19,7 +19,7 @@ from experiments.results import DRAWN
 from pnol_jax.files import write_atomically
 
 STYLE = Path(__file__).with_name("style.css")
-WIDTH, HEIGHT, WIDE = 3.45, 2.7, 6.2  # inches of a chart
+SIZE, LARGE = (3.45, 2.7), (7.0, 3.6)  # inches of a chart
 PARTS = {
     "scores": "Scores",
     "cost": "Cost",
@@ -65,7 +65,7 @@ def _page(comparison: Comparison, unit: str) -> str:
     what = comparison.runs[0].about.predicted
     body = [
         element("h1", f"{len(comparison.runs)} runs compared"),
-        paragraph(f"{what[:1].upper()}{what[1:]}, on the same test cases: {_tests(comparison)}.", class_="about"),
+        paragraph(f"Predictions of {what} on the same test cases: {_tests(comparison)}.", class_="about"),
         paragraph(verdict(comparison), class_="verdict"),
         element("nav", *(element("a", PARTS[anchor], href=f"#{anchor}") for anchor in shown)),
         *(section(anchor, PARTS[anchor], *part) for anchor, part in shown.items()),
@@ -111,12 +111,13 @@ def _scores(comparison: Comparison, scored: Scored) -> list[Html]:
 
 def _cost(comparison: Comparison, unit: str, key: Html) -> list[Html]:
     drawn = _picture(
-        charts.pareto(comparison, unit), "CRPS against the time of a prediction, a mark for each run.", WIDE
+        charts.pareto(comparison, unit), "CRPS against the time of a prediction, a mark for each run.", *LARGE
     )
     on_front = listed([comparison.labels[position] for position in comparison.front])
     caption = (
-        f"CRPS on {comparison.tests[0].test.title} against the time of a prediction, with intervals and quartiles. On "
-        f"the front, where no other run is both faster and better: {on_front}."
+        f"CRPS on {comparison.tests[0].test.title} against the time of a prediction, with intervals and quartiles; of "
+        "differences the tables above say more than intervals that overlap. On the front (dotted), where no other run "
+        f"is both faster and better: {on_front}."
     )
     return [element("div", tables.costs(comparison), class_="costs"), figure([key, drawn], caption)]
 
@@ -168,8 +169,8 @@ def _left_out(comparison: Comparison) -> list[Html]:
     return [paragraph(f"Left out, since not all runs were tested on it: {listed(comparison.left_out)}.", class_="note")]
 
 
-def _picture(draw: drawing.Draw, alt: str, width: float = WIDTH) -> Html:
-    return picture(drawing.svg(draw, width, HEIGHT), alt)
+def _picture(draw: drawing.Draw, alt: str, width: float = SIZE[0], height: float = SIZE[1]) -> Html:
+    return picture(drawing.svg(draw, width, height), alt)
 
 
 def _key(labels: Sequence[str]) -> Html:

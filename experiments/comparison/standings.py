@@ -60,7 +60,7 @@ class Score:
         if any(name not in self._source(entry) for name in self.parts):
             return None
         rows = np.stack([np.asarray(self._source(entry)[name], np.float64) for name in self.parts], axis=-1)
-        if self._rolled:
+        if self.rolled:
             rows = rows.mean(axis=1)
         cases = len(test.cases)
         if len(rows) > cases:
@@ -78,11 +78,12 @@ class Score:
         return self.loss is not None and self.kind in (None, run.kind)
 
     @property
-    def _rolled(self) -> bool:
+    def rolled(self) -> bool:
+        """Whether it is of rollouts: all lead times, each step from the draw's or the mean's own states."""
         return self.name.startswith("rollout")
 
     def _source(self, entry: TestResults) -> Any:
-        return (entry.rollout or {}) if self._rolled else entry.figures
+        return (entry.rollout or {}) if self.rolled else entry.figures
 
 
 def _ause(rows: Array) -> float:

@@ -42,7 +42,9 @@ def scores(comparison: Comparison, scored: Scored) -> list[Html]:
         shown = [BY_NAME[name] for name in names if name in scored.standings]
         if shown:
             columns = [[_cell(score, stand) for stand in scored.standings[score.name]] for score in shown]
-            found.append(_table(f"{caption}, means over {len(scored.test.cases)} cases", shown, comparison, columns))
+            heading = [_head(score.label, score.note) for score in shown]
+            text = f"{caption}, means over {len(scored.test.cases)} cases"
+            found.append(_table(text, heading, comparison, columns))
     return found
 
 
@@ -56,7 +58,7 @@ def against(comparison: Comparison, scored: Scored) -> list[Html]:
         f"Against {comparison.labels[comparison.baseline]}: how much larger what is to be small is, with 95% intervals "
         "(of shares the distance to their level, of spread / skill that of its logarithm to 0)"
     )
-    return [_table(caption, shown, comparison, columns)] if shown else []
+    return [_table(caption, [score.label for score in shown], comparison, columns)] if shown else []
 
 
 def costs(comparison: Comparison) -> Html:
@@ -91,13 +93,14 @@ def about(comparison: Comparison) -> Html:
         cells = [operator, posterior, f"{run.training_cases:,}", f"{config.training.steps:,}", promise]
         rows.append((join([run.label, _note(str(run.folder))]), cells))
     heading = ["", "operator", "posterior", "training cases", "steps", "intervals"]
-    return element("div", markup.table("Runs", heading, rows), class_="about-runs")
+    return element(
+        "div", markup.table("What was trained, and what its intervals promise", heading, rows), class_="about-runs"
+    )
 
 
-def _table(caption: str, shown: Sequence[Score], comparison: Comparison, columns: Sequence[Sequence[str]]) -> Html:
-    heading = ["", *(_head(score.label, score.note) for score in shown)]
+def _table(caption: str, heading: Iterable[str], comparison: Comparison, columns: Sequence[Sequence[str]]) -> Html:
     rows = [(label, [column[row] for column in columns]) for row, label in enumerate(comparison.labels)]
-    return element("div", markup.table(caption, heading, rows), class_="comparison")
+    return element("div", markup.table(caption, ["", *heading], rows), class_="comparison")
 
 
 def _head(label: str, note: str) -> Html:
