@@ -3,10 +3,12 @@
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.scores import Estimate
 from tests import smoothing
+from tests.experiments import test_rollout
 from tests.experiments.test_report import Page
 
 BY_NAME = {score.name: score for score in SCORES}
@@ -97,9 +100,9 @@ def test_what_is_hard_for_all_runs_cancels_so_that_overlapping_intervals_are_tol
 
 def test_the_run_that_is_best_is_among_the_best_and_the_tied_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(3)
-    trials, held = 100, 0
+    trials, held = 60, 0
     for _ in range(trials):
-        found = standing(CRPS, *rng.normal(0.0, 1.0, (6, 30)))  # the hardest case: all six are equally good
+        found = standing(CRPS, *rng.normal(0.0, 1.0, (5, 30)))  # the hardest case: all five are equally good
         held += found[0].best or found[0].tied
     assert held >= 0.95 * trials - 2 * math.sqrt(trials * 0.95 * 0.05)
 
@@ -190,6 +193,14 @@ def test_groups_of_spread_and_skill_hold_all_cases_in_order() -> None:
 # --- runs ---
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _compile_fast() -> Iterator[None]:
+    """These programs run a few times and are compiled for every run."""
+    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one problem, "plain" and "several"."""
@@ -268,6 +279,25 @@ def test_the_picture_is_one_svg_that_needs_no_other_file(folder: Path, found: Co
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
     links = [value for node in picture.iter() for name, value in node.attrib.items() if name.endswith("href")]
     assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_step_models_are_compared_by_lead_time_and_by_draws_where_there_are_some(tmp_path: Path) -> None:
+    test_rollout.write_trajectories(tmp_path / "train.npz", 60, 5)
+    test_rollout.write_trajectories(tmp_path / "test.npz", 6, 9)
+    (tmp_path / "config.toml").write_text(test_rollout.CONFIG.format(folder=tmp_path))
+    for name in ("deterministic", "coloured"):
+        words = (f'posterior={{ name = "{name}" }}', f"name={name}", "calibration.steps=[]", "export.num_samples=4")
+        smoothing.write_run(tmp_path / name, smoothing.opened(tmp_path / "config.toml", *words))
+    page = tmp_path / "page.html"
+    assert compare.main([str(tmp_path / "deterministic"), str(tmp_path / "coloured"), "--out", str(page)]) == 0
+    (test,) = json.loads(page.with_suffix(".json").read_text())["tests"]
+    mean, draws = test["scores"]["deterministic"], test["scores"]["coloured"]
+    assert test["cases"] == 6
+    assert mean["rollout_relative_l2"]["value"] == pytest.approx(draws["rollout_relative_l2"]["value"], rel=1e-4)
+    assert draws["rollout_relative_l2"]["best"] != mean["rollout_relative_l2"]["best"]
+    assert "rollout_draws_crps" in draws
+    assert "rollout_draws_crps" not in mean
+    assert "Rollout" in Page(page.read_text(encoding="utf-8")).words
 
 
 # --- what cannot be compared ---
