@@ -29,6 +29,7 @@ from experiments.search.samplers import quiet
 from experiments.search.settings import SearchConfig
 from experiments.search.study import Asked, Study
 from pnol_jax import toml
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.memory import keep_arena
 
 CONFIG = "experiments/configs/darcy.toml"
@@ -69,7 +70,9 @@ def main() -> int:
 
 
 def _study(folder: Path) -> Study:
-    tree = toml.overridden(toml.read(CONFIG), [f"training.steps={STEPS}", "optimizer.warmup_steps=10"])
+    tree = toml.overridden(
+        toml.read(CONFIG), [f"training.steps={STEPS}", "optimizer.warmup_steps=10"], ExperimentConfig
+    )
     search = msgspec.convert(
         {"space": SPACE, "trials": TRIALS, "sampler": "random", "vectorised": TRIALS}, SearchConfig
     )

@@ -1,5 +1,6 @@
 """How every command ends: a wrong input is one line and exit status 2."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -8,6 +9,8 @@ from pnol_jax.errors import InputError
 
 def run(main: Callable[[], int]) -> None:
     """Call a command's main function and leave with its status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # so that it stays in order with what goes to stderr
     try:
         status = main()
     except InputError as error:

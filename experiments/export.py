@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.export", description=__doc__)
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("--to", default="models", help="folder of servables (models)")
-    parser.add_argument("--name", help="the servable's name (export.name of the config)")
+    parser.add_argument("--name", help="the servable's name (export.name of the config, else its name)")
     parser.add_argument("--version", help="its version (the number after the last one there)")
     asked = parser.parse_args(arguments)
     keep_arena()
@@ -53,7 +53,7 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
     experiment = open_experiment(as_served(config))
     model = load_model(folder, experiment)
     settings = experiment.config.export
-    name = name or settings.name
+    name = name or settings.name or config.name
     return write_servable(
         to,
         name,

@@ -25,6 +25,7 @@ from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import module
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
+from pnol_jax.sharding.mesh import check_processes
 from pnol_jax.sharding.places import find_place
 from pnol_jax.toml import load
 
@@ -38,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_intermixed_args(own)
     nodes.check_once(os.environ)
     config, *overrides = asked.words
-    name = load(config, ExperimentConfig, overrides).name  # also where the folder is given: nothing wrong is started
-    folder = Path(asked.run or f"runs/{name}")
+    settings = load(config, ExperimentConfig, overrides)  # also where the folder is given: nothing wrong is started
+    folder = Path(asked.run or f"runs/{settings.name}")
     site = find_site(asked)
+    training = settings.training
+    check_processes(settings.mesh, training.batch_size, training.accumulate, *processes_of(site))
     if asked.overwrite and (folder / "config.toml").exists():
         with Events(folder), lock.held(folder):  # nobody else works in it
             lock.clear(folder)
@@ -83,6 +86,20 @@ def find_site(asked: argparse.Namespace) -> Site:
     return Allocation(cluster, _worker_command(cluster), using, _each(asked.processes, using, default), minimum)
 
 
+def processes_of(site: Site) -> tuple[int, int]:
+    """How many processes a site starts, and devices of each; 0 where only they will know."""
+    match site:
+        case Local():
+            return site.processes, site.devices
+        case Hosts():
+            return len(site.hosts) * site.each, 0
+        case Pod():
+            return site.pods * site.each, 0
+        case Allocation():
+            return len(site.nodes or [""]) * site.each, 0
+    raise TypeError(f"no site: {site!r}")
+
+
 def _worker_command(cluster: str) -> Callable[[list[str], list[str] | None, int], list[str]]:
     try:
         found: Callable[[list[str], list[str] | None, int], list[str]]
@@ -107,7 +124,9 @@ def add_site_options(parser: argparse.ArgumentParser) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.launch", description=__doc__)
-    parser.add_argument("words", nargs="+", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument(
+        "words", nargs="+", metavar="CONFIG | FILE.toml | section.key=value", help="config file, overlays, overrides"
+    )
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
     parser.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
     add_site_options(parser)

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.2
 
 @contextlib.contextmanager
 def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
-    """Hold the folder, which is made if it is not there.
+    """Hold the folder, which is made if it is not there, and goes again if nothing was put into it.
 
     Args:
         folder: of a run.
@@ -33,12 +33,14 @@ def held(folder: Path, seconds: float = 0.0) -> Iterator[None]:
     Raises:
         InputError: another process holds it; the message says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = _taken(folder, time.monotonic() + seconds)
     try:
-        _take(descriptor, folder, time.monotonic() + seconds)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [FILE]:  # of a run that was refused
+                (folder / FILE).unlink()
+                folder.rmdir()
         os.close(descriptor)
 
 
@@ -49,6 +51,23 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != FILE:
             path.unlink()
+
+
+def _taken(folder: Path, until: float) -> int:
+    """The open file of the lock, which is held."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # whoever held it before takes it away
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o644)
+            taken = False
+            try:
+                _take(descriptor, folder, until)
+                taken = os.path.samestat(os.fstat(descriptor), os.stat(folder / FILE))
+                if taken:
+                    return descriptor
+            finally:
+                if not taken:
+                    os.close(descriptor)
 
 
 def _take(descriptor: int, folder: Path, until: float) -> None:

@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     choices = {devices: best(experiment, state, ladder, devices, kind) for devices in asked.devices}
     show = Console(soft_wrap=True)
     show.print(table.of_choices(choices, alone, kind, settings))
+    if slow := table.no_faster(choices, alone, kind, settings):
+        show.print(slow, highlight=False)
     for devices, choice in choices.items():
         if isinstance(choice, Choice) and choice.overrides:
             show.print(f"{devices} devices: {' '.join(choice.overrides)}", highlight=False)
@@ -53,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.plan", description=__doc__)
-    parser.add_argument("words", nargs="+", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument(
+        "words", nargs="+", metavar="CONFIG | FILE.toml | section.key=value", help="config file, overlays, overrides"
+    )
     parser.add_argument("--devices", type=_numbers, default=[1, 8], metavar="N,N", help="numbers of devices (1,8)")
     parser.add_argument("--device-kind", default="h100", help=f"one of {', '.join(KINDS)} (h100)")
     return parser

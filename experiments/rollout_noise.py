@@ -1,6 +1,7 @@
-"""How much noise a step model needs so that its rollouts are as uncertain as they are wrong."""
+"""What noise a step model needs so that its rollouts are as uncertain as they are wrong, soon and late."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from pnol_jax.data import CaseSet
 from pnol_jax.errors import InputError
 from pnol_jax.posterior_config import ColouredConfig
 from pnol_jax.posteriors import Params
-from pnol_jax.posteriors.coloured import FACTOR
+from pnol_jax.posteriors.coloured import FACTOR, LASTING
 
 DRAWS = 39  # ends of the usual intervals are then draws themselves: the 2nd and the 38th of 90%, the outermost of 95%
 RANGE = (0.25, 4.0)  # of factors that are looked at
@@ -27,7 +28,7 @@ def check_rollout(config: ExperimentConfig) -> None:
     Raises:
         InputError: the problem is steady, the posterior's noise is not its own field, or too few cases are held out.
     """
-    rollout, held = config.calibration.rollout, config.data.calibration
+    rollout, held, start = config.calibration.rollout, config.data.calibration, config.calibration.rollout_start
     if rollout and (config.data.time_step is None or not isinstance(config.posterior, ColouredConfig)):
         raise InputError(
             f"calibration.rollout: got {rollout}, expected 0, or trajectories (data.time_step) and "
@@ -35,35 +36,67 @@ def check_rollout(config: ExperimentConfig) -> None:
         )
     if rollout > held:
         raise InputError(f"calibration.rollout: got {rollout}, expected at most data.calibration = {held}")
+    if start and not rollout:
+        raise InputError(f"calibration.rollout_start: got {start}, expected 0, as calibration.rollout is 0")
 
 
 def calibrate_rollout(experiment: Experiment, params: Params) -> tuple[Experiment, Params]:
-    """The noise's factor at which intervals along rollouts hold their level, and what is left of the calibration cases.
+    """The noise with which intervals along rollouts hold their level, and what is left of the calibration cases.
 
-    The errors of one step are not independent of those of the next, as the noise is; so what rollouts say counts: the
-    share of the domain and the lead times inside the central interval of the calibration's level, which rises with the
-    noise. The factor is found by halving.
+    What counts is the share of the domain inside the central interval of the calibration's level. Of the first step it
+    rises with the noise, which sets the factor. After that the share that lasts matters too: errors that resemble each
+    other from step to step add up faster than those that do not. It is set so that the level is held over all lead
+    times; where no share does that, the factor has to.
 
     Raises:
-        InputError: no factor within reach gives the level.
+        InputError: no noise within reach gives the level, or trajectories are too short.
     """
     settings, held = experiment.config.calibration, experiment.calibration
     if not settings.rollout or held is None:
         return experiment, params
     rest, cases = (None, held) if settings.rollout == len(held) else held.split(settings.rollout, SEED)
+    cases = _between(cases, settings.rollout_start, None)
+    first = _between(cases, 0, 2)
 
-    def too_little(factor: float) -> bool:
-        return coverage(experiment, _with(params, factor), cases) < settings.level
+    def factor(lasting: float, cases: CaseSet) -> float:
+        found = _solved(lambda x: covered(float(np.exp(x)), lasting, cases), settings.level, *np.log(RANGE))
+        return float(np.exp(found))
 
-    low, high = np.log(RANGE)
-    if not too_little(RANGE[0]) or too_little(RANGE[1]):
-        level = settings.level
-        raise InputError(f"rollout: no noise of {RANGE[0]:g} to {RANGE[1]:g} times the residuals' covers {level:g}")
+    def covered(factor: float, lasting: float, cases: CaseSet) -> float:
+        return coverage(experiment, _with(params, factor, lasting), cases)
+
+    size = factor(0.0, first)
+    lasting = _solved(lambda share: covered(size, share, cases), settings.level, 0.0, 1.0)
+    if lasting in (0.0, 1.0):
+        size = factor(lasting, cases)
+    if np.isclose(size, RANGE).any():
+        raise InputError(
+            f"rollout: no noise of {RANGE[0]:g} to {RANGE[1]:g} times the residuals' covers {settings.level:g}"
+        )
+    return dataclasses.replace(experiment, calibration=rest), _with(params, size, lasting)
+
+
+def _solved(rising: Callable[[float], float], level: float, low: float, high: float) -> float:
+    """Where a rising function has the level, by halving; the nearer end where it has it nowhere."""
+    if rising(low) >= level:
+        return low
+    if rising(high) <= level:
+        return high
     for _ in range(TRIES):
         middle = (low + high) / 2
-        low, high = (middle, high) if too_little(float(np.exp(middle))) else (low, middle)
-    found = _with(params, float(np.exp((low + high) / 2)))
-    return dataclasses.replace(experiment, calibration=rest), found
+        low, high = (middle, high) if rising(middle) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _between(cases: CaseSet, first: int, last: int | None) -> CaseSet:
+    """The trajectories from one state on, up to before another."""
+    times = min(group.outputs.shape[1] for group in cases.groups)
+    if times - first < 2:
+        raise InputError(
+            f"calibration.rollout_start: got {first}, expected at most {times - 2}: there are {times} states"
+        )
+    groups = (dataclasses.replace(group, outputs=group.outputs[:, first:last]) for group in cases.groups)
+    return dataclasses.replace(cases, groups=tuple(groups))
 
 
 def coverage(experiment: Experiment, params: Params, cases: CaseSet) -> float:
@@ -72,5 +105,6 @@ def coverage(experiment: Experiment, params: Params, cases: CaseSet) -> float:
     return float(np.mean(found["coverage"]))
 
 
-def _with(params: Params, factor: float) -> Params:
-    return params | {FACTOR: jnp.asarray(factor, params[FACTOR].dtype)}
+def _with(params: Params, factor: float, lasting: float) -> Params:
+    dtype = params[FACTOR].dtype
+    return params | {FACTOR: jnp.asarray(factor, dtype), LASTING: jnp.asarray(lasting, dtype)}

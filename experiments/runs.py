@@ -45,27 +45,20 @@ def open_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Make the folder of a run, or find it again; of several processes the first does.
 
     Raises:
-        InputError: it holds a run already and neither `resume` nor `overwrite` was asked for, or none to resume.
+        InputError: it holds a run already and neither `resume` nor `overwrite` was asked for.
     """
     if not leads():
         return
-    if overwrite and (folder / CONFIG).exists():
+    if overwrite and is_begun(folder):
         lock.clear(folder)
-    if resume:
-        check_begun(folder)
-    if (folder / CONFIG).exists() and not resume:
+    if is_begun(folder) and not resume:
         raise InputError(f"{folder} holds a run already; expected --resume, --overwrite, or another --run FOLDER")
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def check_begun(folder: Path) -> None:
-    """Refuse to resume what is not there.
-
-    Raises:
-        InputError: the folder holds no run.
-    """
-    if not (folder / CONFIG).exists():
-        raise InputError(f"resume: {folder} holds no run; start without --resume")
+def is_begun(folder: Path) -> bool:
+    """Whether the folder holds a run. One that was stopped before it read its data left nothing."""
+    return (folder / CONFIG).exists()
 
 
 def check_same(folder: Path, config: ExperimentConfig) -> None:

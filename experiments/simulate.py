@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = Path(asked.out or f"data/{asked.problem}")
     _check(asked)
     settings = from_flags(asked)
-    simulator: Any = toml.parse(toml.overridden({}, asked.parameters), SIMULATORS[asked.problem], asked.problem)
+    schema = SIMULATORS[asked.problem]
+    simulator: Any = toml.parse(toml.overridden({}, asked.parameters, schema), schema, asked.problem)
     size = _shard_size(asked, settings, path)
     plan = simulation.make_plan(simulator, asked.problem, asked.cases, asked.points, asked.seed, size)
     console = Console(stderr=True)

@@ -45,7 +45,11 @@ def submit(words: Sequence[str]) -> int:
     if asked.dry_run:
         print(cluster.script(job), end="")
         return 0
-    job_id = cluster.submit(job)
+    try:
+        job_id = cluster.submit(job)
+    except InputError as error:
+        others = "--dry-run shows what would be handed in, --cluster local trains on this machine"
+        raise error if asked.cluster == "local" else InputError(f"{error}; {others}") from None
     print(job_id)
     record.add(asked.cluster, job_id, job)
     SHOW.print(f"{job.name}: handed to {asked.cluster}; python -m experiments.submit wait {job_id}")
@@ -65,11 +69,12 @@ def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
             "expected another --run FOLDER, or the old one removed beforehand"
         )
     config = load(asked.config, ExperimentConfig, asked.overrides)
-    changes = arrays.overrides(asked.array)
-    for change in changes:
-        load(asked.config, ExperimentConfig, [*asked.overrides, *change])
+    changes, request = arrays.overrides(asked.array), flags.read(asked)
+    for change in changes or [[]]:
+        checked = load(asked.config, ExperimentConfig, [*asked.overrides, *change])
+        if not any(word.startswith("--processes") for word in more):
+            _check_share(checked, request)
     folder = asked.run or f"runs/{config.name}"
-    request = flags.read(asked)
     python = "python" if asked.cluster == "kubernetes" else sys.executable  # the image has its own
     where = launch_words(asked.cluster, request)
     command = [python, "-m", "experiments.launch", asked.config, *asked.overrides, *where]
@@ -82,6 +87,15 @@ def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
         "after": asked.after,
     }
     return parse(job, Job, "job")
+
+
+def _check_share(config: ExperimentConfig, request: Request) -> None:
+    """Refuse a batch that the job's processes cannot share."""
+    from pnol_jax.sharding.mesh import check_processes  # here: jax takes a second to import
+
+    processes = max(request.nodes, len(request.hosts)) * request.processes_per_node
+    devices = request.devices_per_node // request.processes_per_node
+    check_processes(config.mesh, config.training.batch_size, config.training.accumulate, processes, devices)
 
 
 def launch_words(cluster: str, request: Request) -> list[str]:
@@ -109,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m experiments.submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG", help="the config file")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="overrides of the config")
+    parser.add_argument("overrides", nargs="*", metavar="FILE.toml | section.key=value", help="overlays, overrides")
     parser.add_argument("--cluster", required=True, choices=CLUSTERS, help="where it runs")
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME); of an array: FOLDER/0, ...")
     parser.add_argument("--array", action="append", default=[], help="a task for each of 0-3 (seeds) or key=a,b,c")
@@ -159,7 +173,8 @@ def _logs(command: str, words: Sequence[str]) -> int:
 
 def _cancel(command: str, words: Sequence[str]) -> int:
     submitted, tasks = _asked(command, words)
-    watch.cancel(CLUSTERS[submitted.cluster], submitted, tasks)
+    for status in watch.cancel(CLUSTERS[submitted.cluster], submitted, tasks):
+        SHOW.print(f"{status.id} had ended before: {status.state} {status.detail}".rstrip())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Train a probabilistic operator: `python -m experiments.train CONFIG [section.key=value ...]`.
+"""Train a probabilistic operator: `python -m experiments.train CONFIG [OVERLAY.toml ...] [section.key=value ...]`.
 
 The run's folder then holds the model, its calibration, `metrics.json`, `report.html` and `picture.svg`. SIGTERM saves
 and exits 75, at any moment: run the same command again with --resume. A checkpoint that cannot be written and that
@@ -24,6 +24,7 @@ from experiments.risks import check_risks
 from experiments.rollout_noise import calibrate_rollout, check_rollout
 from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
+from pnol_jax.grids import Grid
 from pnol_jax.memory import keep_arena
 from pnol_jax.posteriors import Params
 from pnol_jax.sharding import lifeline
@@ -65,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_batch(config.training.batch_size, sizes(config.mesh, mesh.size), config.training.accumulate)
         folder = Path(asked.run or f"runs/{config.name}")
         if runs.leads():
-            if asked.resume and not folder.exists():
-                runs.check_begun(folder)  # before a lock is left in a folder that was mistyped
             patience = LOCK_SECONDS if lifeline.VARIABLE in os.environ else 0.0
             stack.enter_context(lock.held(folder, patience))
             runs.open_folder(folder, resume=asked.resume, overwrite=asked.overwrite)
-            if asked.resume:
+            if asked.resume and runs.is_begun(folder):
                 runs.check_same(folder, config)
+            elif asked.resume:
+                print(f"{folder} holds no run to resume: it begins", file=sys.stderr)
         barrier("folder", FOLDER_SECONDS)
         with use(mesh):
             return _run(config, folder, place, profiled, resume=asked.resume, report=not asked.no_report)
@@ -103,6 +104,8 @@ def _run(
 
         evaluate(folder)
         show.print(f"report: {folder / 'report.html'}", highlight=False)
+    elif report:
+        show.print("no report: data.test names no files to compare with", highlight=False)
     show.print(f"model: {folder}; python -m experiments.export {folder} makes a servable of it", highlight=False)
     return 0
 
@@ -141,10 +144,14 @@ def fitted(experiment: Experiment, state: TrainState, constants: Params) -> Para
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.train", description=__doc__)
-    parser.add_argument("words", nargs="*", metavar="CONFIG | section.key=value", help="config file and overrides")
+    parser.add_argument(
+        "words", nargs="*", metavar="CONFIG | FILE.toml | section.key=value", help="config file, overlays, overrides"
+    )
     parser.add_argument("--config", metavar="FILE", help="the config file, if not the first word")
     parser.add_argument("--run", metavar="FOLDER", help="the run's folder (runs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint; begin if there is no run"
+    )
     parser.add_argument("--overwrite", action="store_true", help="delete a run that is in the folder")
     parser.add_argument("--profile", metavar="START:STOP", help="trace these steps into FOLDER/profile")
     parser.add_argument("--no-report", action="store_true", help="leave evaluation and report out")
@@ -155,16 +162,29 @@ def _config_and_overrides(config: str | None, words: list[str]) -> tuple[str, li
     if config is not None:
         return config, words
     if not words or "=" in words[0]:
-        _parser().error("expected a config file: python -m experiments.train CONFIG [section.key=value ...]")
+        _parser().error(
+            "expected a config file: python -m experiments.train CONFIG [OVERLAY.toml ...] [section.key=value ...]"
+        )
     return words[0], words[1:]
 
 
 def _summary(experiment: Experiment) -> str:
     held = f", {len(experiment.calibration)} for calibration" if experiment.calibration else ""
-    grids = ", ".join("x".join(map(str, group.grid.shape)) for group in experiment.train.groups)
+    grids = ", ".join(_points(experiment, group.grid) for group in experiment.train.groups)
     mesh = current_mesh()
     on = "" if mesh is None else ", mesh " + " ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
-    return f"{len(experiment.train)} training cases ({grids} points){held}{on}"
+    return f"{len(experiment.train)} training cases ({grids}){held}{on}"
+
+
+def _points(experiment: Experiment, grid: Grid) -> str:
+    """How many points there are, and where those of bounded axes lie, which a file without coordinates leaves open."""
+    named = zip(experiment.config.data.axes, "xyz", grid.axes, strict=False)
+    ends = [
+        f"{config.name or name} from {axis.points[0]:.4g} to {axis.points[-1]:.4g} in [0, {axis.length:g}]"
+        for config, name, axis in named
+        if axis.kind == "bounded"
+    ]
+    return ", ".join([f"{'x'.join(map(str, grid.shape))} points", *ends])
 
 
 if __name__ == "__main__":

@@ -35,14 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         finished = False
     configs = results.write_results(study)
-    report = page.write_page(study)
+    advice = results.advice(study, configs, opening.full_steps(asked.study, asked.overrides)) if configs else ""
+    report = page.write_page(study, advice)
     if not finished:
         done = f"{len(study.finished())} of {study.total()} trials"
         console.print(f"{study.folder}: stopped; {done} are kept, and the same command again goes on from there")
         return RESUME_ME
     if configs:
         console.print(results.table(study))
-        console.print(f"train the best: python -m experiments.train {configs[0]}")
+        console.print(advice)
     console.print(f"report: {report}")
     return 0
 

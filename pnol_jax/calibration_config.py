@@ -96,6 +96,7 @@ class CalibrationConfig(Section, frozen=True):
     level: float = 0.9
     steps: list[Step] = []  # in this order; the one step `conformal` if empty
     rollout: Natural = 0  # of the calibration cases, trajectories that set the noise of rollouts; 0: it stays
+    rollout_start: Natural = 0  # from which of their states on; those before may be unlike those that will be asked
 
     @property
     def resolved(self) -> list[Step]:

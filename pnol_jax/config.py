@@ -145,7 +145,7 @@ class MeshConfig(Section, frozen=True):
 class ExportConfig(Section, frozen=True):
     """The servable."""
 
-    name: str = "model"
+    name: str = ""  # the experiment's if empty
     buckets: list[list[int]] = []  # grids of up to these sizes can be asked; the data's own if empty
     num_samples: Count = 16
 

@@ -52,8 +52,13 @@ class Axis:
             raise InputError(f"axis kind: got {self.kind!r}, expected 'periodic' or 'bounded'")
         if not (math.isfinite(self.length) and self.length > 0):
             raise InputError(f"axis length: got {self.length}, expected a positive number")
-        if x.size < 2 or not np.all(np.isfinite(x)) or not np.all(np.diff(x) > 0):
-            raise InputError(f"axis coordinates: got {x.size} points, expected at least 2, finite and increasing")
+        if x.size < 2 or not np.all(np.isfinite(x)):
+            raise InputError(f"axis coordinates: got {x.size} points, expected at least 2, all of them finite")
+        if not np.all(np.diff(x) > 0):
+            i = int(np.argmin(np.diff(x) > 0))
+            raise InputError(
+                f"axis coordinates: got {x[i + 1]:g} after {x[i]:g} (point {i + 1}), expected them increasing"
+            )
         slack = 1e-9 * self.length
         if x[0] < -slack or x[-1] > self.length + slack:
             raise InputError(f"axis coordinates: got [{x[0]:g}, {x[-1]:g}], expected them inside [0, {self.length:g}]")

@@ -45,7 +45,7 @@ class EnsembleConfig(HeadConfig, frozen=True, tag_field="name", tag="ensemble"):
 
 
 class HeadsConfig(HeadConfig, frozen=True, tag_field="name", tag="heads"):
-    """An ensemble of last layers on one operator, each from a start of its own: cheaper, and less diverse."""
+    """An ensemble of projections on one operator, each from a start of its own: cheaper, and less diverse."""
 
     heads: Several = 4
 

@@ -1,4 +1,4 @@
-"""Reading TOML into structs: dotted overrides, and errors that name the path and the nearest known key."""
+"""Reading TOML into structs: overlays, dotted overrides, errors that name the path and the nearest known key."""
 
 import difflib
 import re
@@ -11,17 +11,26 @@ from typing import Any, TypeVar
 import msgspec
 
 from pnol_jax.errors import InputError
+from pnol_jax.overlays import is_overlay, overlaid
 
 T = TypeVar("T")
 
 
 def load(path: str | Path, schema: type[T], overrides: Sequence[str] = ()) -> T:
-    """Read a TOML file, apply `section.key=value` overrides, check it against a schema of structs.
+    """Read a TOML file, apply overrides, check it against a schema of structs.
+
+    Args:
+        path: of the file.
+        schema: of all of it.
+        overrides: in this order, each `section.key=value`, or a path ending in .toml: a file of keys that are laid over
+            the others (`pnol_jax.overlays`).
 
     Raises:
         InputError: no such file, no TOML, an unknown key (with the nearest known one), a value of the wrong type.
     """
-    return parse(overridden(read(path), overrides), schema, str(path))
+    files = [str(path), *filter(is_overlay, overrides)]
+    values = [override for override in overrides if not is_overlay(override)]
+    return parse(overridden(read(path), overrides, schema), schema, " with ".join(files), values)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -39,27 +48,38 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"config {path}: not TOML: {error}") from None
 
 
-def overridden(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The tree with `section.key=value` overrides set in it.
+def overridden(tree: dict[str, Any], overrides: Sequence[str], schema: Any) -> dict[str, Any]:
+    """The tree with the overrides of `load` set in it.
 
     Raises:
-        InputError: an override of another form, or one that takes a value for a section.
+        InputError: an override of another form, one that takes a value for a section, or an overlay that is not there.
     """
     for override in overrides:
-        _set(tree, override)
+        if is_overlay(override):
+            tree = overlaid(tree, read(override), schema)
+        else:
+            _set(tree, override)
     return tree
 
 
-def parse(tree: Any, schema: type[T], where: str) -> T:
+def parse(tree: Any, schema: type[T], where: str, overrides: Sequence[str] = ()) -> T:
     """Check a tree of plain values against a schema of structs.
 
-    Where a section can be of several kinds and gives no `name`, it is of the kind that it is by default.
+    Where a section can be of several kinds and gives no `name`, it is of the kind that it is by default. An error is
+    said to be in the override that set the value, if one did, and else in `where`.
     """
     tree = _named(tree, schema)
     try:
         return msgspec.convert(tree, schema)
     except msgspec.ValidationError as error:
-        raise InputError(f"{where}: {_explain(str(error), tree, schema)}") from None
+        key, said = _explain(str(error), tree, schema)
+        blamed = [word for word in overrides if _is_of(key, word.partition("=")[0])]
+        raise InputError(f"{f'override {blamed[-1]!r}' if blamed else where}: {said}") from None
+
+
+def _is_of(key: str, word: str) -> bool:
+    """Whether one of two keys is the other or within it."""
+    return key == word or key.startswith((f"{word}.", f"{word}[")) or word.startswith(f"{key}.")
 
 
 def _named(tree: Any, schema: Any) -> Any:
@@ -77,7 +97,7 @@ def _named(tree: Any, schema: Any) -> Any:
 def _set(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise InputError(f"override {override!r}: expected section.key=value")
+        raise InputError(f"override {override!r}: expected section.key=value, or FILE.toml")
     put(tree, key, _value(text), f"override {override!r}")
 
 
@@ -103,28 +123,52 @@ def _value(text: str) -> Any:
         return text
 
 
-def _explain(message: str, tree: Any, schema: Any) -> str:
-    """msgspec's message with the path as a person writes it and, for an unknown key, the nearest known ones."""
+def _explain(message: str, tree: Any, schema: Any) -> tuple[str, str]:
+    """Which key is wrong, and msgspec's message with its path as a person writes it and what would be right."""
     what, _, path = message.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
     place = path or "top level"
     unknown = re.search(r"unknown field `(.*)`", what)
     if unknown is None:
-        names = _tags(schema, tree, path.removesuffix(".name")) if path.endswith(".name") else []
-        return f"{place}: {what}" + (f", expected one of {names}" if names else "")
+        missing = re.search(r"missing required field `(.*)`", what)
+        key = f"{path}.{missing[1]}".lstrip(".") if missing else path
+        return key, f"{place}: {what}{_expected(what, tree, schema, path)}"
     struct = _struct_at(schema, tree, path)
     known = [field.name for field in msgspec.structs.fields(struct)]
     near = difflib.get_close_matches(unknown[1], known, n=2, cutoff=0.5)
     kind = f" of {struct.__struct_config__.tag!r}" if struct.__struct_config__.tag else ""
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys{kind}: {', '.join(known)}"
-    return f"{place}: unknown key {unknown[1]!r}; {hint}"
+    return f"{path}.{unknown[1]}".lstrip("."), f"{place}: unknown key {unknown[1]!r}; {hint}"
+
+
+def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
+    """What may stand at a path, where msgspec does not say it: the choices of a name, the brackets of a list."""
+    if what.startswith("Invalid"):
+        section, _, key = path.rpartition(".")
+        named = key == "name" and _tags(schema, tree, section)
+        names = named or _choices(schema, tree, section, key)
+        return f", expected one of {names}" if names else ""
+    if what.startswith("Expected `array`, got `str`"):
+        kinds, word = _resolve(schema, tree, path)
+        return f'; expected ["{word}"]' if any(kind is str or isinstance(kind, str) for kind in kinds) else ""
+    return ""
+
+
+def _choices(schema: Any, tree: Any, section: str, key: str) -> list[Any]:
+    """The words that a key of a section admits, or an entry `key[i]` of a list."""
+    struct, name = _struct_at(schema, tree, section), key.partition("[")[0]
+    kind: Any = next((field.type for field in msgspec.structs.fields(struct) if field.name == name), None)
+    while kind is not None and typing.get_origin(kind) is not typing.Literal:
+        kind = next(iter(typing.get_args(kind)), None)
+    return list(typing.get_args(kind))
 
 
 def _options(kind: Any) -> list[Any]:
-    """The structs that a field's type admits."""
+    """What a field's type admits, a list's entries in place of the list."""
     if typing.get_origin(kind) is list:
         return _options(typing.get_args(kind)[0])
-    return [kind] if not typing.get_args(kind) else list(typing.get_args(kind))
+    kinds = typing.get_args(kind) or (kind,)
+    return [each for each in kinds if each is not type(None)]
 
 
 def _resolve(schema: Any, tree: Any, path: str) -> tuple[list[Any], Any]:
@@ -150,4 +194,8 @@ def _struct_at(schema: Any, tree: Any, path: str) -> Any:
 
 
 def _tags(schema: Any, tree: Any, path: str) -> list[str]:
-    return [option.__struct_config__.tag for option in _resolve(schema, tree, path)[0]]
+    return [option.__struct_config__.tag for option in _resolve(schema, tree, path)[0] if _is_tagged(option)]
+
+
+def _is_tagged(option: Any) -> bool:
+    return getattr(option, "__struct_config__", None) is not None and option.__struct_config__.tag is not None

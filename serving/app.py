@@ -48,7 +48,7 @@ def _constant(value: Any) -> Callable[[], Any]:
     return give
 
 
-def _respond(_: AnyRequest, error: Exception) -> Response[bytes]:
+def _respond(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Every error is `{"error": message}`; what is not the caller's fault is not told in detail."""
     headers: dict[str, str] = {}
     match error:
@@ -60,14 +60,25 @@ def _respond(_: AnyRequest, error: Exception) -> Response[bytes]:
         case InputError():
             status, message = 400, str(error)
         case HTTPException():
-            status, message = error.status_code, error.detail
-            headers = dict(error.headers or {})
+            status, headers = error.status_code, dict(error.headers or {})
+            message = _explained(request, error)
         case _:
             log.error("a request failed", exc_info=error)
             status, message = 500, "internal error"
     if status in (408, 413):
         headers["connection"] = "close"  # the rest of the body is not read
     return Response(encode_error(message), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _explained(request: AnyRequest, error: HTTPException) -> str:
+    """What was got and what was expected, where the framework says neither."""
+    match error.status_code:
+        case 404:
+            paths = sorted(route.path for route in request.app.routes)
+            return f"path: got {request.url.path!r}, expected one of {paths}"
+        case 405:
+            return f"method: got {request.method}, expected {(error.headers or {}).get('allow')}"
+    return error.detail
 
 
 def _counted(metrics: Metrics) -> Any:

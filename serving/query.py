@@ -138,6 +138,11 @@ def _outputs(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
     spread = [part for name in names for part in (("lower", "upper") if name == "interval" else (name,))]
     available = (*(OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]), *signature.figure_names)
     unknown = [name for name in spread if name not in available]
+    if "samples" in unknown:
+        raise Refusal(
+            f"outputs: got samples, of which a model by '{signature.method}' has none; expected some of "
+            f"{[*available, 'interval']}, or a model whose posterior draws fields, such as 'coloured' or 'ensemble'"
+        )
     if unknown or not spread:
         raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")
     return tuple(dict.fromkeys(spread))

@@ -7,41 +7,47 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(gt=0)]
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+Natural = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Sizes = tuple[Count, ...]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The service's settings; a flag `--max-body-bytes` stands for `max_body_bytes`, and so on."""
 
-    models: str  # folder of NAME/VERSION/
-    host: str = "127.0.0.1"
-    port: Port = 8080  # 0: one that is free, named in the ready line
+    models: Annotated[str, Meta(description="folder of NAME/VERSION/")]
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
 
-    batch_sizes: tuple[Count, ...] = (1, 2, 4, 8, 16)  # compiled at start for mean and variances
-    samples_batch_sizes: tuple[Count, ...] = (1, 2, 4)  # the same for draws
-    queue_cases: Count = 1024  # cases waiting, beyond which requests get 503
-    deadline_seconds: Seconds = 30.0  # from the whole body to the answer, unless the request asks for less
+    batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
+    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
+    queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
+    deadline_seconds: Annotated[
+        Seconds, Meta(description="from the whole body to the answer, unless the request asks for less")
+    ] = 30.0
 
-    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * 2**20  # 0 turns it off
-    operands_cached: Count = 64  # batches of grid operands kept on the device
+    cache_bytes: Annotated[Natural, Meta(description="of answers that are kept; 0: none")] = 256 * 2**20
+    operands_cached: Annotated[Count, Meta(description="batches of grid operands kept on the device")] = 64
 
-    max_cases: Count = 256  # in one request
-    max_body_bytes: Count = 64 * 2**20
-    max_header_bytes: Count = 64 * 2**10
-    max_connections: Count = 1024
-    header_seconds: Seconds = 10.0  # for a connection to send its request's head
-    body_seconds: Seconds = 30.0  # and its body
-    keep_alive_seconds: Count = 30
-    drain_seconds: Count = 30  # for requests under way after SIGTERM
+    max_cases: Annotated[Count, Meta(description="in one request")] = 256
+    max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
+    max_header_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**10
+    max_connections: Annotated[Count, Meta(description="open at once")] = 1024
+    header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0
+    body_seconds: Annotated[Seconds, Meta(description="and its body")] = 30.0
+    keep_alive_seconds: Annotated[Count, Meta(description="that a connection may wait for its next request")] = 30
+    drain_seconds: Annotated[Count, Meta(description="for requests under way after SIGTERM")] = 30
 
-    utilisation_window: Seconds = 60.0  # seconds over which the engine's utilisation is measured
-    utilisation_target: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.7  # recommended replicas keep to this
+    utilisation_window: Annotated[Seconds, Meta(description="seconds over which utilisation is measured")] = 60.0
+    utilisation_target: Annotated[Share, Meta(description="of the engine, which recommended replicas keep to")] = 0.7
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -70,12 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settings", metavar="FILE", help="a TOML file with any of the settings below")
     for field in msgspec.structs.fields(Settings):
         shown = list(field.default) if isinstance(field.default, tuple) else field.default
+        described = next(meta.description for meta in field.type.__metadata__ if meta.description)
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
             dest=field.name,
             metavar="VALUE",
-            type=str if field.type is str else _value,
-            help="required" if field.required else f"default {shown}",
+            type=str if field.type.__origin__ is str else _value,
+            help=f"{described} ({'required' if field.required else shown})",
         )
     return parser
 

@@ -1,8 +1,8 @@
 """Training and prediction of a small problem on meshes, in a process of its own with simulated devices.
 
 `python tests/divided.py DEVICES PRECISION` reads a JSON object a line, {"mesh", "operator", "posterior", "training",
-"field"?, "options"?, "posterior_options"?, "batched"?}, and answers each with the losses of a few steps and the scores
-after them. Of several processes, found as those of a run are, all read the same lines and all answer.
+"field"?, "options"?, "posterior_options"?, "batched"?, "draws"?}, and answers each with the losses of a few steps and
+the scores after them. Of several processes, found as those of a run are, all read the same lines and all answer.
 """
 
 import json
@@ -34,6 +34,8 @@ from pnol_jax.operators import build_operator, functional
 from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posterior_config import PosteriorConfig
 from pnol_jax.posteriors import Batch, ExactFunctionals, FitBatch, build_posterior
+from pnol_jax.posteriors.march import march
+from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.divide import current_mesh, divided
 from pnol_jax.sharding.mesh import make_mesh, use
 from pnol_jax.sharding.partition import spec
@@ -113,7 +115,8 @@ def run(asked: dict[str, Any], dtype: Any) -> dict[str, Any]:
             losses.append(float(metrics["loss"]))
         mask = place.cases((np.arange(CASES) < 7).astype(dtype)[place.rows])
         params = posterior.fit(state.average | constants, lambda unroll=1: [FitBatch(batch, there, mask)])
-        return {"losses": losses} | scored(posterior, params, batch, there, shape, asked.get("field", "mixed"))
+        found = scored(posterior, params, batch, there, shape, asked.get("field", "mixed"))
+        return {"losses": losses} | found | marched(posterior, params, batch, there, asked.get("draws", 0))
 
 
 def _padded(field: Any, parts: int) -> Any:
@@ -156,6 +159,25 @@ def scored(posterior: Any, params: Any, batch: Batch, grid: Any, points: tuple[i
     found = on_host(divided(score, OF_CASES)(params, batch, grid))
     if isinstance(posterior, ExactFunctionals) and mesh_stores_whole():
         found["functional"] = functionals(posterior, params, batch, grid, points)
+    return {name: values.tolist() for name, values in found.items()}
+
+
+def marched(posterior: Any, params: Any, batch: Batch, grid: Any, draws: int) -> dict[str, Any]:
+    """The energy score of draws that march, at two lead times, and their spread: (cases, steps) each."""
+    if not draws:
+        return {}
+
+    def score(params: Any, batch: Batch, grid: Any) -> dict[str, jax.Array]:
+        def keep(states: jax.Array, number: jax.Array) -> dict[str, jax.Array]:
+            mean, variance = jnp.mean(states, axis=0), jnp.var(states, axis=0)
+            predictive = Predictive(mean, jnp.zeros_like(mean), variance, states)
+            energy = scores.energy_score(predictive, batch.inputs, grid.weights())
+            return {"marched_energy": energy, "marched_spread": scores.spread(predictive, grid.weights(), draws)}
+
+        by_step = march(posterior, params, batch.inputs, grid, jax.random.key(2), 2, draws, keep)
+        return {name: values.T for name, values in by_step.items()}
+
+    found = on_host(divided(score, OF_CASES)(params, batch, grid))
     return {name: values.tolist() for name, values in found.items()}
 
 

@@ -24,6 +24,8 @@ NAMES = ("inputs.mean", "inputs.std", "outputs.mean", "outputs.std")
 class Pointwise(nnx.Module):
     """A linear map of the channels at each point: a projection and nothing else."""
 
+    last_layer = ("projection.kernel", "projection.bias")
+
     def __init__(self, inputs: int, outputs: int, rngs: nnx.Rngs) -> None:
         self.projection = Linear(inputs, outputs, divided="inputs", rngs=rngs)
 

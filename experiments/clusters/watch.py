@@ -37,11 +37,14 @@ def wait(
         pause = min(1.3 * pause, LONGEST)
 
 
-def cancel(cluster: Cluster, submitted: Submitted, tasks: Sequence[str]) -> None:
-    """End tasks, and remember that this was wanted, as a cluster may forget them."""
-    for task in tasks:
-        write_atomically(_mark(submitted, task), "")
-    cluster.cancel(submitted, tasks)
+def cancel(cluster: Cluster, submitted: Submitted, tasks: Sequence[str]) -> list[Status]:
+    """End tasks, and remember that this was wanted, as a cluster may forget them; those that had ended before."""
+    found = statuses(cluster, submitted, tasks)
+    for status in found:
+        if not status.final:
+            write_atomically(_mark(submitted, status.id), "")
+    cluster.cancel(submitted, tasks)  # something may be left of those that had ended too
+    return [status for status in found if status.final]
 
 
 def _mark(submitted: Submitted, task: str) -> Path:

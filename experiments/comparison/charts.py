@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from experiments.comparison.compared import Comparison
 from experiments.report.curves import Results, finite, line_axes
-from experiments.report.drawing import SOFT, TRUTH, Draw, colour, marker, plain
+from experiments.report.drawing import SOFT, TRUTH, Draw, colour, logarithmic, marker, plain
 from experiments.report.uncertainty import reliability
 from experiments.results import DRAWN, PIT_EDGES
 
@@ -57,7 +57,8 @@ def pareto_axes(axes: Axes, comparison: Comparison) -> None:
         bars = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
         style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 7}
         axes.errorbar(timing.median, found.value, np.nan_to_num(bars), across, elinewidth=1, capsize=2, **style)
-    _loosely(axes, times, crps)
+    axes.margins(0.12)
+    logarithmic(axes, "".join(name for name, values in (("x", times), ("y", crps)) if _wide(values)))
     _front(axes, [times[i] for i in comparison.front], [crps[i] for i in comparison.front])
 
 
@@ -68,16 +69,10 @@ def _front(axes: Axes, times: Sequence[float], crps: Sequence[float]) -> None:
     axes.step(*stairs, where="post", color=TRUTH, linewidth=1.1, linestyle=":", scalex=False, scaley=False)
 
 
-def _loosely(axes: Axes, times: Sequence[float], crps: Sequence[float]) -> None:
-    """Logarithmic where values are far apart, with numbers as people write them."""
-    for axis, values, scale in ((axes.xaxis, times, axes.set_xscale), (axes.yaxis, crps, axes.set_yscale)):
-        kept = finite(np.asarray(values))
-        if kept.size and np.all(kept > 0) and kept.max() > 4 * kept.min():
-            scale("log", subs=[2, 5])
-            numbers = FuncFormatter(lambda value, _: f"{value:g}")
-            axis.set_major_formatter(numbers)
-            axis.set_minor_formatter(numbers)
-    axes.margins(0.12)
+def _wide(values: Sequence[float]) -> bool:
+    """Whether values are so far apart that a logarithmic axis shows them better."""
+    kept = finite(np.asarray(values))
+    return bool(kept.size and np.all(kept > 0) and kept.max() > 4 * kept.min())
 
 
 def pit(results: Results) -> Draw:
@@ -106,11 +101,11 @@ def spread_skill(results: Results, unit: str) -> Draw:
         values = np.concatenate([finite(pair.ravel()) for pair in every])
         values = values[values > 0]
         low, high = (float(np.min(values)), float(np.max(values))) if values.size else (0.1, 1.0)
-        if high > 4 * low:
-            axes.set(xscale="log", yscale="log")
         limits = (low / 1.15, high * 1.15)
         axes.plot(limits, limits, color=SOFT, linewidth=1, linestyle="--", zorder=1)
         axes.set(xlim=limits, ylim=limits)
+        if high > 4 * low:
+            logarithmic(axes, "xy")
 
     return draw
 
@@ -138,7 +133,7 @@ def by_lead_time(results: Results, time_step: float, name: str, label: str) -> D
         _lines(axes, results, time_step, name)
         if name == "model" and results[0].rollout is not None:
             _line(axes, time_step, results[0].rollout["persistence"], color=SOFT, linestyle=":")
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
 
     return draw
 

@@ -15,17 +15,17 @@ from experiments.report.panels import height, panel_image
 from experiments.report.words import Quantity, number, percent
 
 Array = NDArray[Any]
-WIDTH, WIDE = 2.02, 4.2  # inches of a panel
+WIDTH, WIDE = 2.6, 5.28  # inches of a panel
 
 
 def gallery(labels: Sequence[str], shown: Sequence[Shown], errors: Sequence[float]) -> list[Html]:
     """A figure of what was asked, and one of each run, whose caption gives its error on this case."""
     scales = _scales(shown)
-    found = [figure(_asked(shown[0], scales), "What was asked, and the truth.")]
+    found = [figure(_asked(shown[0], scales), "What was asked, and the truth.", "case")]
     for label, one, error in zip(labels, shown, errors, strict=True):
         drawn = list(_lines(label, one, scales) if one.case.grid.ndim == 1 else _images(label, one, scales))
         without = "" if one.samples is not None else " It draws no samples."
-        found.append(figure(drawn, f"{label}: relative L2 error {percent(error)}.{without}"))
+        found.append(figure(drawn, f"{label}: relative L2 error {percent(error)}.{without}", "case"))
     return found
 
 
@@ -84,7 +84,7 @@ def _lines(label: str, one: Shown, scales: tuple[float, float, float]) -> Iterat
         axes.plot(x, case.mean, color=drawing.MEAN, linestyle="--", label="mean")
         margin = 0.05 * (high - low or 1.0)
         axes.set(xlim=(0, case.grid.axes[0].length), ylim=(low - margin, high + margin))
-        axes.legend(ncols=2)
+        drawing.legend(axes, "lower")
 
     yield _panel(one, "Truth, mean and samples", case.output, case.mean, predicted, label, WIDE)
     spread = _curve(one, case.output, case.std, 1.08 * top)
@@ -107,7 +107,7 @@ def _panel(
 ) -> Html:
     def titled(whole: FigureBase) -> None:
         draw(whole)
-        whole.suptitle(drawing.plain(name), x=0.02, ha="left", fontsize=8.5)
+        whole.suptitle(drawing.plain(name), x=0.02, ha="left", fontsize=9)
 
     of = f", {label}" if label else ""
     alt = f"{name} of {what.label}{of}: from {number(float(np.min(field)))} to {number(float(np.max(field)))}."

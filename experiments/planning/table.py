@@ -19,21 +19,39 @@ def of_choices(
     choices: Mapping[int, Choice | str], alone: Compiled, kind: DeviceKind, config: ExperimentConfig
 ) -> Table:
     """One line for each number of devices; efficiency is that of strong scaling, against one device as it stands."""
-    table = Table("devices", "mesh", "state", "step", "sent", "step ms", "effic.")
+    table = Table("devices", "mesh", "state", "step", "fits", "sent", "step ms", "effic.")
     table.title = (
         f"{config.name} on {kind.name} ({_size(kind.memory)}), batch of {config.training.batch_size}: PREDICTED"
     )
-    table.caption = "state: held by each device from step to step; step: the most beside it within one; sent: in one"
+    table.caption = (
+        "Of each device: state, memory held from step to step; step, memory used beside it within one; fits, the share "
+        "of its memory that both take; sent, bytes in a step. effic.: speed-up over one device, divided by the devices"
+    )
     ideal = predict(alone.cost, kind, config.training.precision).step
     for devices, choice in choices.items():
         if isinstance(choice, str):
-            table.add_row(str(devices), choice, *["-"] * 5)
+            table.add_row(str(devices), choice, *["-"] * 6)
             continue
         compiled, step = choice.compiled, choice.prediction.step
         sent = sum(collective.sent for collective in compiled.cost.collectives)
-        sizes = (_size(size) for size in (compiled.state, compiled.rest, sent))
-        table.add_row(str(devices), in_words(choice.mesh), *sizes, f"{1e3 * step:.3g}", f"{ideal / devices / step:.2f}")
+        share = compiled.total / kind.memory
+        memory = (_size(compiled.state), _size(compiled.rest), f"{share:.0%}" if share > 0.01 else "<1%")
+        speed = (_size(sent), f"{1e3 * step:.3g}", f"{ideal / devices / step:.2f}")
+        table.add_row(str(devices), in_words(choice.mesh), *memory, *speed)
     return table
+
+
+def no_faster(choices: Mapping[int, Choice | str], alone: Compiled, kind: DeviceKind, config: ExperimentConfig) -> str:
+    """Which numbers of devices are predicted to be no faster than one; empty where all are."""
+    one = predict(alone.cost, kind, config.training.precision).step
+    slow = [
+        str(devices)
+        for devices, choice in choices.items()
+        if devices > 1 and isinstance(choice, Choice) and choice.prediction.step >= one
+    ]
+    if not slow:
+        return ""
+    return f"no faster than one device, by what is sent and waited for: {', '.join(slow)} devices; a step is too small"
 
 
 def too_large(state: TrainState, alone: Compiled, kind: DeviceKind) -> str:

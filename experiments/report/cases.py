@@ -12,7 +12,7 @@ from experiments.report.words import Names, percent, title
 from experiments.results import TestResults
 from pnol_jax.grids import Grid
 
-WIDTH, WIDE = 2.02, 5.4  # inches of a panel
+WIDTH, WIDE = 2.6, 5.28  # inches of a panel
 
 
 def pictures(results: Sequence[TestResults], about: Names, level: float) -> list[Html]:
@@ -24,13 +24,13 @@ def pictures(results: Sequence[TestResults], about: Names, level: float) -> list
             error = percent(float(entry.figures["relative_l2"][case_number]))
             caption = f"{name.capitalize()} of {len(entry)}: case {case_number}, relative L2 error {error}."
             drawn = [_picture(panel, entry.grid) for case in channels for panel in panels(case)]
-            content.append(figure(drawn, caption))
+            content.append(figure(drawn, caption, "case"))
     return content
 
 
 def _picture(panel: Panel, grid: Grid) -> Html:
     def draw(whole: FigureBase) -> None:
         panel.draw(whole)
-        whole.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=8.5)
+        whole.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=9)
 
     return picture(drawing.svg(draw, WIDE if panel.wide else WIDTH, height(grid)), f"{panel.title}. {panel.alt}")

@@ -9,7 +9,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from experiments.report.drawing import ERROR, MEAN, SOFT, TRUTH, Draw, colour, marker, plain
+from experiments.report.drawing import ERROR, MEAN, SOFT, TRUTH, Draw, colour, legend, logarithmic, marker, plain
 from experiments.report.words import Names, title
 from experiments.results import TestResults
 
@@ -40,9 +40,10 @@ def errors(results: Results) -> Draw:
             axes.hist(values, histtype="stepfilled", alpha=0.22, **shade)
             axes.hist(values, histtype="step", linewidth=1.3, label=plain(title(entry)), **shade)
             axes.axvline(float(np.median(values)), color=colour(position), linestyle="--", linewidth=1)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        axes.legend()
+        legend(axes)
 
     return draw
 
@@ -76,7 +77,7 @@ def resolution(results: Results, trained: Sequence[float]) -> Draw:
         axes.set_xlim(sides[0] / 1.4, sides[-1] * 1.4)
         axes.set_ylim(0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        axes.legend()
+        legend(axes)
 
     return draw
 
@@ -93,7 +94,7 @@ def learning(log: Mapping[str, Sequence[float]], name: str, label: str) -> Draw:
         axes = line_axes(figure, "step", label)
         axes.plot(log["step"], log[name], color=MEAN, marker="o" if len(log["step"]) < 30 else "", markersize=3)
         if np.all(np.asarray(log[name]) > 0) and max(log[name]) > 3 * min(log[name]):
-            axes.set_yscale("log")
+            logarithmic(axes, "y")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlim(0)
 
@@ -107,7 +108,7 @@ def spectrum(entry: TestResults, channel: int, about: Names, cutoff: float | Non
         unit = about.axes[0].unit
         output = about.outputs[channel]
         power = f"({output.unit})²" if output.unit else f"square of {output.name}"
-        axes = line_axes(figure, f"wave number [cycles per {unit or 'unit of length'}]", f"power in a shell [{power}]")
+        axes = line_axes(figure, f"wave number [cycles per {unit or 'unit of length'}]", f"power [{power}]")
         kept = slice(1, entry.spectrum.complete)
         waves = entry.spectrum.waves[kept]
         style = {"truth": (TRUTH, "-"), "mean": (MEAN, "--"), "error": (ERROR, "-"), "samples": (MEAN, ":")}
@@ -118,8 +119,8 @@ def spectrum(entry: TestResults, channel: int, about: Names, cutoff: float | Non
             axes.plot(waves, np.where(values > 0, values, np.nan), color=shade, linestyle=line, label=name)
         if cutoff is not None and waves.size and waves[0] < cutoff < waves[-1]:
             axes.axvline(cutoff, color=SOFT, linewidth=1, linestyle=":", label="highest mode kept")
-        axes.set(xscale="log", yscale="log")
-        axes.legend(loc="lower left")
+        logarithmic(axes, "xy")
+        legend(axes)
 
     return draw
 
@@ -140,8 +141,8 @@ def rollout(results: Results, time_step: float) -> Draw:
                 axes.plot(time, middle, color=colour(position), linestyle=line, label=plain(label))
                 if name == "model":
                     axes.fill_between(time, low, high, color=colour(position), alpha=0.2, linewidth=0)
-        axes.set_yscale("log")
-        axes.legend()
+        logarithmic(axes, "y")
+        legend(axes)
 
     return draw
 

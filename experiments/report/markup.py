@@ -1,8 +1,10 @@
 """HTML as values: text is escaped unless it is markup already."""
 
-import base64
+import re
 from collections.abc import Iterable
 from html import escape
+
+from experiments.report.drawing import INKS
 
 
 class Html(str):
@@ -11,7 +13,8 @@ class Html(str):
     __slots__ = ()
 
 
-VOID = ("img", "meta")
+VOID = ("meta",)
+DROPPED = re.compile(r'<!--.*?-->| id="[\w.]+_\d+"', re.DOTALL)  # of a drawing: what nothing refers to
 
 
 def element(name: str, /, *content: str, **attributes: str) -> Html:
@@ -41,9 +44,16 @@ def paragraph(*content: str, class_: str = "") -> Html:
 
 
 def picture(svg: bytes, alt: str, class_: str = "") -> Html:
-    """A drawing inside the page; `alt` says what it shows to those who do not see it."""
-    source = "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-    return element("img", src=source, alt=alt, class_=f"drawing {class_}".strip())
+    """A drawing as a part of the page, in the page's own inks; `alt` says what it shows to those who do not see it."""
+    text = svg.decode()
+    body = DROPPED.sub("", text[text.index(">", text.index("<svg")) + 1 :])
+    for colour, name in INKS.items():
+        body = body.replace(colour, f"var(--{name})")
+    shape = {
+        key: found[1] for key in ("width", "height", "viewBox") if (found := re.search(rf' {key}="([^"]*)"', text))
+    }
+    empty = element("svg", **shape, role="img", aria_label=alt, class_=f"drawing {class_}".strip())
+    return Html(empty.removesuffix("</svg>") + body)
 
 
 def figure(drawings: Iterable[Html], caption: str, class_: str = "") -> Html:

@@ -39,7 +39,7 @@ def panels(case: Case) -> list[Panel]:
 
 def height(grid: Grid) -> float:
     """How high a panel is, in inches."""
-    return 2.2 if grid.ndim == 1 else 0.75 + 1.2 * _proportion(grid)
+    return 2.4 if grid.ndim == 1 else 0.8 + 1.7 * _proportion(grid)
 
 
 def _proportion(grid: Grid) -> float:
@@ -86,7 +86,7 @@ def _plot(
         if top is not None:
             axes.set_ylim(0, 1.08 * top)
         if len(curves) > 1:
-            axes.legend()
+            drawing.legend(axes, "lower")
 
     return draw
 
@@ -119,7 +119,7 @@ def _prediction(figure: FigureBase, case: Case, x: Array, where: tuple[int, ...]
     )
     axes.plot(x, case.truth[index], color=drawing.TRUTH, label="truth")
     axes.plot(x, case.mean[index], color=drawing.MEAN, linestyle="--", label="mean")
-    axes.legend(loc="best", ncols=2)
+    drawing.legend(axes, "lower")
 
 
 def _named(what: str, quantity: Quantity, field: Array) -> tuple[str, str]:
@@ -215,7 +215,7 @@ def panel_image(
         bar = figure.colorbar(shown, cax=axes.inset_axes((1.05, 0, 0.055, 1)), ticks=MaxNLocator(4))
         bar.outline.set_visible(False)
         if what.unit:
-            bar.ax.set_title(plain(what.unit), fontsize=7, loc="left")
+            bar.ax.set_title(plain(what.unit), fontsize=8, loc="left")
 
     return draw
 

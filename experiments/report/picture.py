@@ -10,7 +10,7 @@ from experiments.report.panels import Panel, height, panels
 from experiments.report.words import Names
 from experiments.results import TestResults
 
-WIDTH, COLUMNS = 2.3, 4  # inches of a panel, and panels in a row
+WIDTH, COLUMNS = 2.6, 4  # inches of a panel, and panels in a row
 
 
 def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes:
@@ -28,7 +28,7 @@ def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes
             )
             for panel, part in zip(row, parts[0], strict=False):
                 panel.draw(part)
-                part.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=8.5)
+                part.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=9)
 
     return drawing.svg(draw, WIDTH * COLUMNS, height(entry.grid) * len(rows), ground="white")
 

@@ -14,7 +14,7 @@ from experiments.results import DRAWN, TestResults
 from pnol_jax.bases import Basis
 from pnol_jax.grids import Axis
 
-WIDTH, HEIGHT = 3.45, 2.7  # inches
+WIDTH, HEIGHT = 3.45, 3.0  # inches
 SHOWN = {"loss": "training loss", "relative_l2": "relative L2 error (training)", "learning_rate": "learning rate"}
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.ticker import PercentFormatter
 
 from experiments.report.curves import Results, finite, line_axes
-from experiments.report.drawing import SOFT, Draw, colour, marker, plain
+from experiments.report.drawing import SOFT, Draw, colour, legend, logarithmic, marker, plain
 from experiments.report.words import Names, title
 from experiments.results import DRAWN, LEVELS, PIT_EDGES
 from pnol_jax import scores
@@ -17,7 +17,7 @@ def reliability(results: Results) -> Draw:
     """The share of truths inside central intervals against the share that they are said to hold."""
 
     def draw(figure: FigureBase) -> None:
-        axes = line_axes(figure, "level of the interval", "share of the domain inside it")
+        axes = line_axes(figure, "level of the interval", "share of the domain inside")
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle="--", label="honest")
         for position, entry in enumerate(results):
             style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 3.5}
@@ -27,7 +27,7 @@ def reliability(results: Results) -> Draw:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1))
         axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.legend(loc="upper left")
+        legend(axes)
 
     return draw
 
@@ -43,7 +43,7 @@ def pit(results: Results) -> Draw:
             axes.stairs(density, PIT_EDGES, color=colour(position), alpha=0.16, fill=True)
             axes.stairs(density, PIT_EDGES, color=colour(position), linewidth=1.4, label=plain(title(entry)))
         axes.set(xlim=(0, 1), ylim=(0, None))
-        axes.legend()
+        legend(axes)
 
     return draw
 
@@ -68,12 +68,12 @@ def spread_skill(results: Results, unit: str) -> Draw:
             every.append(pair.ravel())
         values = np.concatenate(every)
         low, high = (float(np.min(values)), float(np.max(values))) if values.size else (0.1, 1.0)
-        if high > 10 * low:
-            axes.set(xscale="log", yscale="log")
         limits = (low / 1.15, high * 1.15)
         axes.plot(limits, limits, color=SOFT, linewidth=1, linestyle="--", label="honest", zorder=1)
         axes.set(xlim=limits, ylim=limits)
-        axes.legend()
+        if high > 10 * low:
+            logarithmic(axes, "xy")
+        legend(axes)
 
     return draw
 
@@ -93,7 +93,7 @@ def selective(results: Results, unit: str) -> Draw:
             axes.plot(share, scores.risk_coverage(errors, errors), linestyle=":", **style)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlim=(0, 1), ylim=(0, None))
-        axes.legend(loc="lower right")
+        legend(axes)
 
     return draw
 
@@ -110,7 +110,7 @@ def ranks(results: Results) -> Draw:
                 shade: dict[str, Any] = {"color": colour(position), "label": plain(title(entry))}
                 axes.stairs(entry.ranks * len(entry.ranks), edges, linewidth=1.4, **shade)
         axes.set(xlim=(0, 1), ylim=(0, None))
-        axes.legend()
+        legend(axes)
 
     return draw
 
@@ -128,8 +128,8 @@ def spread_by_wave(results: Results, about: Names) -> Draw:
                 parts = (found.power[name][kept, 0] for name in ("spread", "sample_error"))
                 ratio = np.sqrt(np.divide(*(np.where(part > 0, part, np.nan) for part in parts)))
                 axes.plot(found.waves[kept], ratio, color=colour(position), label=plain(title(entry)))
-        axes.set(xscale="log", yscale="log")
-        axes.legend()
+        logarithmic(axes, "xy")
+        legend(axes)
 
     return draw
 
@@ -149,7 +149,7 @@ def held(results: Results, time_step: float, level: float) -> Draw:
                     axes.plot(time, share, color=colour(position), linestyle=line, label=label)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_ylim(0, 1.03)
-        axes.legend()
+        legend(axes)
 
     return draw
 
@@ -166,7 +166,7 @@ def rollout_spread(results: Results, time_step: float) -> Draw:
                     time = time_step * np.arange(1, len(size) + 1)
                     label = plain(title(entry)) + ("" if name == "rmse" else ", spread")
                     axes.plot(time, size, color=colour(position), linestyle=line, label=label)
-        axes.set_yscale("log")
-        axes.legend()
+        logarithmic(axes, "y")
+        legend(axes)
 
     return draw

@@ -11,6 +11,8 @@ from experiments.search.settings import StudyConfig
 from experiments.search.space import make_space
 from experiments.search.study import Study
 from pnol_jax import toml
+from pnol_jax.config import ExperimentConfig, TrainingConfig
+from pnol_jax.errors import InputError
 
 
 def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Study:
@@ -20,8 +22,9 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
         InputError: what cannot be searched, or not so; data that cannot be read; a folder with something else in it.
     """
     quiet()
+    _check_words(overrides)
     config = toml.load(path, StudyConfig, overrides)
-    tree = toml.overridden(toml.read(config.config), config.overrides)
+    tree = toml.overridden(toml.read(config.config), config.overrides, ExperimentConfig)
     space = make_space(tree, config.search)
     base = space.base()
     problem = Problem(base, config.search)
@@ -32,6 +35,21 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
         space.grid()
     record = Record(config.name, tree, config.search, problem.digest)
     return begin(Path(folder or f"runs/{config.name}"), record)
+
+
+def full_steps(path: str, overrides: Sequence[str]) -> int:
+    """How many steps the training config of a study's file has without the study's overrides."""
+    tree = toml.read(toml.load(path, StudyConfig, overrides).config)
+    return int(tree.get("training", {}).get("steps", TrainingConfig().steps))
+
+
+def _check_words(overrides: Sequence[str]) -> None:
+    for word in overrides:
+        section = word.partition("=")[0].partition(".")[0]
+        if section in ExperimentConfig.__struct_fields__ and section not in StudyConfig.__struct_fields__:
+            raise InputError(
+                f"override {word!r}: a key of the training config, expected it as \"overrides=['{word}']\""
+            )
 
 
 def begin(folder: Path, record: Record) -> Study:

@@ -1,15 +1,16 @@
-"""The report of a study: one page with Optuna's own plots, which needs no other file."""
+"""The report of a study: one page with Optuna's plots, which needs no other file."""
 
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna.visualization as plots
+import optuna.visualization as optunas
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.report.markup import Html, details, element, join, paragraph, section, table
 from experiments.report.page import page
+from experiments.search.plots import markup
 from experiments.search.results import best_trials, values
 from experiments.search.study import NOTE, Study
 from pnol_jax.files import write_atomically
@@ -18,20 +19,26 @@ SHOWN = 50  # trials in the table
 CONTOURS = 4  # keys up to which every pair of them is drawn
 
 
-def write_page(study: Study) -> Path:
-    """Write `report.html` into the study's folder."""
+def write_page(study: Study, advice: str = "") -> Path:
+    """Write `report.html` into the study's folder. `advice` is what to do with the best, a colon, and the command."""
     path = study.folder / "report.html"
     drawings = _drawings(study)
     names = ", ".join(study.search.objectives)
     body = [
         join([element("h1", study.record.name), paragraph(f"A search for small {names}.", class_="about")]),
         paragraph(_verdict(study), class_="verdict"),
+        _advice(advice),
         _script() if drawings else Html(""),
         *drawings,
         section("trials", "Trials", _trials(study)),
     ]
     write_atomically(path, page(f"{study.record.name}: report", body))
     return path
+
+
+def _advice(text: str) -> Html:
+    what, _, command = text.partition(": ")
+    return join([paragraph(f"To {what}:"), element("pre", command, class_="command", tabindex="0")] if text else [])
 
 
 def _verdict(study: Study) -> str:
@@ -54,24 +61,24 @@ def _drawings(study: Study) -> list[Html]:
     one = len(names) == 1
     made: list[tuple[str, str, Callable[[], Any], bool]] = []
     if one:
-        made.append(("history", "History", lambda: plots.plot_optimization_history(study.optuna), True))
-        made.append(
-            ("pruning", "Scores on the way", lambda: plots.plot_intermediate_values(study.optuna), _told(study))
-        )
+        history = lambda: optunas.plot_optimization_history(study.optuna, target_name=names[0])  # noqa: E731
+        way = lambda: optunas.plot_intermediate_values(study.optuna).update_yaxes(title_text=names[0])  # noqa: E731
+        made.append(("history", "History", history, True))
+        made.append(("pruning", "Scores on the way", way, _told(study)))
     else:
-        front = lambda: plots.plot_pareto_front(study.optuna, target_names=list(names))  # noqa: E731
+        front = lambda: optunas.plot_pareto_front(study.optuna, target_names=list(names))  # noqa: E731
         made.append(("front", "Pareto front", front, len(names) in (2, 3)))
     for position, name in enumerate(names):
-        how: dict[str, Any] = {} if one else {"target": _value(position), "target_name": name}
+        how: dict[str, Any] = {"target_name": name} | ({} if one else {"target": _value(position)})
         keys = len(study.space.parameters)
         for anchor, title, plot, shown in (
-            ("importances", "Importance", plots.plot_param_importances, keys > 1),
-            ("slice", "Each key by itself", plots.plot_slice, True),
-            ("parallel", "All keys", plots.plot_parallel_coordinate, keys > 1),
-            ("contour", "Pairs of keys", plots.plot_contour, 1 < keys <= CONTOURS),
+            ("importances", "Importance", optunas.plot_param_importances, keys > 1),
+            ("slice", "Each key by itself", optunas.plot_slice, True),
+            ("parallel", "All keys", optunas.plot_parallel_coordinate, keys > 1),
+            ("contour", "Pairs of keys", optunas.plot_contour, 1 < keys <= CONTOURS),
         ):
             made.append((f"{anchor}-{name}", f"{title}: {name}", _bound(plot, study, how), shown))
-    made.append(("timeline", "Timeline", lambda: plots.plot_timeline(study.optuna), True))
+    made.append(("timeline", "Timeline", lambda: optunas.plot_timeline(study.optuna), True))
     return [drawn for anchor, title, plot, shown in made if shown for drawn in _drawn(anchor, title, plot)]
 
 
@@ -94,8 +101,7 @@ def _drawn(anchor: str, title: str, plot: Callable[[], Any]) -> list[Html]:
             drawing = plot()
         except (ValueError, RuntimeError):  # too few trials, or all with one value
             return []
-    markup = drawing.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
-    return [section(anchor, title, element("div", Html(markup), class_="scroll"))]
+    return [section(anchor, title, markup(drawing))]
 
 
 def _script() -> Html:

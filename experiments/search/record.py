@@ -10,9 +10,10 @@ from experiments.search.journal import locked
 from experiments.search.settings import SearchConfig
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
+from pnol_jax.sharding.agreement import values_of
 
 FILE, LOCK = "study.json", "lock"
-SHARED = ("tree", "data")  # by all trials; of the search: the names below
+# By all trials, besides the config and its overrides: the data, and of the search
 SHARED_SEARCH = ("space", "objectives", "validation", "seed")
 
 
@@ -56,7 +57,9 @@ def read(folder: Path) -> Record:
 
 
 def _check_same(folder: Path, there: Record, now: Record) -> None:
-    pairs = [(name, getattr(there, name), getattr(now, name)) for name in SHARED]
+    old, new = (values_of(each.tree, "config") for each in (there, now))
+    pairs: list[tuple[str, Any, Any]] = [("data", there.data, now.data)]
+    pairs += [(key.removeprefix("config."), old.get(key), new.get(key)) for key in sorted(old | new)]
     pairs += [(f"search.{name}", getattr(there.search, name), getattr(now.search, name)) for name in SHARED_SEARCH]
     differing = [name for name, before, after in pairs if before != after]
     if differing:

@@ -57,6 +57,14 @@ def table(study: Study) -> Table:
     return made
 
 
+def advice(study: Study, configs: list[Path], steps: int) -> str:
+    """How to train the best for as many steps as the config has without the study."""
+    several = len(study.search.objectives) > 1
+    which = f"one of the {len(configs)} in {study.folder / 'front'}" if several else "the best"
+    more = f" training.steps={steps}" if steps != study.steps else ""
+    return f"train {which}: python -m experiments.train {configs[0]} --run {study.folder}_best{more}"
+
+
 def _row(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     return {
         "trial": trial.number,

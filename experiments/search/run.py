@@ -47,6 +47,9 @@ class _Hunt:
         """Hand the next trial or group of trials to the pool, if there is one."""
         group = self._study.ask(self._study.search.vectorised)
         if group:
+            for asked in group:
+                if asked.number != asked.origin:
+                    self._pool.say(f"trial {asked.number}: trial {asked.origin} again, which was stopped")
             name = "trial " + ", ".join(str(asked.number) for asked in group)
             self._asked[name] = group
             self._pool.submit(train_group, str(self._study.folder.absolute()), group, name=name)

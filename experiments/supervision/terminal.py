@@ -11,6 +11,7 @@ from experiments.supervision.machine import Note
 from experiments.supervision.watch import Heard
 
 TAIL = 5  # lines of a lost process' log that are shown
+NOISE = "[Gloo] "  # what collectives between CPUs say of their connections
 _READ = 64 * 1024
 
 
@@ -59,7 +60,8 @@ class Terminal:
         whole = read if len(read) == _READ else read[: read.rfind(b"\n") + 1]
         self._read[self._path] = start + len(whole)
         for line in whole.decode(errors="replace").splitlines():
-            self._console.print(Text.from_ansi(line))
+            if not line.startswith(NOISE):
+                self._console.print(Text.from_ansi(line))
 
     def __enter__(self) -> Self:
         self._status.start()

@@ -1,8 +1,7 @@
 """Adaptive conformal inference: a band that is corrected by what is observed as a rollout goes on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,9 @@ from jax.typing import ArrayLike
 
 from pnol_jax import collectives
 from pnol_jax.calibration.conformity import check_scores, conformal_factor
-from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
+from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases, read_share
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.collectives import CASES
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.intervals import simultaneous_coverage
@@ -22,7 +21,7 @@ from pnol_jax.scores.intervals import simultaneous_coverage
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class AdaptiveConformal:
+class AdaptiveConformal(Recorded):
     """A simultaneous band whose miscoverage a_t is moved after every step: a_{t+1} = a_t + rate (1 - level - miss_t).
 
     The factor is the calibration scores' quantile of level 1 - a_t: infinite where a_t < 1 / (n + 1), zero where
@@ -31,6 +30,9 @@ class AdaptiveConformal:
     distribution shift, Proposition 4.1. Each truth must be seen before the next band is drawn; asked without that, as a
     servable is, it is the split conformal band of its level.
     """
+
+    method: ClassVar[str] = "adaptive_conformal"
+    kind: ClassVar[str] = "simultaneous"
 
     scores: jax.Array  # (cases,), increasing
     floor: jax.Array  # () or (channels,)
@@ -100,30 +102,10 @@ class AdaptiveConformal:
         return self.band(predictive, self.start(predictive.mean.shape[0]))
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        statement = (
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return (
             "at the start of a trajectory the truth is inside everywhere with a probability of at least the level, if "
             f"it is exchangeable with the {self.cases} calibration cases; where each truth is seen before the next "
             "band is drawn, the share of steps with the truth inside tends to the level on any trajectory"
         )
-        return {
-            "method": "adaptive_conformal",
-            "level": self.level,
-            "kind": "simultaneous",
-            "rate": self.rate,
-            "cases": self.cases,
-            "modulation": self.modulation,
-            "statement": statement,
-        }
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"adaptive_conformal.scores": self.scores, "adaptive_conformal.floor": self.floor}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "AdaptiveConformal":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        scores, floor = (read_array(arrays, f"adaptive_conformal.{name}") for name in ("scores", "floor"))
-        level, rate = read_share(metadata, "level"), read_share(metadata, "rate")
-        return cls(scores, floor, level, rate, read_cases(metadata), read_modulation(metadata))

@@ -1,8 +1,7 @@
 """Norm balls: a set of whole fields around the mean, of a radius with a guarantee."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +9,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pnol_jax.calibration.conformity import conformal_factor
-from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
+from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases, read_share
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean
 
@@ -35,7 +34,7 @@ def ball_scores(
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class NormBall:
+class NormBall(Recorded):
     """The set of fields u whose norm ||(u - centre) / modulation||, root mean square, is at most `radius`.
 
     P(the truth is in the set) >= level: the radius is the ceil((n + 1) level)-th smallest of the cases' norms.
@@ -46,6 +45,9 @@ class NormBall:
     Azizzadenesheli, Anandkumar 2024, Calibrated uncertainty quantification for operator learning via conformal
     prediction.)
     """
+
+    method: ClassVar[str] = "norm_ball"
+    kind: ClassVar[str] = "ball"
 
     radius: jax.Array  # ()
     floor: jax.Array  # () or (channels,)
@@ -88,37 +90,12 @@ class NormBall:
         return (distance <= self.radius).astype(truth.dtype)
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
+    def statement(self) -> str:
+        """What is promised, in words."""
         where = "within the radius of the centre in the root mean square"
         if self.outside is not None:
             where = f"inside the band but for a share of at most {self.outside:g} of domain and channels"
-        statement = (
+        return (
             f"the truth of a new case is {where} with a probability of at least the level, if it is exchangeable with "
             f"the {self.cases} calibration cases"
-        )
-        return {
-            "method": "norm_ball",
-            "level": self.level,
-            "kind": "ball",
-            "outside": self.outside,
-            "cases": self.cases,
-            "modulation": self.modulation,
-            "statement": statement,
-        }
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"norm_ball.radius": self.radius, "norm_ball.floor": self.floor}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "NormBall":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        return cls(
-            radius=read_array(arrays, "norm_ball.radius"),
-            floor=read_array(arrays, "norm_ball.floor"),
-            level=read_share(metadata, "level"),
-            outside=None if metadata.get("outside") is None else read_share(metadata, "outside"),
-            cases=read_cases(metadata),
-            modulation=read_modulation(metadata),
         )

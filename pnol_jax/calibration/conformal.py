@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from pnol_jax.calibration.conformity import Kind, conformal_factor, number_of_quantiles
-from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
+from pnol_jax.calibration.conformity import Kind, conformal_factor
+from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases, read_share
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.predictive import Predictive
 
 STATEMENTS: Mapping[str, str] = {
@@ -25,7 +25,7 @@ STATEMENTS: Mapping[str, str] = {
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class SplitConformal:
+class SplitConformal(Recorded):
     """The band mean +- factor * max(std, floor), or of another `Modulation`.
 
     The n calibration cases and a new one must be exchangeable, their grids included, and not seen in training. The
@@ -43,6 +43,8 @@ class SplitConformal:
     conformal control of the share outside (Angelopoulos, Bates, Fisch, Lei, Schuster 2024, Conformal risk control,
     Theorem 1). For q = 1 it is the simultaneous rule.
     """
+
+    method: ClassVar[str] = "split_conformal"
 
     factor: jax.Array  # ()
     floor: jax.Array  # () or (channels,)
@@ -68,30 +70,6 @@ class SplitConformal:
         return Modulation(self.floor, self.modulation, self.level).band(predictive, self.factor)
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        return {
-            "method": "split_conformal",
-            "level": self.level,
-            "kind": self.kind,
-            "cases": self.cases,
-            "modulation": self.modulation,
-            "statement": f"{STATEMENTS[self.kind]}, if it is exchangeable with the {self.cases} calibration cases",
-        }
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"split_conformal.factor": self.factor, "split_conformal.floor": self.floor}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "SplitConformal":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        number_of_quantiles(metadata.get("kind"))
-        return cls(
-            factor=read_array(arrays, "split_conformal.factor"),
-            floor=read_array(arrays, "split_conformal.floor"),
-            level=read_share(metadata, "level"),
-            kind=cast(Kind, metadata["kind"]),
-            cases=read_cases(metadata),
-            modulation=read_modulation(metadata),
-        )
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return f"{STATEMENTS[self.kind]}, if it is exchangeable with the {self.cases} calibration cases"

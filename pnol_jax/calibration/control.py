@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pnol_jax.calibration.bounds import binomial_p_value, hoeffding_bentkus_p_value, least_for_risk
-from pnol_jax.calibration.conformity import Kind, check_scores, finite_factor, number_of_quantiles
-from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
+from pnol_jax.calibration.conformity import Kind, check_scores, finite_factor
+from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, check_enough, exact, read_array, read_cases, read_share
+from pnol_jax.calibration.record import check_enough, exact
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.predictive import Predictive
 
 STATEMENTS: Mapping[str, str] = {
@@ -25,7 +26,7 @@ STATEMENTS: Mapping[str, str] = {
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class RiskControl:
+class RiskControl(Recorded):
     """A band of a `Modulation` whose risk is at most 1 - level with probability `confidence` over calibration sets.
 
     A conformal band keeps its level on average over calibration sets; the one at hand may do worse. This one is wider:
@@ -35,6 +36,8 @@ class RiskControl:
     is 1 if the truth is outside anywhere, tested by the binomial distribution, which is exact. The n calibration cases
     and new ones must be independent draws of one distribution.
     """
+
+    method: ClassVar[str] = "risk_control"
 
     factor: jax.Array  # ()
     floor: jax.Array  # () or (channels,)
@@ -76,38 +79,11 @@ class RiskControl:
         return Modulation(self.floor, self.modulation, self.level).band(predictive, self.factor)
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        statement = (
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return (
             f"with a probability of at least {self.confidence:g} over the {self.cases} calibration cases, "
             f"{STATEMENTS[self.kind].format(risk=1 - self.level)}, if cases are independent draws of one distribution"
-        )
-        return {
-            "method": "risk_control",
-            "level": self.level,
-            "kind": self.kind,
-            "confidence": self.confidence,
-            "cases": self.cases,
-            "modulation": self.modulation,
-            "statement": statement,
-        }
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"risk_control.factor": self.factor, "risk_control.floor": self.floor}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "RiskControl":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        number_of_quantiles(metadata.get("kind"))
-        return cls(
-            factor=read_array(arrays, "risk_control.factor"),
-            floor=read_array(arrays, "risk_control.floor"),
-            level=read_share(metadata, "level"),
-            kind=cast(Kind, metadata["kind"]),
-            confidence=read_share(metadata, "confidence"),
-            cases=read_cases(metadata),
-            modulation=read_modulation(metadata),
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pnol_jax.calibration.conformal import STATEMENTS
-from pnol_jax.calibration.conformity import Kind, conformal_factor, least_cases, number_of_quantiles
-from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
+from pnol_jax.calibration.conformity import Kind, conformal_factor, least_cases
+from pnol_jax.calibration.modulation import Modulation, ModulationKind
 from pnol_jax.calibration.protocol import Asked, needed
-from pnol_jax.calibration.record import Arrays, Metadata, one_of, read_array, read_cases, read_share
+from pnol_jax.calibration.record import one_of
+from pnol_jax.calibration.recorded import READERS, Reader, Recorded
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean
@@ -35,13 +36,19 @@ def group_variable(predictive: Predictive, asked: Asked, by: Grouping, unit: Arr
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class GroupConformal:
+class GroupConformal(Recorded):
     """A split conformal band with a factor for each group of cases, so that the level holds in every group.
 
     Groups are intervals of a function of the input (Mondrian conformal prediction: Vovk, Gammerman, Shafer 2005,
     Algorithmic learning in a random world). Their edges are quantiles over some of the calibration cases,
     which then calibrate no factor: a new case and those that do are exchangeable given their groups.
     """
+
+    method: ClassVar[str] = "group_conformal"
+    readers: ClassVar[Mapping[str, Reader]] = {
+        **READERS,
+        "by": lambda metadata: one_of(metadata.get("by"), GROUPINGS, "calibration.by"),
+    }
 
     factors: jax.Array  # (groups,)
     edges: jax.Array  # (groups - 1,), increasing
@@ -97,46 +104,15 @@ class GroupConformal:
         return Modulation(self.floor, self.modulation, self.level).band(predictive, self.factors[group])
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
+    def statement(self) -> str:
+        """What is promised, in words."""
         groups = len(self.factors)
-        statement = (
+        return (
             f"{STATEMENTS[self.kind]}, in each of {groups} groups of cases by {_NAMES[self.by]}, if it is "
             f"exchangeable with the calibration cases of its group ({self.cases} or more)"
         )
-        return {
-            "method": "group_conformal",
-            "level": self.level,
-            "kind": self.kind,
-            "by": self.by,
-            "cases": self.cases,
-            "modulation": self.modulation,
-            "statement": statement,
-        }
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {f"group_conformal.{name}": getattr(self, name) for name in _ARRAYS}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "GroupConformal":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        number_of_quantiles(metadata.get("kind"))
-        factors, edges, unit, floor = (read_array(arrays, f"group_conformal.{name}") for name in _ARRAYS)
-        return cls(
-            factors=factors,
-            edges=edges,
-            unit=unit,
-            floor=floor,
-            by=one_of(metadata.get("by"), GROUPINGS, "calibration.by"),
-            level=read_share(metadata, "level"),
-            kind=cast(Kind, metadata["kind"]),
-            cases=read_cases(metadata),
-            modulation=read_modulation(metadata),
-        )
 
 
-_ARRAYS = ("factors", "edges", "unit", "floor")
 _NAMES: Mapping[str, str] = {"spread": "their predicted spread", "input": "the size of their inputs"}
 
 

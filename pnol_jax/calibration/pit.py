@@ -1,9 +1,8 @@
 """Isotonic recalibration of the probability integral transform: a monotone map of quantiles."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,8 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, check_enough, check_rows, read_array, read_cases, read_share
+from pnol_jax.calibration.record import check_enough, check_rows
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean, residual
 
@@ -43,7 +43,7 @@ def least_for(level: float) -> int:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class PitRecalibration:
+class PitRecalibration(Recorded):
     """The predictive whose quantile p is the quantile R^-1(p) of the Gaussian, R(p) the share of truths below p.
 
     R is the isotonic fit to the empirical distribution of the calibration cases' PIT (Kuleshov, Fenner, Ermon 2018,
@@ -52,6 +52,9 @@ class PitRecalibration:
     Phi(z))), which moves samples and stated quantiles; mean and variance are those of mean + std g(z), z normal; the
     band is the central interval of `level`.
     """
+
+    method: ClassVar[str] = "pit_recalibration"
+    kind: ClassVar[str] = "pointwise"
 
     given: jax.Array  # (knots,), where g is `knots`
     knots: jax.Array  # (knots,)
@@ -105,27 +108,12 @@ class PitRecalibration:
         return mapped.astype(z.dtype)
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        statement = (
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return (
             "the truth is inside on a share of domain and channels that is on average the level, in the limit of many "
             f"calibration cases; there were {self.cases}, and no promise for a finite number"
         )
-        about = {"method": "pit_recalibration", "level": self.level, "kind": "pointwise"}
-        return about | {"cases": self.cases, "statement": statement}
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {f"pit_recalibration.{name}": getattr(self, name) for name in _ARRAYS}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "PitRecalibration":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        found = {name: read_array(arrays, f"pit_recalibration.{name}") for name in _ARRAYS}
-        return cls(**found, level=read_share(metadata, "level"), cases=read_cases(metadata))
-
-
-_ARRAYS = ("given", "knots", "shift", "factor")
 
 
 def _z(shares: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
 """Variance scaling by region: a factor for each coarse cell of the domain and each channel."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from jax.typing import ArrayLike
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.calibration.protocol import Asked, needed
-from pnol_jax.calibration.record import Arrays, Metadata, check_enough, check_rows, read_array, read_cases
+from pnol_jax.calibration.record import check_enough, check_rows
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.calibration.scaling import LEAST, WHY, scaled
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
@@ -32,12 +33,14 @@ def regional_scores(predictive: Predictive, truth: jax.Array, grid: GridOperands
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class RegionScaling:
+class RegionScaling(Recorded):
     """Variances times the factor of the cell that a point lies in, and of the channel.
 
     Each factor is the mean of (truth - mean)^2 / variance over its cell and the cases: the likeliest. Cells are equal
     stretches of every axis, so that they are the same on every grid.
     """
+
+    method: ClassVar[str] = "region_scaling"
 
     factors: jax.Array  # (*cells, channels)
     cases: int = field(metadata={"static": True})
@@ -64,20 +67,10 @@ class RegionScaling:
         return scaled(predictive, spread_out(self.factors.astype(predictive.mean.dtype), grid))
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
+    def statement(self) -> str:
+        """What is promised, in words."""
         regions = " x ".join(map(str, self.factors.shape[:-1]))
-        statement = (
+        return (
             f"the likeliest factor on the variances in each of {regions} regions; no promise for a finite "
             "number of cases"
         )
-        return {"method": "region_scaling", "level": None, "kind": None, "cases": self.cases, "statement": statement}
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"region_scaling.factors": self.factors}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "RegionScaling":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        return cls(read_array(arrays, "region_scaling.factors"), read_cases(metadata))

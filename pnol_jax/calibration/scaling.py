@@ -1,9 +1,8 @@
 """Variance scaling: one factor, by maximum likelihood."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, read_array, read_cases
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean, residual
@@ -44,11 +43,13 @@ def scaled(predictive: Predictive, factor: jax.Array) -> Predictive:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class VarianceScaling:
+class VarianceScaling(Recorded):
     """Variances times one factor, and samples moved away from the mean by its root.
 
     It is the mean of (truth - mean)^2 / variance, which maximises the Gaussian likelihood of the calibration cases.
     """
+
+    method: ClassVar[str] = "variance_scaling"
 
     factor: jax.Array  # ()
     cases: int = field(metadata={"static": True})
@@ -73,16 +74,6 @@ class VarianceScaling:
         return scaled(predictive, self.factor)
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        statement = "the likeliest single factor on the variances; no promise for a finite number of cases"
-        return {"method": "variance_scaling", "level": None, "kind": None, "cases": self.cases, "statement": statement}
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"variance_scaling.factor": self.factor}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "VarianceScaling":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        return cls(read_array(arrays, "variance_scaling.factor"), read_cases(metadata))
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return "the likeliest single factor on the variances; no promise for a finite number of cases"

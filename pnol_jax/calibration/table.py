@@ -11,23 +11,27 @@ from pnol_jax.calibration.control import RiskControl
 from pnol_jax.calibration.groups import GroupConformal
 from pnol_jax.calibration.pit import PitRecalibration
 from pnol_jax.calibration.protocol import Calibrator
+from pnol_jax.calibration.recorded import Recorded
 from pnol_jax.calibration.regional import RegionScaling
 from pnol_jax.calibration.scaling import VarianceScaling
 from pnol_jax.calibration.temperature import TemperatureScaling
 from pnol_jax.calibration.weighted import WeightedConformal
 from pnol_jax.errors import InputError
 
-CALIBRATORS: Mapping[str, Any] = {
-    "variance_scaling": VarianceScaling,
-    "temperature_scaling": TemperatureScaling,
-    "region_scaling": RegionScaling,
-    "pit_recalibration": PitRecalibration,
-    "split_conformal": SplitConformal,
-    "risk_control": RiskControl,
-    "group_conformal": GroupConformal,
-    "weighted_conformal": WeightedConformal,
-    "adaptive_conformal": AdaptiveConformal,
-    "norm_ball": NormBall,
+CALIBRATORS: Mapping[str, type[Recorded]] = {
+    one.method: one
+    for one in (
+        VarianceScaling,
+        TemperatureScaling,
+        RegionScaling,
+        PitRecalibration,
+        SplitConformal,
+        RiskControl,
+        GroupConformal,
+        WeightedConformal,
+        AdaptiveConformal,
+        NormBall,
+    )
 }
 
 
@@ -42,5 +46,6 @@ def calibrator_from_dict(arrays: Mapping[str, Any], metadata: Mapping[str, Any])
         return read_chain(arrays, metadata, calibrator_from_dict)
     if method not in CALIBRATORS:
         raise InputError(f"calibration.method: got {method!r}, expected one of {', '.join(CALIBRATORS)}, chain")
-    made: Calibrator = CALIBRATORS[method].from_dict(arrays, metadata)
-    return made
+    made: Any = CALIBRATORS[method].from_dict(arrays, metadata)
+    calibrator: Calibrator = made
+    return calibrator

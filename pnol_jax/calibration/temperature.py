@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
 from pnol_jax.calibration.protocol import Asked
-from pnol_jax.calibration.record import Arrays, Metadata, check_enough, check_rows, one_of, read_array, read_cases
+from pnol_jax.calibration.record import check_enough, check_rows, one_of
+from pnol_jax.calibration.recorded import READERS, Reader, Recorded
 from pnol_jax.calibration.scaling import LEAST, WHY, scaled, squared_scores
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
@@ -48,13 +49,19 @@ def temperature_scores(
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class TemperatureScaling:
+class TemperatureScaling(Recorded):
     """Standard deviations times one temperature, and samples moved away from the mean by it.
 
     It minimises the mean negative log-likelihood or the mean CRPS of the Gaussian over the calibration cases. The
     likelihood weighs a few large errors by their square, the CRPS by their size (Gneiting, Raftery, Westveld, Goldman
     2005, Calibrated probabilistic forecasting using ensemble model output statistics and minimum CRPS estimation).
     """
+
+    method: ClassVar[str] = "temperature_scaling"
+    readers: ClassVar[Mapping[str, Reader]] = {
+        **READERS,
+        "objective": lambda metadata: one_of(metadata.get("objective"), OBJECTIVES, "calibration.objective"),
+    }
 
     temperature: jax.Array  # ()
     objective: Objective = field(metadata={"static": True})
@@ -80,22 +87,10 @@ class TemperatureScaling:
         return scaled(predictive, jnp.square(self.temperature))
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
+    def statement(self) -> str:
+        """What is promised, in words."""
         best = {"nll": "the likeliest", "crps": "of the least CRPS"}[self.objective]
-        statement = f"a single factor on the standard deviations, {best}; no promise for a finite number of cases"
-        about = {"method": "temperature_scaling", "level": None, "kind": None, "cases": self.cases}
-        return about | {"objective": self.objective, "statement": statement}
-
-    def to_dict(self) -> tuple[Arrays, Metadata]:
-        """Arrays by dotted name, and the guarantee."""
-        return {"temperature_scaling.temperature": self.temperature}, self.guarantee
-
-    @classmethod
-    def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "TemperatureScaling":
-        """The inverse of `to_dict`; other arrays may stand beside."""
-        objective = one_of(metadata.get("objective"), OBJECTIVES, "calibration.objective")
-        return cls(read_array(arrays, "temperature_scaling.temperature"), objective, read_cases(metadata))
+        return f"a single factor on the standard deviations, {best}; no promise for a finite number of cases"
 
 
 def _root(slopes: NDArray[Any]) -> float:

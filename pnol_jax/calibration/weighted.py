@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from pnol_jax.calibration.conformal import STATEMENTS
-from pnol_jax.calibration.conformity import Kind, check_scores, number_of_quantiles
+from pnol_jax.calibration.conformity import Kind, check_scores
 from pnol_jax.calibration.modulation import Modulation, ModulationKind, read_modulation
 from pnol_jax.calibration.protocol import Asked, needed
 from pnol_jax.calibration.ratio import LikelihoodRatio
 from pnol_jax.calibration.record import Arrays, Metadata, check_enough, exact, read_array, read_cases, read_share
+from pnol_jax.calibration.recorded import Recorded, read_kind
 from pnol_jax.errors import InputError
 from pnol_jax.predictive import Predictive
 
@@ -23,7 +24,7 @@ KEPT = 100  # quantiles of a case that are kept of the pointwise scores: they tr
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
-class WeightedConformal:
+class WeightedConformal(Recorded):
     """A split conformal band for inputs of another distribution, of the likelihood ratio w = dP_new / dP_calibration.
 
     The factor of a new case is the least one that scores of the share `level` of w_1 + ... + w_n + w_new do not exceed,
@@ -32,6 +33,8 @@ class WeightedConformal:
     shift, Corollary 1; pointwise as Angelopoulos et al. 2024, Conformal risk control. The level holds if w
     is the true ratio; an estimate costs as much coverage as it is off (Lei, Candes 2021).
     """
+
+    method: ClassVar[str] = "weighted_conformal"
 
     scores: jax.Array  # (rows,), increasing
     below: jax.Array  # (rows,), the summed weight of the scores up to each
@@ -90,14 +93,17 @@ class WeightedConformal:
         return Modulation(self.floor, self.modulation, self.level).band(predictive, self.factor(weight))
 
     @property
-    def guarantee(self) -> Metadata:
-        """What is promised, as plain data."""
-        statement = (
+    def statement(self) -> str:
+        """What is promised, in words."""
+        return (
             f"{STATEMENTS[self.kind]}, if only the distribution of the inputs differs from that of the {self.cases} "
             "calibration cases, by the likelihood ratio that weighs them"
         )
-        about = {"method": "weighted_conformal", "level": self.level, "kind": self.kind, "cases": self.cases}
-        return about | {"estimated": self.ratio is not None, "modulation": self.modulation, "statement": statement}
+
+    @property
+    def guarantee(self) -> Metadata:
+        """What is promised, as plain data."""
+        return super().guarantee | {"estimated": self.ratio is not None}
 
     def to_dict(self) -> tuple[Arrays, Metadata]:
         """Arrays by dotted name, and the guarantee."""
@@ -109,7 +115,6 @@ class WeightedConformal:
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> "WeightedConformal":
         """The inverse of `to_dict`; other arrays may stand beside."""
-        number_of_quantiles(metadata.get("kind"))
         lead = "weighted_conformal."
         return cls(
             scores=read_array(arrays, lead + "scores"),
@@ -117,7 +122,7 @@ class WeightedConformal:
             ratio=LikelihoodRatio.from_dict(arrays, lead + "ratio.") if metadata.get("estimated") else None,
             floor=read_array(arrays, lead + "floor"),
             level=read_share(metadata, "level"),
-            kind=cast(Kind, metadata["kind"]),
+            kind=read_kind(metadata),
             cases=read_cases(metadata),
             modulation=read_modulation(metadata),
         )

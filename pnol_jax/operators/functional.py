@@ -16,6 +16,7 @@ from pnol_jax.sharding.partition import Axes, stored
 
 Params = dict[str, jax.Array]
 Apply = Callable[[Params, jax.Array, GridOperands], jax.Array]
+PROJECTION = "projection.*"  # the layers after the last that mixes points, by name, of operators that have any
 
 
 class Functional(NamedTuple):

@@ -37,13 +37,20 @@ def operator(apply: Callable[P, R], policy: Remat) -> Callable[P, R]:
     """The whole operator: parameters that a mesh stores divided are put together again rather than kept.
 
     Elsewhere nothing is wrapped: `jax.checkpoint` would keep a second copy of every kernel, rounded to its own type.
+    It remembers how a function is traced, with what is random in it; so each call wraps a function of its own.
     """
     if policy == "none":
         return apply
-    again = _kept(apply, jax.checkpoint_policies.save_anything_except_these_names(GATHERED))
+    keep = jax.checkpoint_policies.save_anything_except_these_names(GATHERED)
 
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        return (again if collectives.count((collectives.FSDP,)) > 1 else apply)(*args, **kwargs)
+        if collectives.count((collectives.FSDP,)) == 1:
+            return apply(*args, **kwargs)
+
+        def here(*args: P.args, **kwargs: P.kwargs) -> R:
+            return apply(*args, **kwargs)
+
+        return _kept(here, keep)(*args, **kwargs)
 
     return wrapped
 

@@ -18,7 +18,7 @@ from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.partition import Axes, spec
 
-SPECTRUM, WHITE, FACTOR = "noise.spectrum", "noise.white", "noise.factor"
+SPECTRUM, WHITE, FACTOR, LASTING = "noise.spectrum", "noise.white", "noise.factor", "noise.lasting"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Coloured:
 
     u = mean + factor s(x) xi(x), s the head's standard deviation (one per channel without it), xi a Gaussian field
     whose coefficients in the operator's basis are independent, each with the mean square that the standardised
-    residuals of training have there, and white noise of the variance that the basis does not hold. `factor` is 1 until
-    a calibration on rollouts changes it (`pnol_jax.calibration.rollout`).
+    residuals of training have there, and white noise of the variance that the basis does not hold. Along a rollout the
+    share `lasting` of the variance of xi is that of one field, kept from step to step, and the rest drawn anew: an
+    operator's error at a state resembles its error at the next. `factor` is 1 and `lasting` 0 until a calibration on
+    rollouts changes them (`calibration.rollout` of the config).
     """
 
     base: Deterministic
@@ -57,7 +59,7 @@ class Coloured:
         compiled = divided(self._squares, (spec(), spec(), spec()))
         parts = [compiled(params, batch) for batch in data()]
         power, rest, count = jax.tree.map(lambda *values: jnp.sum(jnp.stack(values), axis=0), *parts)
-        return params | {SPECTRUM: power / count, WHITE: rest / count, FACTOR: jnp.ones_like(count)}
+        return params | {SPECTRUM: power / count, WHITE: rest / count, **undisturbed(count)}
 
     def _squares(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Sums over a batch's cases of the squared coefficients and of what they leave, and the number of cases."""
@@ -85,12 +87,19 @@ class Coloured:
     def advance(
         self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
     ) -> jax.Array:
-        """As `pnol_jax.posteriors.march.Marching` has it; the function is the same for all."""
+        """As `pnol_jax.posteriors.march.Marching` has it; what lasts of the noise is drawn by the key `function`."""
         draws, cases = inputs.shape[:2]
         rows = inputs.reshape(draws * cases, *inputs.shape[2:])
         base = self.base.predict(params, rows, _repeated(grid, draws), function)
         mean, std = (value.reshape(draws, cases, *value.shape[1:]) for value in (base.mean, base.std))
-        return mean + params[FACTOR] * std * _draws(params, mean.shape[1:], grid, noise, draws)
+        lasting, anew = (_draws(params, mean.shape[1:], grid, key, draws) for key in (function, noise))
+        share = params[LASTING]
+        return mean + params[FACTOR] * std * (jnp.sqrt(share) * lasting + jnp.sqrt(1 - share) * anew)
+
+
+def undisturbed(like: jax.Array) -> Params:
+    """Noise as the residuals have it, each step's its own."""
+    return {FACTOR: jnp.ones_like(like), LASTING: jnp.zeros_like(like)}
 
 
 def _repeated(grid: GridOperands, times: int) -> GridOperands:

@@ -35,7 +35,7 @@ class Deterministic:
     `precision` of 16 bits the operator alone computes in it. On trajectories the loss is unrolled over the steps that a
     batch holds; with `increment` the operator gives the change of the state, which the inputs begin with. What a
     `band_limited` operator gives is projected onto the functions of its basis. `prefix`: what the operator's parameters
-    are called by.
+    are called by; `last_layer`: those in which its outputs are linear, as it says (`Functional.last_layer`).
     """
 
     apply: Apply
@@ -52,6 +52,7 @@ class Deterministic:
     band_limited: bool = False
     precision: str = "float32"
     prefix: str = OPERATOR
+    last_layer: tuple[str, ...] = ()
     members: int | None = None
     has_samples: bool = False
 

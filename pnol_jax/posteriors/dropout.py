@@ -90,9 +90,17 @@ class Dropout:
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """The mixture of the passes: their mean; their variance, epistemic; the mean of their noise, aleatoric."""
+        return mixture.of_draws(self._passing(params, grid), inputs, self.draws, key, num_samples)
 
-        def component(key: jax.Array) -> Predictive:
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: a draw keeps its mask."""
+        return mixture.advance(self._passing(params, grid), inputs, function, noise)
+
+    def _passing(self, params: Params, grid: GridOperands) -> mixture.Component:
+        def component(key: jax.Array, inputs: jax.Array) -> Predictive:
             with stochastic.at_hand(dropping(self.rates, key, by_case=False)):
                 return self.base.predict(params, inputs, grid, key)
 
-        return mixture.of_draws(component, self.draws, key, num_samples)
+        return component

@@ -85,7 +85,19 @@ class Ensemble:
         samples = mixture.samples(each, self.members, key, num_samples) if num_samples else None
         return replace(mixture.moments(each, self.members), samples=samples)
 
-    def each(self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array) -> Predictive:
-        """What each of the members at hand predicts, the members before the batch."""
-        predict = jax.vmap(self.base.predict, (self._axes(params), None, 0, None))
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: draw i is a rollout of member i mod `members`."""
+
+        def each(key: jax.Array, inputs: jax.Array) -> Predictive:
+            return self.each(params, inputs, grid, key, own=True)
+
+        return mixture.advance_in_turn(each, self.members, inputs, function, noise)
+
+    def each(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
+    ) -> Predictive:
+        """What each of the members at hand predicts, the members before the batch; `own`: of inputs of its own."""
+        predict = jax.vmap(self.base.predict, (self._axes(params), 0 if own else None, 0, None))
         return predict(params, inputs, self._spread(grid), key)

@@ -5,7 +5,7 @@ weight `w`, "operator.w" is its mean; "operator.deviation.w" is log(s / p), so t
 "operator.factor.w", (rank, *shape), holds its rows of F.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from pnol_jax import collectives
 from pnol_jax.collectives import CASES
-from pnol_jax.operators.functional import ready
+from pnol_jax.errors import InputError
+from pnol_jax.operators.functional import PROJECTION, ready
 from pnol_jax.patterns import check, fits
 from pnol_jax.posterior_config import VariationalConfig
 from pnol_jax.posteriors import weights
-from pnol_jax.posteriors.last_layer import PROJECTION, last_layer
 from pnol_jax.posteriors.protocol import OPERATOR, Params
 from pnol_jax.posteriors.weights import Shape
 from pnol_jax.sharding.partition import Axes
@@ -43,14 +43,23 @@ class GaussianWeights:
 
     @classmethod
     def choose(
-        cls, config: VariationalConfig, shapes: Mapping[str, Shape], names: Mapping[str, Axes]
+        cls,
+        config: VariationalConfig,
+        shapes: Mapping[str, Shape],
+        names: Mapping[str, Axes],
+        last_layer: Sequence[str],
     ) -> "GaussianWeights":
         """Those of an operator's weights that the config's patterns name; its last layer if there are none.
 
         Raises:
-            InputError: a pattern fits no parameter.
+            InputError: a pattern fits no parameter, or there is neither a pattern nor a last layer.
         """
-        patterns = config.parameters or [OPERATOR + name for name in last_layer(shapes)]
+        patterns = config.parameters or [OPERATOR + name for name in last_layer]
+        if not patterns:
+            raise InputError(
+                "posterior.parameters: got none, and this operator names no last layer; expected patterns such as "
+                f"'{OPERATOR}{next(iter(shapes))}'"
+            )
         check("posterior.parameters", patterns, [OPERATOR + name for name in shapes])
         chosen = {name: shape for name, shape in shapes.items() if fits(OPERATOR + name, patterns)}
         return cls(chosen, names, config.rank, config.prior, config.initial)

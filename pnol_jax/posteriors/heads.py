@@ -1,4 +1,4 @@
-"""An ensemble of last layers on one operator: what is before them is computed, and trained, once.
+"""An ensemble of heads on one operator: what is before them is computed, and trained, once.
 
 Source: Lee, Purushwalkam, Cogswell, Crandall, Batra (2015), Why M heads are better than one. Heads share what the
 operator has learnt, so they differ less than the members of an ensemble, most of all far from the training cases.
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from pnol_jax.bases import GridOperands
+from pnol_jax.operators.functional import PROJECTION
+from pnol_jax.patterns import fits
 from pnol_jax.posterior_config import HeadsConfig
 from pnol_jax.posteriors import mixture
 from pnol_jax.posteriors.deterministic import Deterministic
-from pnol_jax.posteriors.last_layer import last_layer
 from pnol_jax.posteriors.problem import Problem
 from pnol_jax.posteriors.protocol import OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.residuals import NOISE, mean_square
@@ -25,10 +26,12 @@ from pnol_jax.sharding.partition import Axes, spec
 
 @dataclass(frozen=True)
 class Heads:
-    """`heads` last layers, each with a start of its own; the mixture of their Gaussians is the predictive.
+    """`heads` projections, each with a start of its own; the mixture of their Gaussians is the predictive.
 
-    Their arrays have a leading axis, over which everything is mapped: JAX then computes once what does not depend on
-    it. Training minimises the mean of the heads' losses; a step model's heads march on from their own states.
+    An operator without a projection has as many last layers instead. (Heads that are linear maps have convex losses and
+    would all be trained to the same one; a projection has a hidden layer.) Their arrays have a leading axis, over which
+    everything is mapped: JAX then computes once what does not depend on it. Training minimises the mean of the heads'
+    losses; a step model's heads march on from their own states.
     """
 
     base: Deterministic
@@ -43,7 +46,8 @@ class Heads:
 
     @property
     def _headed(self) -> set[str]:
-        return {OPERATOR + name for name in last_layer(self.base.names)}
+        projection = [name for name in self.base.names if fits(name, [PROJECTION])]
+        return {OPERATOR + name for name in projection or self.base.last_layer}
 
     @property
     def axes(self) -> Mapping[str, Axes]:
@@ -67,7 +71,7 @@ class Heads:
         return means
 
     def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
-        """Without the head for the noise: the residual variance of each last layer."""
+        """Without the head for the noise: the residual variance of each."""
         if self.base.heteroscedastic:
             return params
         return params | {NOISE: mean_square(self._squared_residuals, spec(), params, data)}
@@ -81,6 +85,24 @@ class Heads:
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """As the ensemble's: mean over heads, their variance, the mean of theirs; a sample is a head with its noise."""
-        each = jax.vmap(self.base.predict, (self._axes(params), None, None, None))(params, inputs, grid, key)
+        each = self._each(params, inputs, grid, key)
         samples = mixture.samples(each, self.heads, key, num_samples) if num_samples else None
         return replace(mixture.moments(each, self.heads), samples=samples)
+
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: draw i is a rollout of head i mod `heads`."""
+
+        def each(key: jax.Array, inputs: jax.Array) -> Predictive:
+            return self._each(params, inputs, grid, key, own=True)
+
+        return mixture.advance_in_turn(each, self.heads, inputs, function, noise)
+
+    def _each(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
+    ) -> Predictive:
+        """What each head predicts, the heads before the batch; `own`: of inputs of its own."""
+        predict = jax.vmap(self.base.predict, (self._axes(params), 0 if own else None, None, None))
+        predictive: Predictive = predict(params, inputs, grid, key)
+        return predictive

@@ -17,20 +17,45 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MEMBER
 from pnol_jax.predictive import Predictive
 
-Component = Callable[[jax.Array], Predictive]
+Component = Callable[[jax.Array, jax.Array], Predictive]  # of a key and inputs
 
 
-def of_draws(component: Component, draws: int, key: jax.Array, num_samples: int) -> Predictive:
+def of_draws(component: Component, inputs: jax.Array, draws: int, key: jax.Array, num_samples: int) -> Predictive:
     """The mixture of `draws` components, each drawn with a key of its own; one after the other, to save memory.
 
     Samples come of draws of their own, each with its noise at each point, so that the moments do not depend on them.
     """
     of_moments, of_samples, noise = jax.random.split(key, 3)
-    predictive = moments(lax.map(component, jax.random.split(of_moments, draws)), draws)
+    predictive = moments(lax.map(lambda key: component(key, inputs), jax.random.split(of_moments, draws)), draws)
     if not num_samples:
         return predictive
-    each = lax.map(component, jax.random.split(of_samples, num_samples))
+    each = lax.map(lambda key: component(key, inputs), jax.random.split(of_samples, num_samples))
     return replace(predictive, samples=with_noise(each.mean, each.aleatoric, noise))
+
+
+def advance(component: Component, inputs: jax.Array, function: jax.Array, noise: jax.Array) -> jax.Array:
+    """One step of draws from inputs of their own, (draws, batch, *space, in), as `posteriors.march.Marching` has it.
+
+    Each draw has a component of its own, drawn by `function`; one after the other, to save memory.
+    """
+    each = lax.map(lambda own: component(*own), (jax.random.split(function, inputs.shape[0]), inputs))
+    return with_noise(each.mean, each.aleatoric, noise)
+
+
+def advance_in_turn(
+    components: Component, count: int, inputs: jax.Array, function: jax.Array, noise: jax.Array
+) -> jax.Array:
+    """The same where draw i's component is the one of number i mod `count`, so that each acts on its own draws alone.
+
+    `components` takes a key and an input for each component at hand; the last round is filled up.
+    """
+    draws, shape = inputs.shape[0], inputs.shape[1:]
+    rounds = -(-draws // count)
+    turns = jnp.resize(inputs, (rounds * count, *shape)).reshape(rounds, count, *shape)
+    own = jax.random.split(function, rounds), collectives.mine(turns, MEMBER, 1)
+    each = lax.map(lambda own: components(*own), own)
+    mean, variance = (_in_order(values)[:draws] for values in (each.mean, each.aleatoric))
+    return with_noise(mean, variance, noise)
 
 
 def moments(each: Predictive, count: int) -> Predictive:
@@ -58,6 +83,12 @@ def spread(grid: GridOperands, count: int) -> GridOperands:
     """The grid once for each of several operators that are mapped over, so that each transform stays a product."""
     repeated: GridOperands = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), grid)
     return repeated
+
+
+def _in_order(values: jax.Array) -> jax.Array:
+    """(rounds, components at hand, ...) -> (rounds * components, ...)."""
+    whole = collectives.assembled(values, MEMBER, 1)
+    return whole.reshape(-1, *whole.shape[2:])
 
 
 def _mean(values: jax.Array) -> jax.Array:

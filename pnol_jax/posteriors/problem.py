@@ -70,6 +70,7 @@ class Problem(NamedTuple):
             band_limited=training.band_limited,
             precision=training.precision,
             prefix=prefix,
+            last_layer=template.last_layer,
         )
 
     def shapes(self, of: Deterministic) -> Mapping[str, tuple[int, ...]]:

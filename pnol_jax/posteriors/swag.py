@@ -119,7 +119,9 @@ class SWAG:
         draws, members = self.settings.draws, self.settings.members
 
         def each(key: jax.Array, draws: int) -> Predictive:
-            return self._components(params, inputs, grid, jax.random.split(key, draws))
+            stacked = lax.map(lambda key: self._each(params, inputs, grid, key), jax.random.split(key, draws))
+            joined: Predictive = jax.tree.map(_joined, stacked)
+            return joined
 
         predictive = mixture.moments(each(of_moments, draws), draws * members)
         if not num_samples:
@@ -128,18 +130,24 @@ class SWAG:
         samples = mixture.samples(each(of_samples, enough), enough * members, order, num_samples)
         return replace(predictive, samples=samples)
 
-    def _components(self, params: Params, inputs: jax.Array, grid: GridOperands, keys: jax.Array) -> Predictive:
-        """What each draw of each member at hand predicts, (members * draws, batch, *space, channels)."""
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: draw i keeps weights of member i mod `members`."""
 
-        def one(key: jax.Array) -> Predictive:
-            if not isinstance(self.base, Ensemble):
-                alone = self.base.predict(self.drawn(params, key), inputs, grid, key)
-                return jax.tree.map(lambda leaf: leaf[None], alone)  # type: ignore[no-any-return]
-            return self.base.each(self._drawn_members(params, key), inputs, grid, key)
+        def each(key: jax.Array, inputs: jax.Array) -> Predictive:
+            return self._each(params, inputs, grid, key, own=True)
 
-        stacked = lax.map(one, keys)
-        joined: Predictive = jax.tree.map(_joined, stacked)
-        return joined
+        return mixture.advance_in_turn(each, self.settings.members, inputs, function, noise)
+
+    def _each(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
+    ) -> Predictive:
+        """What a draw of each member at hand predicts, the members before the batch; `own`: of inputs of its own."""
+        if isinstance(self.base, Ensemble):
+            return self.base.each(self._drawn_members(params, key), inputs, grid, key, own=own)
+        alone = self.base.predict(self.drawn(params, key), inputs[0] if own else inputs, grid, key)
+        return jax.tree.map(lambda leaf: leaf[None], alone)  # type: ignore[no-any-return]
 
     def _drawn_members(self, params: Params, key: jax.Array) -> Params:
         keys = collectives.mine(jax.random.split(key, self.settings.members), MEMBER, 0)

@@ -65,7 +65,7 @@ class Variational:
         """From its section of the config."""
         problem.check_loss("variational", "the evidence's lower bound", same="nll")
         base = problem.network(problem.outputs, config.heteroscedastic)
-        weights = GaussianWeights.choose(config, problem.shapes(base), base.names)
+        weights = GaussianWeights.choose(config, problem.shapes(base), base.names, base.last_layer)
         return cls(base, weights, problem.cases, config.observations, config.draws)
 
     @property
@@ -124,9 +124,18 @@ class Variational:
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """The mixture over draws of the weights, the same for all cases."""
+        return mixture.of_draws(self._drawing(params, grid), inputs, self.draws, key, num_samples)
+
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: a draw keeps its weights."""
+        return mixture.advance(self._drawing(params, grid), inputs, function, noise)
+
+    def _drawing(self, params: Params, grid: GridOperands) -> mixture.Component:
         noise = {} if self.base.heteroscedastic else {NOISE: self._noise(params)}
 
-        def component(key: jax.Array) -> Predictive:
+        def component(key: jax.Array, inputs: jax.Array) -> Predictive:
             return self.base.predict(self.weights.draw(params, key) | noise, inputs, grid, key)
 
-        return mixture.of_draws(component, self.draws, key, num_samples)
+        return component

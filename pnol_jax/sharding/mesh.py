@@ -14,6 +14,7 @@ from pnol_jax.errors import InputError
 
 # From the outermost to the innermost: what talks most in a step sits closest together.
 ORDER = ("member", "data", "fsdp", "space", "model")
+MOST_DEVICES = 16  # of one process
 
 
 def sizes(config: MeshConfig, devices: int) -> dict[str, int]:
@@ -77,6 +78,30 @@ def check_batch(batch_size: int, shape: Mapping[str, int], accumulate: int) -> N
             f"training.batch_size: got {batch_size}, expected a multiple of {parts}: mesh.data = {shape['data']} times "
             f"mesh.fsdp = {shape['fsdp']} devices share a batch by case, in training.accumulate = {accumulate} parts"
         )
+
+
+def check_processes(config: MeshConfig, batch_size: int, accumulate: int, processes: int, devices: int = 0) -> None:
+    """Refuse what so many processes cannot train, before any of them is started.
+
+    Args:
+        config: the mesh.
+        batch_size: of all processes together.
+        accumulate: parts of a batch.
+        processes: how many there will be.
+        devices: of each process; 0: nobody knows yet, and any number will do.
+
+    Raises:
+        InputError: the mesh is not of as many devices, or cannot share the batch.
+    """
+    refused: list[InputError] = []
+    for each in (devices,) if devices else range(1, MOST_DEVICES + 1):
+        try:
+            check_batch(batch_size, sizes(config, processes * each), accumulate)
+        except InputError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
 
 
 def check_members(members: int | None, shape: Mapping[str, int]) -> None:

@@ -50,7 +50,7 @@ def memory_peak() -> int:
 
 def table(goodput: Goodput, found: dict[str, float]) -> Table:
     """The closing table of a run; `found` are the figures of a step."""
-    rows = {"step": f"{1000 * goodput.step_seconds:.1f} ms (median)"}
+    rows = {"step": f"{1000 * goodput.step_seconds:.1f} ms (median)"} if goodput.step_seconds else {}
     if "mfu" in found:
         rows["MFU"] = f"{100 * found['mfu']:.1f}%"
     if found.get("flops"):

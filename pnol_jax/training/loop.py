@@ -117,7 +117,7 @@ class _Training:
                 if self.guard.exhausted:
                     self._roll_back(*arguments)
                 self.clock.lap("other")
-                if self.done % settings.checkpoint_every == 0:
+                if self.done % settings.checkpoint_every == 0 or self._keeps(self.done):
                     self._saved(self.recovery.save)
                 watch(self.done, self.state)
                 self.clock.lap("other")
@@ -126,6 +126,10 @@ class _Training:
                 self._close(*arguments)
         if self.done < settings.steps or interrupt.told:
             raise Stopped(f"stopped at step {self.done} of {settings.steps}; the state is saved in {self.folder}")
+
+    def _keeps(self, step: int) -> bool:
+        """Whether the checkpoint of a step is one to keep, also between those at regular intervals."""
+        return self.settings.keep_every > 0 and step % self.settings.keep_every == 0
 
     def _take_step(self, trace: Trace) -> tuple[Batch, GridOperands]:
         """Draw a batch, take a step on it, judge and log that; the batch and its grid."""

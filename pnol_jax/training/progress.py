@@ -31,8 +31,7 @@ class Log:
         self._batch_size = batch_size
         self._last = (start, time.monotonic())
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=10),  # a terminal of 80 columns has room for the rest
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),

@@ -138,6 +138,14 @@ def test_a_job_waits_for_another_and_is_given_up_if_that_fails() -> None:
         _bash("true", after=["local-000000"])
 
 
+def test_a_job_that_has_ended_is_not_cancelled_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    submitted = _bash("exit 0")
+    _wait(submitted)
+    assert submit.main(["cancel", submitted.id]) == 0
+    assert f"{submitted.id} had ended before: done" in capsys.readouterr().err
+    assert not list(submitted.job.submit.glob("*.cancelled"))
+
+
 def test_cancel_ends_a_job_and_all_that_it_started() -> None:
     submitted = _bash("sleep 600 & sleep 600 & echo ready; wait", tasks=[["a"], ["b"]])
     path = submitted.job.submit / f"{submitted.id}_0.log"

@@ -88,8 +88,7 @@ def test_sigterm_while_reading_building_calibrating_or_evaluating_exits_with_75_
         with pytest.raises(SystemExit) as left:
             train.main(words)
     assert left.value.code == 75
-    began = (tmp_path / "run" / "config.toml").exists()
-    assert train.main([*words, "--resume"] if began else words) == 0
+    assert train.main([*words, "--resume"]) == 0
     assert (tmp_path / "run" / ("report.html" if name == "evaluate" else "model.safetensors")).exists()
     assert not list((tmp_path / "run").glob(".*"))  # nothing half-written
 
@@ -119,7 +118,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_with_who_works_there(co
         for words in ([], ["--overwrite"], ["--resume"]):
             with pytest.raises(InputError, match=f"in use by process {os.getpid()} on .* since 2"):
                 train.main([str(config), "--run", str(run), *words])
-    assert [path.name for path in run.iterdir()] == ["lock"]
+        assert [path.name for path in run.iterdir()] == ["lock"]
 
 
 def holder(folder: Path, then: str) -> "subprocess.Popen[str]":
@@ -169,6 +168,7 @@ def test_a_damaged_shard_is_named(config, tmp_path):
         train.main([str(config), "--run", str(tmp_path / "run")])
 
 
-def test_nothing_to_resume_is_refused(config, tmp_path):
-    with pytest.raises(InputError, match="holds no run"):
-        train.main([str(config), "--run", str(tmp_path / "run"), "--resume"])
+def test_a_refused_run_leaves_no_folder(config, tmp_path):
+    with pytest.raises(InputError, match="no array 'b'"):
+        train.main([str(config), "--run", str(tmp_path / "run"), 'data.inputs=["b"]', "--resume"])
+    assert not (tmp_path / "run").exists()

@@ -163,6 +163,7 @@ def test_a_set_is_made_asked_for_read_and_deleted(sets: dict[str, Any]) -> None:
     lines = "".join(kubernetes.logs(submitted, submitted.id, follow=False)).splitlines()
     assert sorted(lines) == [f"[pod/{submitted.id}-{i}/node] said by {submitted.id}-{i}" for i in range(2)]
     assert "".join(kubernetes.logs(submitted, submitted.id, follow=True)).count("said by") == 2
+    sets[submitted.id]["status"] = {"replicatedJobsStatus": [{"active": 1}]}
     watch.cancel(kubernetes, submitted, tasks)
     assert sets == {}
     assert [found.state for found in watch.statuses(kubernetes, submitted, tasks)] == ["cancelled"]

@@ -91,6 +91,8 @@ def test_a_run_in_which_another_launch_works_is_not_deleted(alone: None, config:
         (["--hosts", "a,b", "--processes", "3"], "--processes: got 3 on 2 hosts, expected a multiple of 2"),
         (["training.step=3"], "unknown key 'step'; did you mean 'steps'"),
         (["--", "--resume"], "--resume after --"),
+        (["--processes", "3"], "training.batch_size: got 8, expected a multiple of 3"),
+        (["mesh.data=4", "--processes", "2", "--devices-per-process", "1"], "4 times .* devices, expected 2"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_started(

@@ -61,6 +61,13 @@ def test_where_no_number_of_devices_that_was_asked_for_holds_it_it_says_which_do
     assert re.search(r"by estimate it fits on (\d+) devices: mesh\.", done.stdout)
 
 
+def test_more_devices_that_are_no_faster_are_said_to_be_and_what_fits_by_how_much(config: Path) -> None:
+    done = _plan(config, "--devices", "1,2")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"│ 1 +│ .*│ <1% +│", done.stdout), done.stdout
+    assert "no faster than one device, by what is sent and waited for: 2 devices" in done.stdout
+
+
 @pytest.mark.slow
 def test_what_does_not_fit_is_planned_with_layers_computed_again_and_the_batch_in_parts(config: Path) -> None:
     experiment = open_experiment(load(config, ExperimentConfig, ["training.batch_size=32"]))

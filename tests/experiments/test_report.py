@@ -1,17 +1,25 @@
 """The report: one file that stands by itself, says what was measured, and shows every kind of case."""
 
+import itertools
 import json
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import jax.numpy as jnp
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.transforms import Bbox
 
 from experiments import evaluate, train
-from experiments.report import drawing
+from experiments.report import drawing, markup
 from experiments.report.case import Case, Scales
+from experiments.report.page import STYLE
 from experiments.report.panels import Panel, height, panels
 from experiments.report.picture import in_rows
 from experiments.report.words import Quantity, number, percent
@@ -82,10 +90,10 @@ class Page(HTMLParser):
         found = dict(attrs)
         self.tags.add(tag)
         self.anchors.add(found.get("id"))
-        self.sources += [found[name] for name in ("src", "href") if name in found]
-        if tag == "img":
+        self.sources += [found[name] for name in ("src", "href", "xlink:href") if name in found]
+        if found.get("role") == "img":
             self.images.append(found)
-        elif tag != "meta":
+        if tag != "meta":
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -100,9 +108,9 @@ def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(run: Path) ->
     inside = [source for source in page.sources if source and source.startswith("#")]
     assert inside
     assert {link.removeprefix("#") for link in inside} <= page.anchors
-    assert all(s and s.startswith("data:image/svg+xml;base64,") for s in page.sources if s not in inside)
+    assert all(s and s.startswith("data:image/png;base64,") for s in page.sources if s not in inside)
     assert page.images
-    assert all(image["alt"] for image in page.images)
+    assert all(image["aria-label"] for image in page.images)
 
 
 def test_the_picture_is_one_svg_that_needs_no_other_file(run: Path) -> None:
@@ -123,7 +131,7 @@ def test_the_picture_keeps_the_panels_order_and_its_width(wide: tuple[bool, ...]
 def test_names_of_the_user_are_text(run: Path) -> None:
     page = Page((run / "report.html").read_text(encoding="utf-8"))
     assert "smoothing <i>x</i>" in page.words
-    assert "<b>$kg$</b>" in str([image["alt"] for image in page.images])
+    assert "<b>$kg$</b>" in str([image["aria-label"] for image in page.images])
     assert not {"b", "i", "script"} & page.tags
 
 
@@ -170,6 +178,59 @@ def test_every_panel_of_a_case_is_drawn_in_one_two_and_three_dimensions(shape: t
     assert len(shown) == (5 if len(shape) == 1 else 7)
     for panel in shown:
         assert drawing.svg(panel.draw, 2.0, height(grid)).startswith(b"<?xml")
+
+
+def _boxes(artists: Iterable[Artist]) -> list[Bbox]:
+    return [artist.get_window_extent() for artist in artists]
+
+
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_a_legend_covers_nothing_of_the_axes_and_stays_on_the_drawing(side: str) -> None:
+    figure = Figure((3.45, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    for position in range(5):
+        axes.plot([0, 1], [position, 0], label=f"test set {position} (31 × 31)")
+    drawing.legend(axes, side)
+    FigureCanvasSVG(figure).draw()
+    [box] = _boxes(filter(None, [*figure.legends, axes.get_legend()]))
+    parts = [axes.get_window_extent(), axes.xaxis.get_tightbbox(), axes.yaxis.get_tightbbox()]
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert not any(box.overlaps(part) for part in parts)
+
+
+@pytest.mark.parametrize("high", [1.3, 2.9, 8.0, 60.0, 3e3, 1e9])
+@pytest.mark.parametrize("low", [1e-7, 0.21, 40.0])
+def test_labels_of_logarithmic_axes_are_at_least_two_and_do_not_overlap(low: float, high: float) -> None:
+    with mpl.rc_context(drawing.STYLE):
+        figure = Figure((3.45, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([low, low * high], [low, low * high])
+        drawing.logarithmic(axes, "xy")
+        FigureCanvasSVG(figure).draw()
+        for axis, (start, end) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            ticks = zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+            boxes = _boxes([label for at, label in ticks if start <= at <= end])
+            assert len(boxes) >= 2
+            assert not any(one.overlaps(two) for one, two in itertools.pairwise(boxes))
+
+
+def _write(figure: FigureBase) -> None:
+    figure.text(0, 0, "--> <script>")
+
+
+def test_a_drawing_on_a_page_has_the_inks_of_the_page_and_no_text_of_its_own() -> None:
+    svg = drawing.svg(_write, 2.0, 1.0)
+    drawn = markup.picture(svg, "a & b")
+    assert 'viewBox="0 0 144 72"' in drawn
+    assert 'aria-label="a &amp; b"' in drawn
+    assert "fill: var(--text)" in drawn
+    assert "script" not in drawn
+
+
+def test_every_ink_is_set_for_light_and_dark_pages() -> None:
+    style = STYLE.read_text(encoding="utf-8")
+    assert all(style.count(f"--{name}: #") == 2 for name in drawing.INKS.values())
 
 
 def test_typical_cases_are_named_once_and_what_is_not_a_number_is_worst() -> None:

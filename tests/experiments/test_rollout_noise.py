@@ -11,7 +11,7 @@ from experiments.experiment import open_experiment
 from experiments.rollout_noise import calibrate_rollout, check_rollout
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
-from pnol_jax.posteriors.coloured import FACTOR
+from pnol_jax.posteriors.coloured import FACTOR, LASTING
 from pnol_jax.toml import load
 from tests.experiments.test_rollout import CONFIG, write_trajectories
 
@@ -38,25 +38,58 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_factor_is_that_at_which_the_level_is_held(config, monkeypatch):
+NOISE = {FACTOR: np.ones((), np.float32), LASTING: np.zeros((), np.float32)}
+SOON, LATE = 2, 6  # states of the first step, and of all
+
+
+@pytest.mark.parametrize(
+    ("by_share", "factor", "lasting"),
+    [
+        (0.5, 1.7, 0.4),
+        (0.0, 2.5, 1.0),
+        (2.0, 1.25, 0.0),
+    ],  # the last two: all of it, or none, is not enough, or too much
+)
+def test_the_noise_is_that_at_which_the_level_is_held_soon_and_late(config, monkeypatch, by_share, factor, lasting):
     experiment = open_experiment(load(config, ExperimentConfig, CHANGES))
+    begin = {0.5: 0.6, 0.0: 0.8 * 1.7 / 2.5, 2.0: 0.8 * 1.7 / 1.25}[by_share]  # late coverage at 1.7, nothing lasting
+
+    def coverage(_, params, cases):
+        size, share, times = float(params[FACTOR]), float(params[LASTING]), cases.groups[0].outputs.shape[1]
+        assert len(cases) == 24
+        assert times in (SOON, LATE)
+        return (0.8 if times == SOON else begin + by_share * share) * size / 1.7
+
+    monkeypatch.setattr(rollout_noise, "coverage", coverage)
+    rest, params = calibrate_rollout(experiment, NOISE)
+    assert float(params[FACTOR]) == pytest.approx(factor, rel=np.log(16) / 2**7)
+    assert float(params[LASTING]) == pytest.approx(lasting, abs=0.05)
+    assert len(rest.calibration) == 16
+
+
+def test_rollouts_that_set_the_noise_start_where_they_are_told(config, monkeypatch):
+    experiment = open_experiment(load(config, ExperimentConfig, [*CHANGES, "calibration.rollout_start=3"]))
     seen = []
 
     def coverage(_, params, cases):
-        seen.append(len(cases))
-        return 0.8 * float(params[FACTOR]) / 1.7  # the level, 0.8, at 1.7
+        seen.append(cases.groups[0].outputs)
+        return 0.8 * float(params[FACTOR]) * (1 + float(params[LASTING]))
 
     monkeypatch.setattr(rollout_noise, "coverage", coverage)
-    rest, params = calibrate_rollout(experiment, {FACTOR: np.ones((), np.float32)})
-    assert float(params[FACTOR]) == pytest.approx(1.7, rel=np.log(16) / 2**7)
-    assert (set(seen), len(rest.calibration)) == ({24}, 16)
+    calibrate_rollout(experiment, NOISE)
+    _, cases = experiment.calibration.split(24, rollout_noise.SEED)
+    for outputs in seen:
+        np.testing.assert_array_equal(outputs, cases.groups[0].outputs[:, 3 : 3 + outputs.shape[1]])
+    late = open_experiment(load(config, ExperimentConfig, [*CHANGES, "calibration.rollout_start=5"]))
+    with pytest.raises(InputError, match=r"rollout_start: got 5, expected at most 4: there are 6 states"):
+        calibrate_rollout(late, NOISE)
 
 
 def test_what_no_noise_can_cover_is_refused(config, monkeypatch):
     experiment = open_experiment(load(config, ExperimentConfig, CHANGES))
     monkeypatch.setattr(rollout_noise, "coverage", lambda *_: 0.1)
     with pytest.raises(InputError, match=r"no noise of 0\.25 to 4 times"):
-        calibrate_rollout(experiment, {FACTOR: np.ones((), np.float32)})
+        calibrate_rollout(experiment, NOISE)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +97,12 @@ def test_what_no_noise_can_cover_is_refused(config, monkeypatch):
     [
         ('posterior.name="deterministic"', "calibration.rollout: got 24, expected 0, or trajectories"),
         ("calibration.rollout=41", "calibration.rollout: got 41, expected at most data.calibration = 40"),
+        ("calibration.rollout=0 calibration.rollout_start=2", "calibration.rollout_start: got 2, expected 0"),
     ],
 )
 def test_noise_that_nothing_uses_is_refused(config, change, message):
     with pytest.raises(InputError, match=message):
-        check_rollout(load(config, ExperimentConfig, [*CHANGES, change]))
+        check_rollout(load(config, ExperimentConfig, [*CHANGES, *change.split()]))
 
 
 def test_a_run_sets_its_noise_and_tells_scores_of_draws(config, tmp_path):

@@ -38,7 +38,9 @@ def test_a_run_tells_strange_inputs_and_so_does_its_servable(tmp_path: Path, pos
     usual, large = answers
     assert np.mean(usual >= 0.9) < 0.1 + 3 * np.sqrt(0.09 / 30)
     assert auroc(usual, large) > 0.95
-    servable = load_servable(export.export(run, tmp_path / "models"))
+    exported = export.export(run, tmp_path / "models")
+    assert exported == tmp_path / "models" / experiment.config.name / "1"
+    servable = load_servable(exported)
     assert servable.manifest.alarm == model.alarm
     operands = stack_operands([make_operands(cases.groups[0].grid, experiment.bases)])
     answer = servable.compile((24,), "moments", 1)(cases.groups[0].inputs[:1], flatten_operands(operands))

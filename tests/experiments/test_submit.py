@@ -143,6 +143,8 @@ def test_a_sites_file_gives_the_defaults_of_the_flags(capsys: pytest.CaptureFixt
         (["--cluster", "slurm", "name=a b"], "name"),
         (["--cluster", "mpi", "--nodes", "2"], "expected --hosts A,B"),
         (["--cluster", "slurm", "--", "--overwrite"], "would delete what it has done"),
+        (["--cluster", "slurm", "--nodes", "3"], "training.batch_size: got 32, expected a multiple of 3"),
+        (["--cluster", "slurm", "--devices-per-node", "3"], "training.batch_size: got 32, expected a multiple of 3"),
         (["--cluster", "slurm", "--image", "i"], "image: SLURM has no such thing"),
         (["--cluster", "local", "--memory", "64G"], "memory: a machine without a queue has no such thing"),
         (["--cluster", "kubernetes"], "--image"),
@@ -162,6 +164,12 @@ def test_a_missing_program_and_one_that_does_not_answer_are_one_line() -> None:
         external.call("sleep", "60", seconds=0.1)
     with pytest.raises(InputError, match=r"^sh: one; two$"):
         external.call("sh", "-c", "echo one >&2; echo two >&2; exit 1")
+
+
+def test_where_there_is_no_cluster_it_says_what_works_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InputError, match=r"sbatch: no such program here.*; --dry-run shows .* --cluster local"):
+        submit.main(["small.toml", "--cluster", "slurm"])
 
 
 def test_workers_of_slurm_need_an_allocation(monkeypatch: pytest.MonkeyPatch) -> None:

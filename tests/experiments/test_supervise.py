@@ -16,6 +16,7 @@ from experiments.supervision.events import Events, read_events
 from experiments.supervision.machine import Policy
 from experiments.supervision.sites import Local, log_file
 from experiments.supervision.supervise import newest_checkpoint, supervise
+from experiments.supervision.terminal import Terminal
 from pnol_jax.errors import InputError
 from tests.serving.conftest import wait_until
 
@@ -167,6 +168,19 @@ def test_simulated_devices_and_cores_are_handed_to_each_process(run_dir: Path) -
     if len(cores) > 1:
         assert str(cores[::2]) in said[0]
         assert str(cores[1::2]) in said[1]
+
+
+def test_what_libraries_say_of_their_connections_is_not_shown(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = log_file(run_dir, 0)
+    log.parent.mkdir(parents=True)
+    with Terminal(run_dir) as terminal:
+        terminal.follow(log)
+        log.write_text("[Gloo] Rank 0 is connected to 1 peer ranks.\n[1] a line\n")
+    shown = capsys.readouterr().err
+    assert "[1] a line" in shown
+    assert "Gloo" not in shown
 
 
 def test_a_program_that_is_not_there_is_named(run_dir: Path) -> None:

@@ -14,8 +14,10 @@ import pytest
 from experiments import train
 from experiments.experiment import open_experiment
 from experiments.runs import load_model, read_config
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import ConstantConfig, PlateauConfig
+from pnol_jax.toml import load
 from pnol_jax.training.checkpoints import Checkpoints
 from pnol_jax.training.optimizers import evaluation_params, make_optimizer
 from pnol_jax.training.step import initial_state
@@ -136,11 +138,11 @@ def test_a_schedule_free_run_keeps_its_average(config, tmp_path):
     assert not all(np.array_equal(model[name], value) for name, value in state.params.items())
 
 
-def test_resuming_what_is_not_there_leaves_no_folder(config, tmp_path):
-    other = _train(config, tmp_path / "mistyped", "--resume")
-    assert other.returncode == 2
-    assert "mistyped holds no run; start without --resume" in other.stderr
-    assert not (tmp_path / "mistyped").exists()
+def test_resuming_what_never_began_begins_it_and_says_so(config, tmp_path):
+    other = _train(config, tmp_path / "run", "--resume", "training.steps=1")
+    assert other.returncode == 0
+    assert "run holds no run to resume: it begins" in other.stderr
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_sigterm_saves_and_asks_to_be_resumed(config, tmp_path):
@@ -189,10 +191,26 @@ def test_what_cannot_work_is_refused_before_training(config, tmp_path, words, me
     assert message in str(refused.value)
 
 
+def test_where_the_points_of_bounded_axes_lie_is_said(config):
+    word = "data.axes=[{kind='bounded', name='depth', placement='centre', length=12}]"
+    said = train._summary(open_experiment(load(config, ExperimentConfig, ["data.symmetries=[]", word])))
+    assert said == "40 training cases (24 points, depth from 0.25 to 11.75 in [0, 12]), 20 for calibration"
+
+
 def test_a_nan_in_the_data_is_named(config, tmp_path):
     _cases(tmp_path, spoiled=True)
     with pytest.raises(InputError, match="'u', case 7"):
         train.main([str(config), "--run", str(tmp_path / "run")])
+
+
+def test_what_a_command_prints_and_what_it_says_stay_in_order():
+    program = (
+        "import sys; from experiments.command import run;"
+        "run(lambda: print('first') or print('second', file=sys.stderr) or print('third') or 0)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    assert done.stdout.split() == ["first", "second", "third"]
 
 
 def test_the_command_prints_one_line_and_exits_with_2(config, tmp_path):

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 
 from experiments import tune
 from experiments.search.group import Together
-from experiments.search.opening import load_study, open_search
+from experiments.search.opening import full_steps, load_study, open_search
 from experiments.search.problem import Problem
+from experiments.search.results import advice
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.toml import load
@@ -106,6 +107,7 @@ def test_the_best_config_is_whole_and_its_score_is_the_least(study):
     page = (run / "report.html").read_text()
     assert 'src="http' not in page
     assert "<link" not in page
+    assert f"--run {run}_best" in page
     assert all(f'id="{anchor}"' in page for anchor in ("history", "pruning", "slice-crps", "timeline", "trials"))
     assert not list(run.glob("trials/*/checkpoints"))
 
@@ -179,7 +181,7 @@ def test_trials_of_one_program_get_the_scores_that_they_get_alone(study):
     assert [one.values[0] for one in together[:2]] == pytest.approx([one.values[0] for one in alone], rel=1e-4)
 
 
-def test_a_lane_that_diverges_is_pruned_and_the_others_come_to_the_end(study):
+def test_a_lane_that_diverges_is_pruned_and_the_others_come_to_the_end(study, capsys):
     words = ["overrides=['optimizer.name=sgd', 'optimizer.clip_norm=0']", "search.vectorised=3", "search.sampler=grid"]
     space = "search.space={'optimizer.learning_rate' = {choices=[1e-3, 1e-2, 1e30]}}"
     assert _tune(study, *words, space) == 0
@@ -190,6 +192,18 @@ def test_a_lane_that_diverges_is_pruned_and_the_others_come_to_the_end(study):
         1e30: "PRUNED",
     }
     assert "diverged" in ended[1e30].user_attrs["note"]
+    run = study.parent / "run"
+    said = capsys.readouterr().err
+    assert f"train the best: python -m experiments.train {run}/best.toml --run {run}_best\n" in said
+
+
+def test_the_best_is_to_be_trained_for_the_steps_of_the_config_without_the_study(study):
+    words = ["overrides=['training.steps=4']", "search.objectives=['relative_l2', 'parameters']"]
+    run = study.parent / "run"
+    opened = open_search(str(study), words, str(run))
+    said = advice(opened, [run / "front" / "a.toml", run / "front" / "b.toml"], full_steps(str(study), words))
+    best = f"{run}/front/a.toml --run {run}_best training.steps=20"
+    assert said == f"train one of the 2 in {run}/front: python -m experiments.train {best}"
 
 
 class Severe(optuna.pruners.BasePruner):
@@ -246,6 +260,7 @@ REFUSED = [
     (["search.vectorised=2", "search.space={'optimizer.clip_norm' = {low=0.1, high=4.0}}"], "makes another program"),
     (["search.validation=60"], "expected fewer than the 60"),
     (["config=nowhere.toml"], "no file 'nowhere.toml'"),
+    (["training.steps=60"], "expected it as \"overrides=['training.steps=60']\""),
 ]
 
 
@@ -263,7 +278,7 @@ def test_a_study_is_gone_on_with_only_as_it_was(study):
     open_search(str(study), ["search.trials=9", "search.sampler=tpe"], folder)
     with pytest.raises(InputError, match=r"differ from what is asked for in search.objectives, search.seed"):
         open_search(str(study), ["search.seed=1", "search.objectives=['nll']"], folder)
-    with pytest.raises(InputError, match="in tree"):
+    with pytest.raises(InputError, match=r"in training\.steps; expected"):
         open_search(str(study), ["overrides=['training.steps=9']"], folder)
     with pytest.raises(InputError, match="something else already"):
         open_search(str(study), [], str(study.parent))

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from experiments.search.gaussian import GaussianProcessSampler
 from experiments.search.journal import Journal, is_locked, locked
 from experiments.search.opening import begin
 from experiments.search.record import Record
+from experiments.search.run import _Hunt
 from experiments.search.samplers import quiet
 from experiments.search.settings import SearchConfig
 from experiments.search.study import MOST_TRIES, Study
@@ -60,6 +61,22 @@ def test_a_trial_of_a_process_that_is_gone_is_asked_again_with_the_same_values(t
         assert len(others) == 4
         assert all(asked.point not in points for asked in others)
     assert [trial.state for trial in study.optuna.trials[:2]] == [TrialState.FAIL] * 2
+
+
+def test_a_trial_that_is_asked_again_is_said_to_be(tmp_path):
+    class Pool:
+        said: ClassVar[list[str]] = []
+        say = said.append
+
+        def submit(self, *_: object, name: str) -> None: ...
+
+    _die(_study(tmp_path))
+    study = _study(tmp_path)
+    with study.searching():
+        hunt = _Hunt(study, Pool())  # type: ignore[arg-type]
+        for _ in range(3):
+            hunt.submit()
+    assert Pool.said == [f"trial {n + 2}: trial {n} again, which was stopped" for n in (0, 1)]
 
 
 def test_a_trial_of_a_process_that_lives_is_left_to_it(tmp_path):

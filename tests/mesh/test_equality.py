@@ -95,6 +95,15 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
         same(answer, expected, 1e-5)
 
 
+def test_draws_that_march_with_members_are_the_same_wherever_members_are() -> None:
+    """Five draws are two rounds of four members, the second filled up."""
+    problem = ENSEMBLE | {"training": {}, "options": {"depth": 1, "width": 4}, "draws": 5}
+    meshes: list[dict[str, int]] = [{"member": 4}, {"member": 2, "space": 2}]
+    expected, *found = answers(4, "float64", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
+    for answer in found:
+        same(answer, expected, 1e-10)
+
+
 @pytest.mark.parametrize(
     ("given", "meshes"),
     [
@@ -108,7 +117,7 @@ def test_members_of_an_ensemble_are_divided_with_everything_else() -> None:
 def test_a_mesh_changes_no_curvature(given: dict[str, Any], meshes: list[dict[str, int]]) -> None:
     """Laplace is fitted and predicts on every axis; `space` divides the spectral layers' modes too."""
     problem = {"operator": "fno", "posterior": "laplace", "training": {"loss": "h1"}, "field": "bounded"}
-    problem |= {"posterior_options": given}
+    problem |= {"posterior_options": given, "draws": 2}
     expected, *found = answers(4, "float64", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
     for answer in found:
         same(answer, {name: values for name, values in expected.items() if name in answer}, 1e-9)
@@ -146,7 +155,7 @@ POSTERIORS: dict[str, tuple[str, dict[str, Any]]] = {
 def test_what_a_posterior_draws_is_the_same_on_every_mesh(case: str) -> None:
     name, options = POSTERIORS[case]
     small = {"options": {"depth": 1, "width": 4}, "training": {}}
-    problem = DETERMINISTIC | small | {"posterior": name, "posterior_options": options}
+    problem = DETERMINISTIC | small | {"posterior": name, "posterior_options": options, "draws": 3}
     meshes: list[dict[str, int]] = [{"data": 2, "space": 2}, {"fsdp": 2, "model": 2}]
     expected, *found = answers(4, "float64", [on(problem), *(on(problem, **mesh) for mesh in meshes)])
     for answer in found:

@@ -10,7 +10,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators.transforms import project
 from pnol_jax.posteriors import Batch, FitBatch
-from pnol_jax.posteriors.coloured import FACTOR, SPECTRUM, WHITE, Coloured
+from pnol_jax.posteriors.coloured import FACTOR, LASTING, SPECTRUM, WHITE, Coloured, undisturbed
 from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.march import march
 from pnol_jax.posteriors.residuals import NOISE
@@ -36,7 +36,7 @@ def _params(**noise):
     names = ("inputs.mean", "inputs.std", "outputs.mean", "outputs.std")
     constants = {f"normaliser.{name}": jnp.full(1, float(name.endswith("std"))) for name in names}
     spectrum = jnp.asarray([1.0, 0.5, 0.25, 0.125, 0.0, 0.5, 0.25, 0.125])[:, None]
-    default = {SPECTRUM: spectrum, WHITE: jnp.zeros(1), FACTOR: jnp.ones(()), NOISE: jnp.full(1, 0.09)}
+    default = {SPECTRUM: spectrum, WHITE: jnp.zeros(1), NOISE: jnp.full(1, 0.09), **undisturbed(jnp.zeros(()))}
     return constants | default | noise
 
 
@@ -86,13 +86,15 @@ def test_fit_finds_the_noise_that_made_the_outputs():
     np.testing.assert_allclose(found[WHITE] * total, 0.2 * (1 - 7 / n), rtol=0.05)
 
 
-def test_the_variance_along_a_rollout_is_that_of_an_autoregression():
-    params, draws, steps = _params(), 4000, 4
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_variance_along_a_rollout_is_that_of_an_autoregression(share):
+    params, draws, steps = _params(**{LASTING: jnp.asarray(share)}), 4000, 4
     grid = make_operands(_grid(8), BASES, None, "float64")
     states = march(_coloured(), params, jnp.ones((1, 8, 1)), grid, jax.random.key(0), steps, draws)
     assert states.shape == (steps, draws, 1, 8, 1)
     one = 0.09 * (1 + 4 * (0.5 + 0.25 + 0.125))
-    exact = one * np.asarray([sum(HALF ** (2 * j) for j in range(step + 1)) for step in range(steps)])
+    weights = [HALF ** np.arange(step + 1) for step in range(steps)]
+    exact = one * np.asarray([(1 - share) * np.sum(w**2) + share * np.sum(w) ** 2 for w in weights])
     np.testing.assert_allclose(jnp.var(states, axis=1).mean(axis=(1, 2, 3)), exact, rtol=0.05)
     np.testing.assert_allclose(jnp.mean(states, axis=1)[:, 0, 0, 0], HALF ** np.arange(1, 5), atol=0.06)
 

@@ -225,6 +225,9 @@ def test_a_full_disk_at_the_last_save_or_at_the_first_is_an_error(tmp_path, at, 
 def test_the_best_and_every_so_manieth_checkpoint_are_kept(run_dir):
     run(run_dir, Batches(large=[*range(31, 40), *range(41, 60)]), keep_checkpoints=1, keep_best=1, keep_every=20)
     assert steps(run_dir) == [20, 30, 40, 60]
+    between = run_dir.with_name("between")
+    run(between, Batches(), keep_checkpoints=1, keep_every=25)  # checkpoints are of every tenth
+    assert steps(between) == [25, 50, 60]
     bare = run_dir.with_name("bare")
     run(bare, Batches(), keep_checkpoints=2)
     assert steps(bare) == [50, 60]

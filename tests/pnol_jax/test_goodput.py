@@ -1,13 +1,17 @@
 """The stopwatch of a run: every second is of one kind, and what a killed attempt did in vain is counted."""
 
+import io
 import json
+import re
 import time
 
 import pytest
+from rich.console import Console
 
 from pnol_jax.sharding.heartbeat import Heartbeat
-from pnol_jax.training.closing import known_kind
+from pnol_jax.training.closing import known_kind, table
 from pnol_jax.training.goodput import Goodput
+from pnol_jax.training.progress import Log
 
 
 def test_laps_add_up_to_the_time_that_passed(run_dir):
@@ -23,6 +27,25 @@ def test_laps_add_up_to_the_time_that_passed(run_dir):
     assert spent["step"] >= 0.03
     assert sum(spent.values()) == pytest.approx(passed, abs=1e-3)
     assert clock.share() == pytest.approx(spent["step"] / passed, rel=0.02)
+
+
+def test_where_no_step_was_without_compilation_the_closing_table_has_no_time_of_a_step(run_dir):
+    clock = Goodput(run_dir)
+    clock.start(0, goes_on=False)
+    shown = [list(table(clock, {}).columns[0].cells)]
+    clock.lap("step")
+    shown += [list(table(clock, {}).columns[0].cells)]
+    assert ["step" in names for names in shown] == [False, True]
+
+
+def test_a_terminal_of_80_columns_has_room_for_all_that_is_said_of_a_step(run_dir):
+    with Log(run_dir, 20_000, 0, 64, tensorboard=False) as log:
+        log.write(10_000, {"loss": 0.012345, "learning_rate": 0.00123})
+        shown = Console(width=80, file=io.StringIO(), record=True)
+        shown.print(log._bar.get_renderable())
+    (line,) = shown.export_text().splitlines()
+    assert "loss 0.01235  lr 0.0012" in line
+    assert re.search(r"cases/s 0:00:0\d left [-\d:]{7}", line)
 
 
 def test_what_a_killed_attempt_reported_after_its_checkpoint_is_lost(run_dir):

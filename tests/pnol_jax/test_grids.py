@@ -50,8 +50,8 @@ def test_grids_have_one_digest_exactly_if_they_are_equal() -> None:
     ("points", "kind", "length", "message"),
     [
         ((0.0,), "periodic", 1.0, "got 1 points, expected at least 2"),
-        ((0.0, 0.5, 0.5), "bounded", 1.0, "finite and increasing"),
-        ((0.0, float("nan")), "bounded", 1.0, "finite and increasing"),
+        ((0.0, 0.5, 0.4), "bounded", 1.0, r"got 0.4 after 0.5 \(point 2\), expected them increasing"),
+        ((0.0, float("nan")), "bounded", 1.0, "all of them finite"),
         ((0.0, 1.5), "bounded", 1.0, r"expected them inside \[0, 1\]"),
         ((0.0, 0.5, 1.0), "periodic", 1.0, "the same point stands twice"),
         ((0.0, 0.5), "bounded", -1.0, "got -1.0, expected a positive number"),

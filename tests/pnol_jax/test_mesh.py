@@ -5,7 +5,7 @@ import pytest
 from pnol_jax.collectives import EVERY
 from pnol_jax.config import MeshConfig
 from pnol_jax.errors import InputError
-from pnol_jax.sharding.mesh import check_batch, check_members, sizes
+from pnol_jax.sharding.mesh import check_batch, check_members, check_processes, sizes
 from pnol_jax.sharding.partition import partition
 
 ONE = dict.fromkeys(EVERY, 1)
@@ -34,6 +34,16 @@ def test_a_mesh_that_the_devices_cannot_be_is_refused(mesh: MeshConfig, message:
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(InputError, match=r"training.batch_size: got 50, expected a multiple of 4"):
         check_batch(50, ONE | {"data": 2, "fsdp": 2}, 1)
+
+
+def test_processes_are_refused_what_no_number_of_devices_of_each_could_share() -> None:
+    check_processes(MeshConfig(), 48, 4, processes=4)
+    check_processes(MeshConfig(data=4, space=2), 48, 1, processes=4)  # of two devices
+    with pytest.raises(InputError, match=r"mesh: .* data = 4 .* space = 2 .* devices, expected 4"):
+        check_processes(MeshConfig(data=4, space=2), 48, 1, processes=4, devices=1)
+    with pytest.raises(InputError, match=r"training.batch_size: got 50, expected a multiple of 4"):
+        check_processes(MeshConfig(), 50, 1, processes=4)
+    check_processes(MeshConfig(space=2), 50, 1, processes=4)  # four processes of one device are two parts of the batch
 
 
 def test_members_that_there_are_not_are_not_divided() -> None:

@@ -117,10 +117,10 @@ def test_a_process_hangs_on_its_lifeline(end: str) -> None:
 import signal, time
 def leave(*_): print("told", flush=True); sys.exit(75)
 def stand_still():
+    print("here", flush=True)
     while True: time.sleep(0.05)
 signal.signal(signal.SIGTERM, leave)
 processes.start()
-print("here", flush=True)
 stand_still()
 """
     process = _begin(script, 0, 1, PNOL_PROCESSES="1", PNOL_LIFELINE="1")

@@ -55,6 +55,40 @@ def test_a_small_wave_of_kuramoto_sivashinsky_grows_by_its_rate() -> None:
     np.testing.assert_allclose(final, small * np.exp((k**2 - k**4) * 0.4) * np.cos(k * x), atol=1e-5 * small)
 
 
+def test_burgers_from_a_random_function_is_at_time_one_where_cole_and_hopf_have_it() -> None:
+    """u = m - 2 nu phi_x / phi in the frame of the mean m, phi from exp(-int (u_0 - m) / 2 nu) by the heat equation."""
+    options = {"time_step": 1.0, "steps": 1, "substeps": 500, "order": 4, "modes": 63}
+    problem = Burgers(**options)
+    first = problem.first_state(np.random.default_rng(0))
+    fine = Burgers(**options, resolution=1024).first_state(np.random.default_rng(0))
+    nu, mean, k = 0.01, fine.mean(), 2 * np.pi * np.fft.fftfreq(1024, 1 / 1024)
+    slopes = np.fft.fft(fine - mean)
+    integral = np.fft.ifft(np.divide(slopes, 1j * k, out=np.zeros_like(slopes), where=k != 0)).real
+    carried = np.fft.fft(np.exp(-integral / (2 * nu))) * np.exp(-nu * k**2 - 1j * k * mean)
+    exact = mean - 2 * nu * (np.fft.ifft(1j * k * carried) / np.fft.ifft(carried)).real
+    np.testing.assert_allclose(problem.trajectory(first)[1], exact[::4], atol=1e-7)
+    assert np.abs(exact - fine).max() > 0.1
+
+
+def test_a_small_forced_wave_of_kuramoto_sivashinsky_grows_by_its_rate() -> None:
+    """Linearised, from nothing: f (exp(r t) - 1) / r with r = k^2 - viscosity k^4."""
+    k, small, viscosity = 0.5, 1e-7, 1.7
+    problem = KuramotoSivashinsky(
+        length=4 * np.pi,
+        viscosity=viscosity,
+        forcing=small,
+        time_step=0.1,
+        substeps=20,
+        warm_up=0,
+        resolution=64,
+        steps=4,
+    )
+    rate, x = k**2 - viscosity * k**4, problem.axes(64)[0].points
+    final = problem.trajectory(np.zeros(64))[-1]
+    expected = small * np.expm1(rate * 0.4) / rate * np.cos(k * x)
+    np.testing.assert_allclose(final, expected, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("problem", [Burgers(**SMALL), KuramotoSivashinsky(**SMALL), Burgers(dimensions=2, **SMALL)])
 def test_the_mean_is_kept(problem: Burgers) -> None:
     states = problem.trajectory(problem.first_state(np.random.default_rng(0)))

@@ -3,7 +3,7 @@ import pytest
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.optimizer_config import AdamWConfig
-from pnol_jax.posterior_config import DeterministicConfig
+from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.toml import load
 
 CONFIG = """
@@ -66,13 +66,36 @@ def test_an_override_can_change_the_kind_of_a_section(config):
         ("training=3", "training: Expected `object`, got `int`"),
         ("training.steps.x=3", "'steps' is a value, not a section"),
         ("steps", "expected section.key=value"),
-        ("data.axes=[{kind='round'}]", "data.axes[0].kind: Invalid enum value 'round'"),
+        (
+            "data.axes=[{kind='round'}]",
+            "data.axes[0].kind: Invalid enum value 'round', expected one of ['periodic', 'bounded']",
+        ),
+        ("operator.basis=['sine', 'auto']", "Invalid enum value 'sine', expected one of ['auto', 'fourier', "),
+        ("training.loss=l2", "training.loss: Invalid enum value 'l2', expected one of ['relative_l2', 'h1', 'nll']"),
+        ("data.train=b.npz", """data.train: Expected `array`, got `str`; expected ["b.npz"]"""),
+        ("operator.basis=auto", """operator.basis: Expected `array`, got `str`; expected ["auto"]"""),
+        ("risk=[{name='a', statistic='median'}]", "risk[0].statistic: Invalid enum value 'median', expected one of"),
+        ("ood.false_alarms=0.1", "ood: unknown key 'false_alarms'; did you mean 'false_alarm'"),
+        ("training.loss=l2", "override 'training.loss=l2': training.loss: "),
+        ("data.axes=[{kind='round'}]", "override \"data.axes=[{kind='round'}]\": "),
+        ("zzz.bar=1", "override 'zzz.bar=1': "),
     ],
 )
 def test_a_wrong_word_is_explained(config, word, message):
     with pytest.raises(InputError) as refused:
         load(config, ExperimentConfig, [word])
     assert message in str(refused.value)
+
+
+def test_what_is_wrong_in_the_file_is_not_blamed_on_an_override(config):
+    config.write_text(CONFIG + "stepz = 4\n")
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, ["training.steps=4"])
+    assert str(refused.value).startswith(f"{config}: training: unknown key 'stepz'")
+    config.write_text(CONFIG.replace('outputs = ["u"]', ""))
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, ["data.calibration=4"])
+    assert str(refused.value).startswith(f"{config}: data: Object missing required field `outputs`")
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[data]\n[data]\n"])
@@ -86,3 +109,51 @@ def test_what_is_no_toml_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         load(tmp_path / "nowhere.toml", ExperimentConfig)
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    def write(content: str) -> str:
+        path = tmp_path / "overlay.toml"
+        path.write_text(content)
+        return str(path)
+
+    return write
+
+
+def test_an_overlay_is_merged_table_by_table(config, overlay):
+    path = overlay("[training]\nema = 0.5\n[operator]\nmodes = [8, 8]\n[export]\nname = 'other'\n")
+    read = load(config, ExperimentConfig, ["export.buckets=[[16, 16]]", path])
+    assert (read.training.steps, read.training.ema) == (3, 0.5)
+    assert (read.operator.modes, read.data.train) == ([8, 8], ["a.npz"])
+    assert (read.export.name, read.export.buckets) == ("other", [[16, 16]])
+
+
+def test_a_section_that_becomes_of_another_kind_is_replaced_whole(config, overlay):
+    path = overlay("[posterior]\nname = 'ensemble'\nmembers = 3\n")
+    for before in ("posterior.beta=0.5", "posterior={name='dropout', draws=9}"):  # the first is deterministic unsaid
+        assert load(config, ExperimentConfig, [before, path]).posterior == EnsembleConfig(members=3)
+
+
+def test_a_section_of_the_same_kind_keeps_its_other_keys(config, overlay):
+    path = overlay("[posterior]\nname = 'deterministic'\nbeta = 0.5\n")
+    read = load(config, ExperimentConfig, ["posterior.heteroscedastic=false", path])
+    assert read.posterior == DeterministicConfig(heteroscedastic=False, beta=0.5)
+
+
+def test_words_count_in_their_order(config, overlay):
+    path = overlay("[training]\nsteps = 7\n")
+    assert load(config, ExperimentConfig, ["training.steps=9", path]).training.steps == 7
+    assert load(config, ExperimentConfig, [path, "training.steps=9"]).training.steps == 9
+
+
+def test_a_wrong_key_of_an_overlay_is_named_with_its_file(config, overlay):
+    path = overlay("[posterior]\nname = 'ensemble'\nmembrs = 3\n")
+    with pytest.raises(InputError) as refused:
+        load(config, ExperimentConfig, [path])
+    assert f"{config} with {path}: posterior: unknown key 'membrs'; did you mean 'members'" in str(refused.value)
+
+
+def test_an_overlay_that_is_not_there_is_named(config):
+    with pytest.raises(InputError, match="no file 'nowhere"):
+        load(config, ExperimentConfig, ["nowhere.toml"])

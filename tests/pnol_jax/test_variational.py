@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pnol_jax.bases import Basis
 from pnol_jax.errors import InputError
-from pnol_jax.operators import build_operator, functional
+from pnol_jax.operators import build_operator
 from pnol_jax.posterior_config import VariationalConfig
 from pnol_jax.posteriors import Batch
 from pnol_jax.posteriors.gaussian_weights import GaussianWeights
-from pnol_jax.posteriors.last_layer import last_layer
 from pnol_jax.posteriors.variational import LOG_NOISE, Variational
-from tests.linear import Pointwise, Spectral, close_in_mean, constants, field, operands, problem
+from tests.linear import BASES, Pointwise, Spectral, close_in_mean, constants, field, operands, problem
 
 CASES, N, NOISE, PRIOR = 3, 7, 0.3, 0.8
 ALL = ["operator.*"]
@@ -148,14 +146,29 @@ def test_moments_of_a_linear_operator_are_those_of_its_weights(x64: None, rank: 
     np.testing.assert_allclose(predictive.aleatoric, NOISE, rtol=1e-6)
 
 
-def test_the_last_layer_of_every_operator() -> None:
-    bases = (Basis("fourier", 4),)
-    options: dict[str, Any] = {"deeponet": {"depth": 3, "width": 4, "features": 4}}
-    for name in ("fno", "ffno", "deeponet"):
-        made = functional(build_operator(name, 1, 1, bases, options.get(name, {"width": 4, "depth": 1}), nnx.Rngs(0)))
-        layers = ["projection.first", "projection.second"] if name != "deeponet" else ["branch.layers.2"]
-        expected = {f"{layer}.{part}" for layer in layers for part in ("kernel", "bias")}
-        assert set(last_layer(made.params)) == expected | ({"bias"} if name == "deeponet" else set())
+@pytest.mark.parametrize("name", ["fno", "ffno", "deeponet"])
+def test_by_default_the_weights_are_those_in_which_the_outputs_are_linear(x64: None, name: str) -> None:
+    options: dict[str, Any] = (
+        {"depth": 3, "width": 4, "features": 4} if name == "deeponet" else {"width": 4, "depth": 1}
+    )
+
+    def operator(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
+        return build_operator(name, inputs, outputs, BASES, options, rngs)
+
+    posterior = Variational.build(VariationalConfig(heteroscedastic=False), problem(operator, 1, 1, CASES))
+    params, inputs = posterior.initial(0) | constants(1, 1), field(1, N, 1)
+
+    def mean(scale: float) -> jax.Array:
+        own = {f"operator.{weight}": scale * params[f"operator.{weight}"] for weight in posterior.weights.shapes}
+        return posterior.base.mean(params | own, inputs, operands(N))
+
+    assert float(jnp.abs(mean(1.0)).max()) > 1e-3
+    np.testing.assert_allclose(mean(3.0), 3 * mean(1.0), rtol=1e-10)
+
+
+def test_an_operator_without_a_last_layer_must_be_told_which_weights() -> None:
+    with pytest.raises(InputError, match="got none, and this operator names no last layer; expected patterns such as"):
+        Variational.build(VariationalConfig(), problem(Spectral, 1, 1, CASES))
 
 
 def test_what_cannot_work_is_refused(x64: None) -> None:

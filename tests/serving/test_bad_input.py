@@ -90,9 +90,9 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
     "a v2 shape": (INFER, JSON, v2(shape=[3]), 400, "got 110 numbers, expected those of shape [3]"),
     "a v2 header length": (INFER, {"inference-header-content-length": "-4"}, v2(), 400, "got '-4', expected a number"),
     "a v2 header that is cut": (INFER, {"inference-header-content-length": "20"}, v2(), 400, "body: "),
-    "an unknown path": ("/nothing", JSON, b"", 404, "Not Found"),
-    "a path upwards": ("/v2/models/..%2f..%2fetc/infer", JSON, v2(), 404, "Not Found"),
-    "another method": ("/health", JSON, b"", 405, "Method Not Allowed"),
+    "an unknown path": ("/nothing", JSON, b"", 404, "path: got '/nothing', expected one of ['/health', "),
+    "a path upwards": ("/v2/models/..%2f..%2fetc/infer", JSON, v2(), 404, "path: got '/v2/models/"),
+    "another method": ("/health", JSON, b"", 405, "method: got POST, expected GET"),
 }
 
 

@@ -1,11 +1,13 @@
 """Every way of writing the same request comes to the same question; what does not fit is refused with its reason."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pnol_jax.errors import InputError
+from pnol_jax.servable import load_servable
 from serving.ladder import Ladder
 from serving.query import Options, Query, Question, check
 from tests import heat
@@ -52,6 +54,13 @@ def test_outputs_keep_their_order_and_an_interval_is_its_two_bounds(ladder: Ladd
     assert asked.num_samples == heat.NUM_SAMPLES
 
 
+def test_draws_of_a_model_without_any_are_refused_with_a_way_to_have_some(tmp_path: Path) -> None:
+    only = {"signature": heat.signature(2, ["moments"]), "num_samples": 0, "predict": heat.uncalibrated}
+    servable = load_servable(heat.write(tmp_path, **only))
+    with pytest.raises(InputError, match=r"model by 'heat kernel' has none; expected some of \['mean'.*'coloured'"):
+        check(Query(Options(outputs=("mean", "samples")), np.asarray(FIELD)), servable, 4)
+
+
 NAN = np.where(np.arange(110).reshape(10, 11, 1) == 57, np.nan, FIELD)
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "too few axes": (FLAT, {}, r"inputs: got shape \[110\], expected \(x, y, 1\) or \(cases, x, y, 1\)"),
@@ -76,7 +85,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "coordinates that do not increase": (
         FIELD,
         {"coordinates": (np.linspace(1, 0, 10), np.linspace(0, 1, 11))},
-        "expected at least 2, finite and increasing",
+        r"got 0\.888889 after 1 \(point 1\), expected them increasing",
     ),
     "an unknown output": (FIELD, {"outputs": ("mean", "median")}, r"outputs: got \['median'\], expected some of"),
     "no output": (FIELD, {"outputs": ()}, "outputs: got none"),

@@ -27,6 +27,15 @@ def test_every_setting_has_a_flag(tmp_path: Path) -> None:
     assert read_settings(flags) == defaults
 
 
+def test_the_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--models VALUE folder of NAME/VERSION/ (required)" in shown
+    assert "--batch-sizes VALUE compiled at start for mean and variances ([1, 2, 4, 8, 16])" in shown
+    assert "--drain-seconds VALUE for requests under way after SIGTERM (30)" in shown
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

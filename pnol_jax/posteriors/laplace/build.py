@@ -23,7 +23,6 @@ def build_laplace(config: LaplaceConfig, problem: Problem) -> Laplace:
         InputError: what the config asks for cannot be done for this operator; the message says what can.
     """
     training, base = problem.training, problem.headed(config)
-    template = problem.build(problem.outputs * (2 if config.heteroscedastic else 1), None)
     if training.remat not in FORWARD:
         raise InputError(
             f"training.remat: got {training.remat!r}, which has no derivative forwards, as posterior.name = 'laplace' "
@@ -34,8 +33,8 @@ def build_laplace(config: LaplaceConfig, problem: Problem) -> Laplace:
             f"posterior.noise: got {config.noise:g}, but posterior.heteroscedastic = true has a head for it; expected "
             "'evidence' (a factor on the head's variance) or 'trained', or posterior.heteroscedastic = false"
         )
-    shapes = {OPERATOR + name: tuple(value.shape) for name, value in template.params.items()}
-    subset = choose(config.parameters, shapes, base.axes, template.last_layer)
+    shapes = {OPERATOR + name: shape for name, shape in problem.shapes(base).items()}
+    subset = choose(config.parameters, shapes, base.axes, base.last_layer)
     return Laplace(
         base=base,
         subset=subset,

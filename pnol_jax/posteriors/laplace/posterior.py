@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.cache import Cache
+from pnol_jax.posteriors import mixture
 from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.laplace.digest import digest
 from pnol_jax.posteriors.laplace.evidence import Data, Float64, maximise
@@ -176,6 +177,18 @@ class Laplace:
             white = jax.vmap(lambda key: collectives.normal(key, aleatoric.shape, aleatoric.dtype))(each)
             samples = draws + jnp.sqrt(aleatoric) * white
         return Predictive(mean=process.mean, aleatoric=aleatoric, epistemic=process.variance(), samples=samples)
+
+    def advance(
+        self, params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
+    ) -> jax.Array:
+        """As `pnol_jax.posteriors.march.Marching` has it: a draw keeps its function."""
+
+        def component(key: jax.Array, inputs: jax.Array) -> Predictive:
+            process = self.process(params, inputs, grid)
+            (field,) = process.samples(key, 1)
+            return Predictive(field, process.aleatoric, jnp.zeros_like(field))
+
+        return mixture.advance(component, inputs, function, noise)
 
     def functional(
         self, params: Params, inputs: jax.Array, grid: GridOperands, weights: jax.Array

@@ -1,0 +1,128 @@
+"""Every posterior on three problems at equal training cost: errors, proper scores, coverage, strange inputs, cost.
+
+Darcy flow from our solver (32x32; 600 training, 300 calibration, 500 test cases), Burgers from time 0 to 1 (128 points;
+300, 300, 500) and Kuramoto-Sivashinsky as a step model, asked 5 and 20 steps ahead by draws that march (128 points;
+400, 300, 300 trajectories). Training and `fit` take at most 3 times as long as the deterministic run's. Each finished
+row is kept in `runs/uq` at once, and a benchmark that is started again goes on from there; it knows a row by its config
+alone, so after a change of code or data ask for `--fresh`.
+
+Figures of draws are fair; intervals are over test cases, the trained models given.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from matplotlib.figure import FigureBase
+from rich.console import Console
+
+from benchmarks import uq_rows as kept
+from benchmarks.report import argument_parser, report
+from benchmarks.uq_calibrated import summary
+from benchmarks.uq_figures import WIDTH, headline, shift_table, table
+from benchmarks.uq_problems import POSTERIORS, PROBLEMS, Problem, chosen, shrunk
+from benchmarks.uq_rows import Row
+from benchmarks.uq_scores import scored
+from benchmarks.uq_shifts import SHOWN, shifts_of
+from benchmarks.uq_training import BASE, equal_cost, trained
+from experiments.report.drawing import MEAN, Draw, svg
+from pnol_jax.files import write_atomically
+from pnol_jax.memory import keep_arena
+
+
+def main() -> int:
+    """Make the rows that are missing, then say what all of them come to."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--problems", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(PROBLEMS)} (all)")
+    parser.add_argument("--posteriors", nargs="*", default=[], metavar="NAME", help="of experiments/configs/posteriors")
+    parser.add_argument("--quick", action="store_true", help="a few steps and cases, to see that everything runs")
+    parser.add_argument("--fresh", action="store_true", help="make rows again that are there")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write cost against CRPS here")
+    options = parser.parse_args()
+    keep_arena()
+    if options.quick:  # which is mostly compiling
+        jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
+    names = chosen(options.posteriors, POSTERIORS, "posteriors")
+    problems = [PROBLEMS[name] for name in chosen(options.problems, list(PROBLEMS), "problems")]
+    if options.quick:
+        problems = [shrunk(problem) for problem in problems]
+    folder = Path("runs") / ("uq_quick" if options.quick else "uq")
+    console, rows = Console(width=WIDTH), []
+    for problem in problems:
+        found = rows_of(problem, names, folder, fresh=options.fresh)
+        for task in problem.tasks():
+            console.print(table(found, task))
+        console.print(shift_table(found, problem.name))
+        rows += found
+    if options.picture:
+        tasks = [task for problem in problems for task in problem.tasks()]
+        write_atomically(options.picture, svg(costs(rows, tasks), 2.8 * len(tasks), 2.8, ground="white"))
+    return report(headline(rows), options.json)
+
+
+def rows_of(problem: Problem, posteriors: Sequence[str], folder: Path, *, fresh: bool) -> list[Row]:
+    """The rows of a problem; what is there already is read, the base first, whose time is the others' measure."""
+    ordered = sorted({BASE, *posteriors}, key=POSTERIORS.index)
+    rows: list[Row] = []
+    for posterior in ordered:
+        settings = kept.digest(problem.config(posterior))
+        row = None if fresh else kept.read(folder, problem.name, posterior, settings)
+        if row is None:
+            base = rows[0].learning_seconds if rows else None
+            row = made(problem, posterior, settings, base)
+            kept.write(folder, row)
+        rows.append(row)
+    return [row for row in rows if row.posterior in posteriors]
+
+
+def made(problem: Problem, posterior: str, settings: str, base_seconds: float | None) -> Row:
+    """Train a posterior on a problem and look at what it says."""
+    Console(stderr=True).print(f"{problem.name}: {posterior}", highlight=False)
+    experiment = problem.experiment(posterior)
+    experiment = experiment if problem.quick else equal_cost(posterior, experiment, base_seconds)
+    assert experiment.calibration is not None
+    found = trained(experiment)
+    held = scored(problem, experiment, found.params, experiment.calibration)
+    test = scored(problem, experiment, found.params, experiment.test[0])
+    tasks = {task: kept.as_figures(summary(held.tasks[task], test.tasks[task])) for task in problem.tasks()}
+    crps = {task: [float(value) for value in test.tasks[task]["crps"]] for task in problem.tasks()}
+    return Row(
+        problem=problem.name,
+        posterior=posterior,
+        settings=settings,
+        steps=found.steps,
+        training_seconds=found.training_seconds,
+        fit_seconds=found.fit_seconds,
+        prediction_seconds=test.seconds,
+        cases=len(experiment.test[0]),
+        tasks=tasks,
+        crps={task: [value if np.isfinite(value) else None for value in values] for task, values in crps.items()},
+        shifts=shifts_of(problem, experiment, found.params) if posterior in SHOWN else {},
+    )
+
+
+def costs(rows: Sequence[Row], tasks: Sequence[str]) -> Draw:
+    """Of each task, CRPS against the cost of a prediction, with its interval."""
+
+    def draw(figure: FigureBase) -> None:
+        for axes, task in zip(np.ravel(figure.subplots(1, len(tasks))), tasks, strict=True):
+            for row in (row for row in rows if task in row.tasks):
+                crps = row.figures(task)["crps"]
+                if not np.isfinite(crps.value):
+                    continue
+                reach = [[crps.value - crps.low], [crps.high - crps.value]]
+                axes.errorbar(row.milliseconds, crps.value, yerr=reach, fmt="o", color=MEAN, markersize=3)
+                axes.annotate(row.posterior, (row.milliseconds, crps.value), fontsize=5)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_title(task.replace("_", " "))
+            axes.set_xlabel("ms a case")
+            axes.set_ylabel("CRPS")
+
+    return draw
+
+
+if __name__ == "__main__":
+    sys.exit(main())
