@@ -77,14 +77,14 @@ class TestResults:
         pair = np.stack([self.figures["rmse"], self.figures["spread"]], axis=1)
         found = {name: _estimate(values, mean) for name, values in self.figures.items()}
         found["relative_l2_median"] = _estimate(self.figures["relative_l2"], np.median)
-        found["spread_skill"] = _estimate(pair, _ratio)
+        found["spread_skill"] = _estimate(pair, ratio)
         if len(self) > 1:
             found["spearman"] = _estimate(pair, lambda rows: scores.spearman(*rows.T))
             found["ause"] = _estimate(pair, lambda rows: scores.ause(*rows.T))
         return found
 
 
-def _ratio(rows: Array) -> float:
+def ratio(rows: Array) -> float:
     """Spread over skill of rows (rmse, spread), as `scores.spread_skill`."""
     return float(np.sqrt(np.mean(np.square(rows[:, 1])) / np.mean(np.square(rows[:, 0]))))
 

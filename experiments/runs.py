@@ -137,15 +137,24 @@ def save_model(folder: Path, params: Params) -> None:
         write_atomically(folder / MODEL, save_arrays(whole))
 
 
+def check_finished(folder: Path) -> None:
+    """Refuse a run without parameters.
+
+    Raises:
+        InputError: training has not finished.
+    """
+    if not (folder / MODEL).is_file():
+        raise InputError(f"{folder}: no {MODEL}: training has not finished; python -m experiments.train ... --resume")
+
+
 def load_model(folder: Path) -> Params:
     """The parameters after training.
 
     Raises:
         InputError: training has not finished, or the file is damaged.
     """
+    check_finished(folder)
     path = folder / MODEL
-    if not path.is_file():
-        raise InputError(f"{folder}: no {MODEL}: training has not finished; python -m experiments.train ... --resume")
     try:
         arrays = load_arrays(path.read_bytes())
     except SafetensorError as error:

@@ -13,9 +13,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 Draw = Callable[[FigureBase], None]
 
-# Okabe and Ito's colours, told apart by all kinds of sight; markers differ besides.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = "osD^vP"
+# Okabe and Ito's colours, told apart by all kinds of sight, then six that both grounds show; markers differ.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MORE = ("#7466d4", "#b8467f", "#8c8a1f", "#a9683a", "#2f9c95", "#5f9140")
+COLOURS = (*OKABE_ITO, *MORE)
+MARKERS = "osD^vPX*<>hp"
 TRUTH, MEAN, BAND, ERROR, SOFT = "#1b1f24", "#0072B2", "#56B4E9", "#D55E00", "#7b8794"
 FIELD, SIGNED, POSITIVE, GIVEN = "viridis", "RdBu_r", "cividis", "gray"
 # Colours that the page's style names, since they differ where the page is dark.

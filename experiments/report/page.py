@@ -54,17 +54,17 @@ def write_report(folder: Path, experiment: Experiment, model: Model, results: Se
     level = experiment.config.calibration.level
     write_atomically(folder / "picture.svg", picture.picture(results, about, level))
     path = folder / "report.html"
-    write_atomically(path, page(experiment.config.name, body))
+    write_atomically(path, page(f"{experiment.config.name}: report", body))
     return path
 
 
-def page(title: str, body: Sequence[Html]) -> str:
-    """A page that needs no other file."""
+def page(title: str, body: Sequence[Html], style: str = "") -> str:
+    """A page that needs no other file; `style` is what it has beyond that of all pages."""
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{title}: report"),
-        element("style", Html(STYLE.read_text(encoding="utf-8"))),
+        element("title", title),
+        element("style", Html(STYLE.read_text(encoding="utf-8") + style)),
     ]
     whole = element("html", element("head", *head), element("body", element("main", *body)), lang="en")
     return "<!doctype html>\n" + whole + "\n"

@@ -142,7 +142,7 @@ def _cut_alt(case: Case, where: str) -> str:
 def _images(case: Case) -> list[Panel]:
     output, scales = case.output, case.scales
     low, high = float(np.min(case.truth)), float(np.max(case.truth))
-    image = functools.partial(_image, case)
+    image = functools.partial(panel_image, case)
     given = [
         Panel(*_named("Input: " + what.name, what, field), image(field, what, *_given(case, what, field)))
         for what, field in case.inputs[:INPUTS]
@@ -185,9 +185,11 @@ def _place(case: Case, middle: Sequence[int]) -> str:
     return ", ".join(f"{what.name} = {number(axis.coordinates[i])}" for what, axis, i in pairs)
 
 
-def _image(
+def panel_image(
     case: Case, field: Array, what: Quantity, colours: str, low: float, high: float, line: bool = False
 ) -> Callable[[FigureBase], None]:
+    """A field of a case as an image, of the middle plane in three dimensions; `line` marks where it is cut."""
+
     def draw(figure: FigureBase) -> None:
         axes = figure.add_subplot()
         x, y = case.grid.axes[:2]

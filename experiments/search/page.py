@@ -32,7 +32,7 @@ def write_page(study: Study, advice: str = "") -> Path:
         *drawings,
         section("trials", "Trials", _trials(study)),
     ]
-    write_atomically(path, page(study.record.name, body))
+    write_atomically(path, page(f"{study.record.name}: report", body))
     return path
 
 
