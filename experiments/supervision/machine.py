@@ -40,7 +40,7 @@ class Policy:
     grace: float = 5.0  # from SIGTERM to SIGKILL, for those that are left by a lost one
     save: float = 600.0  # the same, for those that were asked to stop and save
     hang: float = 600.0  # without a report, once steps are done
-    begin: float = 3600.0  # without a first report: reading data, compiling
+    begin: float = 3600.0  # without a first report: reading data, compiling; or once a worker is done, for the others
     stacks: float = 2.0  # for writing where each thread stands
 
     def delay(self, restarts: int) -> float:
@@ -133,13 +133,20 @@ def _running(state: State, seen: Seen, policy: Policy) -> tuple[State, Orders]:
         return _lose(state, seen, policy)
     if seen.gone:
         return _over(state, 0, "finished")
-    if seen.reporting and seen.silent > (policy.begin if seen.step is None else policy.hang):
+    if seen.silent > _patience(seen, policy):
         why = f"no report for {seen.silent:.0f} s: {seen.stands or 'no process has done a step'}"
         stacks = replace(state, phase=Phase.STACKS, until=seen.now + policy.stacks)
         return stacks, (Send(signal.SIGUSR2), Note("hung", why, step=seen.step))
     if seen.step is not None and not state.stepping:
         return replace(state, stepping=True), (Note("stepping", step=seen.step),)
     return state, ()
+
+
+def _patience(seen: Seen, policy: Policy) -> float:
+    """How long nothing may be heard: after the last report as long as work goes on, but not once a worker has ended."""
+    if not seen.reporting and 0 not in seen.statuses:
+        return inf
+    return policy.hang if seen.reporting and seen.step is not None else policy.begin
 
 
 def _lose(state: State, seen: Seen, policy: Policy) -> tuple[State, Orders]:

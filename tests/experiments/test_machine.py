@@ -146,6 +146,14 @@ def test_before_the_first_step_there_is_more_patience_and_after_the_last_report_
     assert _play([Seen(0), Seen(9999, TWO, silent=9000, step=3, reporting=False)])[0].phase is Phase.RUNNING
 
 
+def test_once_a_worker_is_done_the_others_may_not_be_silent_for_ever() -> None:
+    def after(silent: float, reporting: bool) -> Phase:
+        return _play([Seen(0), Seen(9999, (0, None), silent=silent, step=3, reporting=reporting)])[0].phase
+
+    assert [after(silent, False) for silent in (400, 600)] == [Phase.RUNNING, Phase.STACKS]
+    assert [after(silent, True) for silent in (40, 60)] == [Phase.RUNNING, Phase.STACKS]
+
+
 def test_where_too_few_hosts_are_left_it_tries_again_until_it_gives_up() -> None:
     state, orders = _play(Seen(float(now)) for now in range(100))
     assert (state.phase, state.status) == (Phase.OVER, 1)
