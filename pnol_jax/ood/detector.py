@@ -27,6 +27,7 @@ from pnol_jax.predictive import Predictive
 REFERENCE = 0.25  # share of the calibration cases that the components are measured against
 LEAST_REFERENCE = 10
 BEYOND = 0.25  # over which the number still rises after the strangest calibration case, in deviations
+APART = 1e-3  # least distance between ranked cases, in deviations: equal scores have the rank of their lowest
 
 
 def least_for(false_alarm: float) -> int:
@@ -73,7 +74,9 @@ class Detector:
         first = _for_reference(len(found))
         centre, high = np.quantile(found[:first], [0.5, 0.84], axis=0)
         scale = np.maximum(high - centre, 1e-6)
-        scores = np.sort(np.max((found[first:] - centre) / scale, axis=1))
+        steps = APART * np.arange(len(found) - first)
+        scores = np.sort(np.max((found[first:] - centre) / scale, axis=1)) - steps
+        scores = np.maximum.accumulate(scores) + steps
         middle, unit, ordered = (jnp.asarray(leaf, float) for leaf in (centre, scale, scores))
         return cls(components, middle, unit, ordered, float(false_alarm), len(scores))
 

@@ -1,7 +1,8 @@
-"""How far features are from those of the training cases: Mahalanobis distance and the largest single deviation."""
+"""How far features are from those of the training cases, after each has been given a Gaussian's marginal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -11,20 +12,29 @@ from numpy.typing import NDArray
 
 from pnol_jax.calibration.record import check_rows, read_array
 
-QUANTILE = 0.02
-LEAST = 0.02  # least deviation of a feature: they are logarithms or in units of the channel's deviation
+_LOWER = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
+LEVELS = np.asarray([*_LOWER, 0.5, *(1 - level for level in reversed(_LOWER))])
+SCORES = np.asarray([NormalDist().inv_cdf(level) for level in LEVELS])  # quantiles of the unit Gaussian
+TAIL = 3  # outermost intervals over which the slope beyond them is taken
+LARGEST = 30.0  # deviations of one feature
+LEAST = 0.02 / 3  # least deviation of a feature: they are logarithms or in units of the channel's deviation
+KNOWN = 1000  # training cases that are kept to look for neighbours among
+NEIGHBOUR = 5
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class FeatureGaussian:
-    """Mean, deviations, whitening and tails of features over the training cases."""
+    """Marginals, mean and whitening of features over the training cases, and some of these cases.
 
-    mean: jax.Array  # (width,)
-    deviation: jax.Array  # (width,)
-    whitening: jax.Array  # (width, width), of standardised features: z W has the unit covariance
-    middle: jax.Array  # (width,), medians
-    tails: jax.Array  # (2, width), how far below and above them the outer QUANTILE lies
+    A Gaussian after a monotone map of each feature (Liu, Lafferty, Wasserman 2009, The nonparanormal): tails and
+    clusters of a few training cases do not widen what counts as usual for the others.
+    """
+
+    quantiles: jax.Array  # (levels, width), at LEVELS, strictly increasing
+    mean: jax.Array  # (width,), of the features in deviations, and so below
+    whitening: jax.Array  # (width, width), upper triangular: z W has the unit covariance
+    known: jax.Array  # (cases, width), whitened
 
     @classmethod
     def fit(cls, rows: NDArray[Any]) -> "FeatureGaussian":
@@ -34,24 +44,29 @@ class FeatureGaussian:
             InputError: no cases, or features that are not numbers.
         """
         found = check_rows(rows, None, "features").astype(np.float64)
-        mean, deviation = found.mean(axis=0), found.std(axis=0) + LEAST
-        covariance = shrunk((found - mean) / deviation)
-        whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T
-        low, middle, high = np.quantile(found, [QUANTILE, 0.5, 1 - QUANTILE], axis=0)
-        tails = np.stack([middle - low, high - middle]) + LEAST
-        return cls(*(jnp.asarray(leaf, float) for leaf in (mean, deviation, whitening, middle, tails)))
+        quantiles = np.quantile(found, LEVELS, axis=0) + LEAST * SCORES[:, None]
+        z = _deviations(found, quantiles, np)
+        mean = z.mean(axis=0)
+        whitening = np.linalg.inv(np.linalg.cholesky(shrunk(z - mean) + 1e-6 * np.eye(len(mean)))).T
+        kept = np.linspace(0, len(z) - 1, min(len(z), KNOWN)).round().astype(int)
+        known = (z[kept] - mean) @ whitening
+        return cls(*(jnp.asarray(leaf, float) for leaf in (quantiles, mean, whitening, known)))
 
-    def distances(self, features: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Of each case, (batch, width) -> (batch,): log Mahalanobis distance per feature, and the largest deviation.
+    def distances(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Logarithms of three distances of each case from those of training, (batch, width) -> (batch,) each.
 
-        The second is a test of each number by itself, in units of its tail on that side: whether any band has a power,
-        or the field a value, that training did not show. The first dilutes among all what one of them does.
+        The Mahalanobis distance per feature; the largest whitened deviation, which is that of one feature given those
+        before it, and which the first dilutes among all; and the distance to the fifth nearest training case, which
+        also tells what lies between several kinds of them (Sun, Ming, Zhu, Li 2022, Out-of-distribution detection with
+        deep nearest neighbors).
         """
-        z = (features - self.mean.astype(features.dtype)) / self.deviation.astype(features.dtype)
-        white = z @ self.whitening.astype(features.dtype)
-        off, tails = features - self.middle.astype(features.dtype), self.tails.astype(features.dtype)
-        largest = jnp.max(jnp.abs(off) / jnp.where(off < 0, tails[0], tails[1]), axis=-1)
-        return jnp.log(jnp.mean(jnp.square(white), axis=-1) + 1e-6) / 2, jnp.log(largest + 1e-6)
+        quantiles, mean, whitening, known = (getattr(self, name).astype(features.dtype) for name in _ARRAYS)
+        white = (_deviations(features, quantiles, jnp) - mean) @ whitening
+        apart = jnp.mean(jnp.square(white[:, None] - known), axis=-1)
+        nearest = jnp.sort(apart, axis=-1)[:, min(NEIGHBOUR, len(known)) - 1]
+        squares = jnp.mean(jnp.square(white), axis=-1), jnp.max(jnp.square(white), axis=-1), nearest
+        first, second, third = (jnp.log(square + 1e-6) / 2 for square in squares)
+        return first, second, third
 
     def to_dict(self) -> dict[str, jax.Array]:
         """The arrays by name."""
@@ -63,7 +78,22 @@ class FeatureGaussian:
         return cls(*(read_array(arrays, lead + name) for name in _ARRAYS))
 
 
-_ARRAYS = ("mean", "deviation", "whitening", "middle", "tails")
+_ARRAYS = ("quantiles", "mean", "whitening", "known")
+
+
+def _deviations(features: Any, quantiles: Any, xp: Any) -> Any:
+    """Each feature in deviations of a unit Gaussian, (batch, width): interpolated, with the slope of its tails beyond.
+
+    A sum over the intervals of how much of each lies below, so that nothing is searched.
+    """
+    scores = SCORES.astype(features.dtype)[:, None]
+    run, rise = quantiles[1:] - quantiles[:-1], scores[1:] - scores[:-1]
+    inside = xp.clip(features[:, None] - quantiles[:-1], 0, run)
+    below, above = xp.minimum(features - quantiles[0], 0), xp.maximum(features - quantiles[-1], 0)
+    low = (scores[TAIL] - scores[0]) / (quantiles[TAIL] - quantiles[0])
+    high = (scores[-1] - scores[-1 - TAIL]) / (quantiles[-1] - quantiles[-1 - TAIL])
+    z = scores[0] + (inside * (rise / run)).sum(axis=1) + below * low + above * high
+    return xp.clip(z, -LARGEST, LARGEST)
 
 
 def shrunk(standard: NDArray[Any]) -> NDArray[Any]:

@@ -154,6 +154,7 @@ def test_the_figures_on_the_page_are_those_of_metrics(run: Path) -> None:
         assert words.count(f"{which} of ") == 2
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
     first = (run / "report.html").read_bytes()
     evaluate.evaluate(run)

@@ -95,6 +95,7 @@ def test_a_posterior_with_exact_functionals_needs_no_draws(tmp_path: Path) -> No
     np.testing.assert_allclose(predictive.figures["left.std"], std, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_laplace_serves_its_exact_functionals_without_drawing(tmp_path: Path) -> None:
     laplace = '[posterior]\nname = "laplace"\ncache = ""\n'
     experiment = smoothing.opened(smoothing.write_config(tmp_path, RISKS.replace('"largest"', '"mean"') + laplace))

@@ -105,6 +105,7 @@ def test_noise_that_nothing_uses_is_refused(config, change, message):
         check_rollout(load(config, ExperimentConfig, [*CHANGES, *change.split()]))
 
 
+@pytest.mark.slow
 def test_a_run_sets_its_noise_and_tells_scores_of_draws(config, tmp_path):
     folder = tmp_path / "run"
     assert train.main([str(config), *CHANGES, "--run", str(folder)]) == 0

@@ -71,6 +71,7 @@ def test_a_layer_that_is_computed_again_is_not_kept() -> None:
     assert memory("full") < memory("block") < memory("none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_case", [False, True])
 @pytest.mark.usefixtures("x64")
 def test_a_batch_in_parts_gives_the_step_of_the_whole(per_case: bool) -> None:

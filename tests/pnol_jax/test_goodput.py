@@ -40,6 +40,7 @@ def test_where_no_step_was_without_compilation_the_closing_table_has_no_time_of_
 
 def test_a_terminal_of_80_columns_has_room_for_all_that_is_said_of_a_step(run_dir):
     with Log(run_dir, 20_000, 0, 64, tensorboard=False) as log:
+        log._last = (0, log._last[1] - 60)  # a minute ago: some ten thousand cases a second
         log.write(10_000, {"loss": 0.012345, "learning_rate": 0.00123})
         shown = Console(width=80, file=io.StringIO(), record=True)
         shown.print(log._bar.get_renderable())

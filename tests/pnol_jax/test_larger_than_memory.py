@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_set_left_on_the_disk_is_never_in_memory(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.larger_than_memory", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

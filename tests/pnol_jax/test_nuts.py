@@ -11,6 +11,7 @@ from pnol_jax.posteriors import nuts
 from tests.regression import constants, laplace, operands, problem, regression
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_on_a_linear_operator_the_chain_has_the_posteriors_moments() -> None:
     """Also where it starts away from the mode: Laplace's own mean is then not the posterior's."""

@@ -67,18 +67,18 @@ def detected(request: pytest.FixtureRequest) -> tuple[str, Detector, Callable[..
     return request.param, detector, lambda seed, **shift: np.asarray(strangeness(*draw(seed, 200, **shift)))
 
 
-SHIFTS: dict[str, list[tuple[dict[str, float], float]]] = {
-    "darcy": [({"high": 15.0}, 0.95), ({"low": 1.0}, 0.95), ({"tau": 12.0}, 0.9)],
-    "forcing": [({"sigma": 2.5}, 0.95), ({"tau": 1.0}, 0.95), ({"tau": 25.0, "sigma": 5.0}, 0.9)],
+SHIFTS: dict[str, list[dict[str, float]]] = {
+    "darcy": [{"high": 15.0}, {"low": 1.0}, {"tau": 12.0}],
+    "forcing": [{"sigma": 2.5}, {"tau": 1.0}, {"tau": 25.0, "sigma": 5.0}],
 }
 
 
 def test_contrast_forcing_and_correlation_length_are_found(detected: Any) -> None:
     name, _, strangeness = detected
     usual = strangeness(2)
-    for shift, least in SHIFTS[name]:
+    for shift in SHIFTS[name]:
         found = strangeness(3, **shift)
-        assert auroc(usual, found) > least, shift
+        assert auroc(usual, found) > 0.95, shift
         assert np.mean(found >= 1 - FALSE_ALARM) > 0.5, shift
 
 
@@ -93,11 +93,13 @@ def test_new_cases_and_another_resolution_are_not_strange(detected: Any) -> None
         assert 0.4 < auroc(usual, other) < 0.6
 
 
-def test_a_false_alarm_over_many_calibration_sets_is_as_rare_as_stated() -> None:
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_false_alarm_over_many_calibration_sets_is_as_rare_as_stated(ties: bool) -> None:
     rng, rate, cases, alarms = np.random.default_rng(0), 0.1, 80, []
     blank: Any = None
     for _ in range(1000):
         rows = rng.exponential(size=(cases + 20, 2))
+        rows = rows.round() if ties else rows
         detector = Detector.calibrate(blank, rows[:cases], rate)
         score = np.max((rows[cases:] - np.asarray(detector.centre)) / np.asarray(detector.scale), axis=1)
         ends = np.append(np.asarray(detector.scores), detector.scores[-1] + 0.25)
@@ -105,7 +107,7 @@ def test_a_false_alarm_over_many_calibration_sets_is_as_rare_as_stated() -> None
     share = np.mean(alarms)
     error = 3 * np.std(np.mean(alarms, axis=1)) / np.sqrt(1000)
     assert share <= rate + error
-    assert share > rate - 2 / 60 - error  # one rank for the new case, one for being continuous
+    assert ties or share > rate - 2 / 60 - error  # one rank for the new case, one for being continuous
 
 
 def test_the_number_is_a_continuous_p_value() -> None:
@@ -151,7 +153,13 @@ def test_a_detector_is_read_back_and_exported(detected: Any) -> None:
     arrays, metadata = detector.to_dict()
     plain = json.loads(json.dumps(metadata))
     assert Detector.from_dict(arrays, plain).guarantee == plain
-    assert plain["components"] == ["input_mahalanobis", "input_spectrum", "output_mahalanobis", "epistemic"]
+    assert plain["components"] == [
+        "input_mahalanobis",
+        "input_spectrum",
+        "input_neighbours",
+        "output_spectrum",
+        "epistemic",
+    ]
     inputs, grid = (darcy if name == "darcy" else forcing)(7, 3)
     grid = stack_operands([grid] * 3)
 

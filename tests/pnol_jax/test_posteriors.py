@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,9 +52,10 @@ def _padded(field, n: int):
 def test_the_loss_does_not_see_padding(loss):
     posterior, batch, key = _posterior(DeterministicConfig(), loss=loss), _batch(), jax.random.key(0)
     params = posterior.initial(0) | CONSTANTS
-    plain, _ = posterior.loss(params, batch, make_operands(_grid(10), BASES), key)
+    loss_of = jax.jit(posterior.loss)
+    plain, _ = loss_of(params, batch, make_operands(_grid(10), BASES), key)
     bucket = stack_operands([make_operands(_grid(10), BASES, (13, 13))] * 3)
-    padded, _ = posterior.loss(params, Batch(*(_padded(field, 13) for field in batch)), bucket, key)
+    padded, _ = loss_of(params, Batch(*(_padded(field, 13) for field in batch)), bucket, key)
     assert np.isclose(plain, padded, rtol=1e-5)
 
 
@@ -81,13 +84,12 @@ def test_an_ensemble_trains_each_member_as_it_would_be_trained_alone():
 def test_the_ensembles_moments_are_those_of_the_mixture():
     ensemble, single = _posterior(EnsembleConfig(members=4)), _posterior(DeterministicConfig())
     grid, inputs, key = make_operands(_grid(10), BASES), _batch().inputs, jax.random.key(1)
-    params = ensemble.initial(0)
+    params, predict = ensemble.initial(0), jax.jit(single.predict)
     each = [
-        single.predict({name: value[i] for name, value in params.items()} | CONSTANTS, inputs, grid, key)
-        for i in range(4)
+        predict({name: value[i] for name, value in params.items()} | CONSTANTS, inputs, grid, key) for i in range(4)
     ]
     means = np.stack([member.mean for member in each])
-    predictive = ensemble.predict(params | CONSTANTS, inputs, grid, key)
+    predictive = jax.jit(ensemble.predict)(params | CONSTANTS, inputs, grid, key)
     np.testing.assert_allclose(predictive.mean, means.mean(0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(predictive.epistemic, means.var(0, ddof=1), rtol=1e-3, atol=1e-6)
     np.testing.assert_allclose(predictive.aleatoric, np.mean([m.aleatoric for m in each], 0), rtol=1e-4)
@@ -97,7 +99,8 @@ def test_draws_of_an_ensemble_have_its_mean_and_variance():
     ensemble = _posterior(EnsembleConfig(members=4))
     grid, inputs = make_operands(_grid(10), BASES), _batch(cases=1).inputs
     params = ensemble.initial(0) | CONSTANTS
-    predictive = ensemble.predict(params, inputs, grid, jax.random.key(2), num_samples=4000)
+    predict = jax.jit(functools.partial(ensemble.predict, num_samples=4000))
+    predictive = predict(params, inputs, grid, jax.random.key(2))
     assert predictive.samples is not None
     # 4 members in equal shares: their variance in the mixture has divisor 4, not 3.
     variance = predictive.aleatoric + predictive.epistemic * 3 / 4
@@ -123,10 +126,10 @@ def test_unrolling_is_the_mean_loss_of_the_steps_taken_one_by_one():
     params = posterior.initial(0) | CONSTANTS
     rng = np.random.default_rng(1)
     states = jnp.asarray(rng.standard_normal((2, 4, 10, 10, 1)), jnp.float32)
-    total, _ = posterior.loss(params, Batch(states[:, 0], states[:, 1:]), grid, key)
-    state, expected = states[:, 0], []
+    total, _ = jax.jit(posterior.loss)(params, Batch(states[:, 0], states[:, 1:]), grid, key)
+    state, expected, mean = states[:, 0], [], jax.jit(posterior.mean)
     for step in range(1, 4):
-        state = posterior.mean(params, state, grid)
+        state = mean(params, state, grid)
         expected.append(relative_l2(state, states[:, step], grid))
     assert np.isclose(total, np.mean(expected), rtol=1e-5)
 
@@ -139,9 +142,7 @@ def test_pushforward_keeps_the_value_and_cuts_the_gradient():
     for pushforward in (False, True):
         posterior = _posterior(DeterministicConfig(heteroscedastic=False), pushforward=pushforward)
         params = posterior.initial(0) | CONSTANTS
-        value, gradient = jax.value_and_grad(lambda p, posterior=posterior: posterior.loss(p, batch, grid, key)[0])(
-            params
-        )
+        (value, _), gradient = jax.jit(jax.value_and_grad(posterior.loss, has_aux=True))(params, batch, grid, key)
         values.append(value)
         gradients.append(gradient["operator.projection.second.kernel"])
     assert np.isclose(*values)

@@ -86,6 +86,7 @@ def test_quantiles_do_not_cross_and_are_what_the_predictive_answers(x64: None) -
     np.testing.assert_allclose(wider.quantile(0.05) - found.mean, 2 * (lower - found.mean), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_pinball_loss_is_least_at_the_true_quantiles(x64: None) -> None:
     """Inputs are zero and outputs exponential: the biases are all there is to learn."""
     posterior, params = make()

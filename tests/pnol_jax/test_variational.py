@@ -124,6 +124,7 @@ def test_drawing_outputs_in_place_of_weights_makes_the_loss_less_noisy(x64: None
     close_in_mean(losses(once, params), bound(posterior, params))
 
 
+@pytest.mark.slow
 def test_a_case_is_worth_as_many_observations_as_it_is_said_to_be(x64: None) -> None:
     (points, params), (five, _) = make(), make(observations=5.0)
     batch, key = Batch(*BATCH), jax.random.key(0)
