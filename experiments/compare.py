@@ -16,7 +16,8 @@ from rich.table import Table
 
 from experiments.command import run
 from experiments.comparison import Comparison, compared, write_comparison
-from experiments.comparison.standings import SCORES, Standing
+from experiments.comparison.score import SCORES
+from experiments.comparison.standings import Standing
 from experiments.report.words import number
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
