@@ -16,13 +16,14 @@ from rich.table import Table
 
 from experiments.command import run
 from experiments.comparison import Comparison, compared, write_comparison
-from experiments.comparison.standings import SCORES, Standing
+from experiments.comparison.score import SCORES
+from experiments.comparison.standings import Standing
 from experiments.report.words import number
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
 from pnol_jax.sharding.mesh import one_device, use
 
-SHOWN = ("relative_l2", "crps", "energy_score", "nll", "coverage", "rollout_draws_crps")
+SHOWN = ("relative_l2", "crps", "energy_score", "coverage", "rollout_draws_crps")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +65,7 @@ def _table(comparison: Comparison) -> Table:
 def _figure(stand: Standing | None) -> str:
     if stand is None:
         return "-"
-    return f"{stand.estimate.value:.3g}" + (" *" if stand.best else " ~" if stand.tied else "")
+    return f"{stand.estimate.value:.3g}" + ("*" if stand.best else "~" if stand.tied else "")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ def pareto_axes(axes: Axes, comparison: Comparison) -> None:
         style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": 7}
         axes.errorbar(timing.median, found.value, np.nan_to_num(bars), across, elinewidth=1, capsize=2, **style)
     axes.margins(0.12)
-    logarithmic(axes, "".join(name for name, values in (("x", times), ("y", crps)) if _wide(values)))
+    ends = [end for cost in comparison.costs for end in (cost.moments.low, cost.moments.high)]
+    logarithmic(axes, "".join(name for name, values in (("x", ends), ("y", crps)) if _wide(values)))
     _front(axes, [times[i] for i in comparison.front], [crps[i] for i in comparison.front])
 
 

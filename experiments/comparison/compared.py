@@ -12,7 +12,8 @@ from rich.progress import track
 from experiments.comparison.cost import Cost, costs, front
 from experiments.comparison.one_case import Shown, look
 from experiments.comparison.opened import CONSOLE, Opened, SharedCases, open_runs
-from experiments.comparison.standings import SCORES, Score, Standing, against, standings
+from experiments.comparison.score import SCORES, Score
+from experiments.comparison.standings import Standing, against, standings
 from experiments.results import TestResults, test_results
 from pnol_jax.scores import Estimate
 

@@ -19,7 +19,7 @@ from experiments.results import DRAWN
 from pnol_jax.files import write_atomically
 
 STYLE = Path(__file__).with_name("style.css")
-SIZE, LARGE = (3.45, 2.7), (7.0, 3.6)  # inches of a chart
+SIZE, LARGE = (3.45, 2.7), (4.8, 3.4)  # inches of a chart
 PARTS = {
     "scores": "Scores",
     "cost": "Cost",

@@ -6,7 +6,8 @@ import numpy as np
 
 from experiments.comparison.compared import Comparison, Scored
 from experiments.comparison.cost import Timing
-from experiments.comparison.standings import SCORES, Score, Standing
+from experiments.comparison.score import SCORES, Score
+from experiments.comparison.standings import Standing
 from experiments.report import markup
 from experiments.report.markup import Html, element, join
 from experiments.report.words import number, percent

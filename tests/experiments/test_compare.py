@@ -17,7 +17,8 @@ from experiments.comparison import Comparison, compared, standings, write_compar
 from experiments.comparison.charts import binned
 from experiments.comparison.cost import front, in_turns, training_seconds
 from experiments.comparison.opened import SharedCases, labels, open_runs
-from experiments.comparison.standings import SCORES, Rated, Score, difference
+from experiments.comparison.score import SCORES, Score
+from experiments.comparison.standings import Rated, difference
 from experiments.report.words import number, percent
 from pnol_jax.data import CaseGroup, CaseSet
 from pnol_jax.errors import InputError
