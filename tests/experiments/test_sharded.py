@@ -255,7 +255,7 @@ def test_a_full_disk_is_said_and_the_set_goes_on_when_there_is_room(
     assert files(out) == files(unbroken)
 
 
-LONG = ["darcy", "--cases", "48", "--points", "24", "--shard-size", "2"]
+LONG = ["darcy", "--cases", "144", "--points", "24", "--shard-size", "2"]
 
 
 @pytest.fixture(scope="module")
