@@ -181,8 +181,12 @@ def _cancel(command: str, words: Sequence[str]) -> int:
 def _history(command: str, words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m experiments.submit {command}")
     parser.add_argument("--last", type=int, default=20, metavar="N", help="how many jobs, the newest (20)")
+    last, found = parser.parse_args(words).last, record.everything()
+    if not found:
+        STDOUT.print("no job was submitted yet")
+        return 0
     table = Table("submitted", "cluster", "id", "run", "state", box=None)
-    for submitted in record.everything()[-parser.parse_args(words).last :]:
+    for submitted in found[-last:]:
         table.add_row(submitted.when, submitted.cluster, submitted.id, submitted.job.folder, _state(submitted))
     STDOUT.print(table)
     return 0

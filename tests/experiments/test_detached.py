@@ -199,6 +199,8 @@ def test_what_a_job_still_prints_is_followed_to_its_end(capsys: pytest.CaptureFi
 
 
 def test_the_commands_tell_of_a_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert submit.main(["history"]) == 0
+    assert capsys.readouterr().out == "no job was submitted yet\n"
     good, bad = _bash("echo hello"), _bash("exit 4")
     assert submit.main(["wait", good.id]) == 0
     assert submit.main(["wait", bad.id]) == 1
