@@ -61,7 +61,7 @@ def rollout_errors(experiment: Experiment, model: Model, cases: CaseSet) -> Mapp
         by_step = lax.scan(step, (first, collectives.varying(start, CASES)), jnp.moveaxis(outputs, 1, 0))[1]
         return {name: values.T for name, values in by_step.items()}
 
-    return _over_cases(experiment, cases, model.params, errors)
+    return _over_cases(experiment, cases, model.params, divided(errors, OF_CASES))
 
 
 def rollout_scores(experiment: Experiment, model: Model, cases: CaseSet, draws: int) -> Mapping[str, NDArray[Any]]:
@@ -70,6 +70,11 @@ def rollout_scores(experiment: Experiment, model: Model, cases: CaseSet, draws: 
     `relative_l2` and `rmse` of their mean, `spread` around it, fair `crps`, `energy_score`, and `coverage` of their
     central interval of the calibration's level.
     """
+    return rollout_scorer(experiment, draws)(model.params, cases)
+
+
+def rollout_scorer(experiment: Experiment, draws: int) -> Callable[[Params, CaseSet], Mapping[str, NDArray[Any]]]:
+    """The function of parameters and cases that gives these scores, compiled once for all of them."""
     key, level = jax.random.key(experiment.config.training.seed), experiment.config.calibration.level
 
     def score(params: Any, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
@@ -90,7 +95,8 @@ def rollout_scores(experiment: Experiment, model: Model, cases: CaseSet, draws: 
         by_step = march(experiment.posterior, params, inputs, grid, key, steps, draws, keep)
         return {name: values.T for name, values in by_step.items()}
 
-    return _over_cases(experiment, cases, model.params, score, draws)
+    compiled = divided(score, OF_CASES)
+    return lambda params, cases: _over_cases(experiment, cases, params, compiled, draws)
 
 
 def drawn(samples: jax.Array) -> Predictive:
@@ -101,14 +107,14 @@ def drawn(samples: jax.Array) -> Predictive:
 
 
 def _over_cases(
-    experiment: Experiment, cases: CaseSet, params: Params, figures: Callable[..., dict[str, jax.Array]], draws: int = 1
+    experiment: Experiment, cases: CaseSet, params: Params, compiled: Callable[..., Any], draws: int = 1
 ) -> Mapping[str, NDArray[Any]]:
     """Figures of whole trajectories, of as many at a time as memory is meant for."""
     parts = []
     steps = cases.groups[0].outputs.shape[1] - 1
     largest = max(1, BATCH_BYTES * len(cases) // (cases.groups[0].outputs.nbytes * draws))
     size = min(experiment.config.training.batch_size, largest, len(cases))
-    compiled, shares = divided(figures, OF_CASES), case_parts()
+    shares = case_parts()
     for batch, grid, mask in experiment.one_pass(cases, -(-size // shares) * shares, steps):
         part, kept = on_host((compiled(params, batch.inputs, batch.outputs, grid), mask))
         parts.append({name: values[kept > 0] for name, values in part.items()})

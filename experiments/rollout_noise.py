@@ -1,14 +1,14 @@
 """What noise a step model needs so that its rollouts are as uncertain as they are wrong, soon and late."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.experiment import Experiment
-from experiments.model import Model
-from experiments.rollout import rollout_scores
+from experiments.rollout import rollout_scorer
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.data import CaseSet
 from pnol_jax.errors import InputError
@@ -56,14 +56,14 @@ def calibrate_rollout(experiment: Experiment, params: Params) -> tuple[Experimen
         return experiment, params
     rest, cases = (None, held) if settings.rollout == len(held) else held.split(settings.rollout, SEED)
     cases = _between(cases, settings.rollout_start, None)
-    first = _between(cases, 0, 2)
+    first, score = _between(cases, 0, 2), rollout_scorer(experiment, DRAWS)
 
     def factor(lasting: float, cases: CaseSet) -> float:
         found = _solved(lambda x: covered(float(np.exp(x)), lasting, cases), settings.level, *np.log(RANGE))
         return float(np.exp(found))
 
     def covered(factor: float, lasting: float, cases: CaseSet) -> float:
-        return coverage(experiment, _with(params, factor, lasting), cases)
+        return coverage(score, _with(params, factor, lasting), cases)
 
     size = factor(0.0, first)
     lasting = _solved(lambda share: covered(size, share, cases), settings.level, 0.0, 1.0)
@@ -99,10 +99,9 @@ def _between(cases: CaseSet, first: int, last: int | None) -> CaseSet:
     return dataclasses.replace(cases, groups=tuple(groups))
 
 
-def coverage(experiment: Experiment, params: Params, cases: CaseSet) -> float:
+def coverage(score: Callable[[Params, CaseSet], Mapping[str, Any]], params: Params, cases: CaseSet) -> float:
     """The share of cases, domain and lead times inside the central interval of rollouts."""
-    found = rollout_scores(experiment, Model(experiment.posterior, params, None), cases, DRAWS)
-    return float(np.mean(found["coverage"]))
+    return float(np.mean(score(params, cases)["coverage"]))
 
 
 def _with(params: Params, factor: float, lasting: float) -> Params:
