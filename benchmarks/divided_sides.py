@@ -81,16 +81,17 @@ def compiled_step(size: Size, mesh: MeshConfig, devices: int, members: int = 0, 
         return compiled, cost_of(compiled, current_mesh(), parts)
 
 
-def training_step(size: Size, **training: Any) -> Callable[[], object]:
-    """A training step on one device that can be repeated; it returns when it is done."""
+def training_step(size: Size, **training: Any) -> tuple[Callable[[], object], Any]:
+    """A training step on one device that can be repeated, which returns when it is done; and the compiled program."""
     source, given = posterior(size, **training), arguments(size)
     optimizer = make_optimizer(AdamWConfig(), 10_000, source.members)
     step = make_step(source, optimizer, 0.0, training.get("accumulate", 1))
     state = initial_state(source, optimizer, 0, averaged=False)
+    compiled = step.lower(state, given.constants, given.batch, given.grid).compile()
 
     def run() -> None:
         nonlocal state
-        state, metrics = step(state, given.constants, given.batch, given.grid)
+        state, metrics = compiled(state, given.constants, given.batch, given.grid)
         jax.block_until_ready(metrics)  # type: ignore[no-untyped-call]
 
-    return run
+    return run, compiled

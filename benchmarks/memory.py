@@ -56,7 +56,7 @@ def main() -> int:
     jax.config.update("jax_num_cpu_devices", DEVICES)  # type: ignore[no-untyped-call]
     keep_arena()
     needs = {name: _needs(training) for name, training in SIDES.items()}
-    steps = [LocalSide(name, training_step(SIZE, **training)) for name, training in SIDES.items()]
+    steps = [LocalSide(name, training_step(SIZE, **training)[0]) for name, training in SIDES.items()]
     measured = alternate(steps, options.rounds, options.burst, warmup=1)
     prices = {name: measured.ratio(name, BASE) for name in SIDES}
     _show(needs, {name: price.value for name, price in prices.items()})

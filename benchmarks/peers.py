@@ -33,10 +33,11 @@ KEEP_MEMORY = {
 }
 
 
-def neuraloperator_speed(size: str, keep_memory: bool = False) -> Child:
+def neuraloperator_speed(size: str, keep_memory: bool = False, tf32: bool = False) -> Child:
     """neuraloperator's FNO at one of `peer_scripts.sizes.SIZES`, with the operations `step` and `forward`."""
     script = _SCRIPTS / "neuraloperator_speed.py"
-    return Child([python_of("neuraloperator"), script, size], KEEP_MEMORY if keep_memory else {})
+    options = ["--tf32"] if tf32 else []
+    return Child([python_of("neuraloperator"), script, size, *options], KEEP_MEMORY if keep_memory else {})
 
 
 def neuraloperator_darcy(train: Path, tests: Sequence[Path], epochs: int = 15, seed: int = 0) -> dict[str, Any]:

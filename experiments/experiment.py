@@ -23,6 +23,7 @@ from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.posteriors import Batch, FitBatch, Params, Posterior, build_posterior
 from pnol_jax.posteriors.protocol import NORMALISER
+from pnol_jax.precision import exact_from_here
 from pnol_jax.sharding.placement import WHOLE, BatchPlacement, placed, space_parts
 
 
@@ -82,13 +83,15 @@ class Experiment:
 def open_experiment(config: ExperimentConfig) -> Experiment:
     """Read the cases and build the posterior.
 
-    JAX computes in float64 from here on if the config says so, and else in float32, all of the process included.
+    JAX computes in float64 from here on if the config says so, and else in float32, all of the process included; what
+    is not training multiplies float32 exactly (`pnol_jax/precision.py`).
 
     Raises:
         InputError: a file is missing or wrong, or the operator does not fit the data.
     """
     data, dtype = config.data, working_type(config)
     jax.config.update("jax_enable_x64", dtype == "float64")  # type: ignore[no-untyped-call]
+    exact_from_here()
     everything = _read(data, data.train, dtype)
     train, calibration = everything, None
     if data.calibration:

@@ -10,6 +10,9 @@ from pathlib import Path
 # Several test processes share a GPU where there is one, so none may take most of its memory at its start.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+# Tests compare with mathematics, which a GPU's TensorFloat-32 is too coarse for.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+
 # Most of the tests' time is the compilation of small programs, many of them the same. What one process has compiled,
 # the others of this session read: those that tests start too, as they inherit the environment.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

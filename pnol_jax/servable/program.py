@@ -25,6 +25,7 @@ from jax import export
 
 from pnol_jax.bases import AxisOperands, GridOperands, make_operands
 from pnol_jax.errors import InputError
+from pnol_jax.precision import exact
 from pnol_jax.predictive import Predictive
 from pnol_jax.servable.manifest import Answers, Signature
 from pnol_jax.servable.stablehlo import check_module, strip_locations
@@ -71,7 +72,8 @@ def moments(predict: Predict) -> Callable[..., Arrays]:
 
     def program(weights: Arrays, inputs: jax.Array, operands: Arrays) -> Arrays:
         key = jax.random.key(0, impl="threefry2x32")
-        predictive = predict(weights, inputs, unflatten_operands(operands), key)
+        with exact():
+            predictive = predict(weights, inputs, unflatten_operands(operands), key)
         names = MOMENTS if predictive.lower is None else MOMENTS + BAND
         arrays = {name: getattr(predictive, name).astype(np.float32) for name in names}
         if predictive.quantiles is not None:
@@ -87,7 +89,8 @@ def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
     def one(weights: Arrays, inputs: jax.Array, operands: Arrays, key: jax.Array) -> Arrays:
         grid = unflatten_operands({name: leaf[None] for name, leaf in operands.items()})
         typed = jax.random.wrap_key_data(key, impl="threefry2x32")
-        predictive = predict(weights, inputs[None], grid, typed, num_samples=num_samples)
+        with exact():
+            predictive = predict(weights, inputs[None], grid, typed, num_samples=num_samples)
         if predictive.samples is None:
             raise InputError("predict: got no samples, expected them since the signature's answers name 'samples'")
         figures = {name: value[0].astype(np.float32) for name, value in (predictive.figures or {}).items()}

@@ -20,7 +20,7 @@ from pnol_jax.servable.manifest import SCHEMA_VERSION, Manifest, ProgramEntry, S
 from pnol_jax.servable.program import Arrays, Predict, export_program, moments, samples
 from pnol_jax.servable.vectors import encode_vector, record
 
-TOLERANCE = 1e-3  # of the largest value: a GPU multiplies float32 in TensorFloat-32 unless told otherwise
+TOLERANCE = 1e-3  # of the largest value
 WEIGHTS = "weights.safetensors"
 
 

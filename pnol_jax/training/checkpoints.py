@@ -13,7 +13,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from pnol_jax.errors import InputError
 from pnol_jax.sharding.processes import told
 from pnol_jax.training.integrity import ASIDE, clear, damage, seal, set_aside
-from pnol_jax.training.offload import beside
+from pnol_jax.training.offload import beside, on_device
 from pnol_jax.training.step import TrainState
 from pnol_jax.training.storage import SaveFailed, reason
 
@@ -76,8 +76,9 @@ class Checkpoints:
             raise SaveFailed("; ".join(str(failure) for failure in failed if failure))
 
     def _begin(self, step: int, state: TrainState, position: Position, loss: float | None) -> None:
-        # The state is donated to the next step, so Orbax must have copied it before this returns; it does.
-        plain = replace(state, key=jax.random.key_data(state.key))
+        # The state is donated to the next step, so Orbax must have copied it before this returns; it does, but for
+        # what lies in the host's memory, of which it keeps a view.
+        plain = on_device(replace(state, key=jax.random.key_data(state.key)))
         about = {"position": position, "config": self._config_digest}
         self._saving = step
         items = ocp.args.Composite(state=ocp.args.StandardSave(plain), about=ocp.args.JsonSave(about))

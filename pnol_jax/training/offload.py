@@ -38,6 +38,12 @@ def bound(tree: T) -> T:
     return put
 
 
+def on_device(tree: T) -> T:
+    """The arrays of a tree, those in the host's memory copied to the device; between steps there is room for them."""
+    put: T = jax.device_put(tree, jax.tree.map(lambda leaf: beside(leaf.sharding), tree))
+    return put
+
+
 def beside(sharding: Sharding) -> Sharding:
     """The same division, in the device's own memory."""
     if sharding.memory_kind != HOST:
