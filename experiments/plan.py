@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show.print(table.of_choices(choices, alone, kind, settings))
     if slow := table.no_faster(choices, alone, kind, settings):
         show.print(slow, highlight=False)
+    if half := table.widened(settings):
+        show.print(half, highlight=False)
     for devices, choice in choices.items():
         if isinstance(choice, Choice) and choice.overrides:
             show.print(f"{devices} devices: {' '.join(choice.overrides)}", highlight=False)

@@ -114,7 +114,7 @@ class TrainingConfig(Section, frozen=True):
     increment: bool = False  # the operator of a step model gives the change of the state
     band_limited: bool = False  # the mean is projected onto the operator's basis, against blow-up
     precision: Literal["float32", "bfloat16", "float16", "float64"] = (
-        "float32"  # of the operator; 16 bits: weights in float32
+        "float32"  # of the operator; 16 bits: weights in float32; on GPUs float32 trains by TF32 (`precision.py`)
     )
     remat: Literal["none", "dots", "block", "full"] = "none"  # what is computed again rather than kept
     accumulate: Count = 1  # parts of a batch that are computed one after the other

@@ -15,12 +15,14 @@ _ASKED = "JAX_DEFAULT_MATMUL_PRECISION"
 
 def exact() -> AbstractContextManager[None]:
     """What is traced inside multiplies float32 as float32, on every platform."""
-    return jax.default_matmul_precision("highest")
+    context: AbstractContextManager[None] = jax.default_matmul_precision("highest")
+    return context
 
 
 def fast() -> AbstractContextManager[None]:
     """What is traced inside multiplies as the platform does by itself, or as JAX's environment variable says."""
-    return jax.default_matmul_precision(os.environ.get(_ASKED, "default"))
+    context: AbstractContextManager[None] = jax.default_matmul_precision(os.environ.get(_ASKED, "default"))
+    return context
 
 
 def exact_from_here() -> None:

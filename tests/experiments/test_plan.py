@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from experiments.experiment import open_experiment
+from experiments.planning import table
 from experiments.planning.abstract import abstract_state
 from experiments.planning.choose import SPARE, Choice, best
 from experiments.planning.frugal import Ladder
@@ -88,6 +89,12 @@ def test_what_does_not_fit_is_planned_with_layers_computed_again_and_the_batch_i
         assert choice.compiled.total == needs[rung]
         assert choice.overrides == [f"training.{name}={value}" for name, value in rungs[rung][0].items()]
     assert best(experiment, state, ladder, 1, replace(KINDS["h100"], memory=1.0)) == "the state does not fit"
+
+
+def test_figures_in_16_bits_are_said_to_be_those_of_32(config: Path) -> None:
+    half, whole = (load(config, ExperimentConfig, [f"training.precision={name}"]) for name in ("bfloat16", "float32"))
+    assert "counted in 32 bits" in table.widened(half)
+    assert not table.widened(whole)
 
 
 def test_what_cannot_be_planned_is_refused(config: Path) -> None:
