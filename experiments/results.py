@@ -19,7 +19,7 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
 from pnol_jax.grids import Grid
 from pnol_jax.posteriors.march import Marching
-from pnol_jax.scores.bootstrap import mean
+from pnol_jax.scores.bootstrap import Statistic, mean
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.placement import field_spec, on_host
 
@@ -30,7 +30,7 @@ DRAWN = "draws_"  # before the names of a rollout's scores that are of draws
 
 @dataclass(frozen=True)
 class TestResults:
-    """One test set on one grid.
+    """One test set on one grid. Of trajectories every step is a case, and `steps` of them after each other are of one.
 
     `figures`, one number a case by name; `reliability` (levels,) the share inside central intervals of LEVELS; `pit`
     (bins,) the share of the probability integral transform between PIT_EDGES; `regions` (*cells, channels) the share
@@ -51,7 +51,8 @@ class TestResults:
     shown: Mapping[str, int]
     fields: Mapping[str, Array]
     ranks: Array | None = None
-    rollout: Mapping[str, Array] | None = None  # (cases, steps) relative L2 by lead time, of a step model
+    rollout: Mapping[str, Array] | None = None  # (trajectories, steps) relative L2 by lead time, of a step model
+    steps: int = 1
 
     def __len__(self) -> int:
         return len(self.figures["relative_l2"])
@@ -68,32 +69,39 @@ class TestResults:
         return means
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95% bootstrap interval over cases of the summary's figures; none of a single case."""
-        found = self._estimates.items() if len(self) > 1 else ()
+        """The 95% bootstrap interval over cases of the summary's figures; none of a single case.
+
+        Trajectories are drawn whole: the steps of one depend on each other.
+        """
+        found = self._estimates.items() if len(self) > self.steps else ()
         return {name: (estimate.low, estimate.high) for name, estimate in found}
 
     @functools.cached_property
     def _estimates(self) -> dict[str, scores.Estimate]:
         pair = np.stack([self.figures["rmse"], self.figures["spread"]], axis=1)
-        found = {name: _estimate(values, mean) for name, values in self.figures.items()}
-        found["relative_l2_median"] = _estimate(self.figures["relative_l2"], np.median)
-        found["spread_skill"] = _estimate(pair, ratio)
+        found = {name: self._estimate(values, mean) for name, values in self.figures.items()}
+        found["relative_l2_median"] = self._estimate(self.figures["relative_l2"], np.median)
+        found["spread_skill"] = self._estimate(pair, ratio)
         if len(self) > 1:
-            found["spearman"] = _estimate(pair, lambda rows: scores.spearman(*rows.T))
-            found["ause"] = _estimate(pair, lambda rows: scores.ause(*rows.T))
+            found["spearman"] = self._estimate(pair, lambda rows: scores.spearman(*rows.T))
+            found["ause"] = self._estimate(pair, lambda rows: scores.ause(*rows.T))
         return found
+
+    def _estimate(self, rows: Array, statistic: Statistic) -> scores.Estimate:
+        if len(rows) <= self.steps:
+            value = float(statistic(rows))
+            return scores.Estimate(value, value, value)
+        if self.steps == 1:
+            return scores.bootstrap(rows, statistic)
+        whole = rows.reshape(-1, self.steps, *rows.shape[1:])
+        if statistic is mean:
+            return scores.bootstrap(whole.mean(axis=1))
+        return scores.bootstrap(whole, lambda drawn: statistic(drawn.reshape(-1, *rows.shape[1:])))
 
 
 def ratio(rows: Array) -> float:
     """Spread over skill of rows (rmse, spread), as `scores.spread_skill`."""
     return float(np.sqrt(np.mean(np.square(rows[:, 1])) / np.mean(np.square(rows[:, 0]))))
-
-
-def _estimate(rows: Array, statistic: Any) -> scores.Estimate:
-    if len(rows) > 1:
-        return scores.bootstrap(rows, statistic)
-    value = float(statistic(rows))
-    return scores.Estimate(value, value, value)
 
 
 def test_results(experiment: Experiment, model: Model, name: str, cases: CaseSet) -> list[TestResults]:
@@ -117,6 +125,7 @@ def _on_one_grid(experiment: Experiment, model: Model, name: str, cases: CaseSet
         fields=_fields(experiment, model, cases, shown),
         ranks=joined["ranks"].mean(axis=0) if "ranks" in joined else None,
         rollout=None if cases.time_step is None else _rollout(experiment, model, cases),
+        steps=len(joined["pit"]) // len(cases),
     )
 
 

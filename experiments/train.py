@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes,
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
 from pnol_jax.toml import load
+from pnol_jax.training import goodput
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
 from pnol_jax.training.optimizers import evaluation_params
@@ -132,7 +134,12 @@ def train_model(
         beat=beat,
         profiled=profiled,
     )
-    return fitted(experiment, state, constants)
+    began = time.monotonic()
+    params = fitted(experiment, state, constants)
+    jax.block_until_ready(params)  # type: ignore[no-untyped-call]
+    if runs.leads():
+        goodput.add(folder, "fit", time.monotonic() - began)
+    return params
 
 
 def fitted(experiment: Experiment, state: TrainState, constants: Params) -> Params:

@@ -15,7 +15,7 @@ from rich.progress import track
 from experiments.comparison.one_case import asked, program
 from experiments.comparison.opened import CONSOLE, Opened, SharedCases
 from pnol_jax.posteriors import trained
-from pnol_jax.training.goodput import FILE, KINDS
+from pnol_jax.training.goodput import FILE, KINDS, seconds_of
 
 ROUNDS, LEAST = 50, 5  # rounds of a measurement, and those that it has however long they take
 SECONDS = 2.0  # for each program, after which no new round begins
@@ -104,12 +104,12 @@ def in_turns(
 
 
 def training_seconds(folder: Path) -> float | None:
-    """Seconds of training over all attempts of a run, work done twice included; the fit after it is not recorded."""
+    """Seconds of training and of the posterior's `fit` over all attempts of a run, work done twice included."""
     path = folder / FILE
     if not path.is_file():
         return None
     attempts = json.loads(path.read_text(encoding="utf-8"))["attempts"]
-    return float(sum(attempt["seconds"][kind] for attempt in attempts for kind in KINDS))
+    return sum(seconds_of(attempts, kind) for kind in KINDS)
 
 
 def front(costs: Sequence[float], losses: Sequence[float]) -> list[int]:

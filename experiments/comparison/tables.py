@@ -68,7 +68,7 @@ def costs(comparison: Comparison) -> Html:
         "",
         _head("trained parameters", "that training changed"),
         _head("stored numbers", "that a prediction reads"),
-        _head("training", "all attempts, without the fit after it"),
+        _head("training", "all attempts, the fit after it included"),
         _head("one case", "mean, deviation, band"),
         _head("samples of it", "as many as the run exports"),
     ]

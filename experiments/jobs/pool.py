@@ -7,6 +7,7 @@ import heapq
 import itertools
 import signal
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 SHOWN = 10  # names of failed tasks in the summary
+EVERY = 60  # seconds between lines that say how far it is
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Pool(ABC):
         self.failed: list[Outcome] = []
         self._waiting: set[str] = set()
         self._done = 0
+        self._title, self._told = title, time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         times = (TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self._bar = Progress(*columns, *times, console=Console(stderr=True), transient=True)
@@ -79,6 +82,7 @@ class Pool(ABC):
             if outcome.error is not None:
                 self._note(outcome)
             self._show()
+            self._tell()
             yield outcome
 
     def map(
@@ -119,6 +123,14 @@ class Pool(ABC):
         workers = self._workers()
         figures = f"{len(self.failed)} failed  {workers} worker{'' if workers == 1 else 's'}"
         self._bar.update(self._line, total=self._done + len(self._waiting), completed=self._done, figures=figures)
+
+    def _tell(self) -> None:
+        """Say how far it is once a minute where there is no terminal to show a bar."""
+        now = time.monotonic()
+        if not self._bar.console.is_terminal and now - self._told >= EVERY:
+            self._told = now
+            total = self._done + len(self._waiting)
+            self.say(f"{self._title}: {self._done} of {total} done, {len(self.failed)} failed")
 
     @contextmanager
     def shown(self) -> Iterator[None]:

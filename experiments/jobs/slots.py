@@ -41,8 +41,8 @@ def _devices() -> list[str]:
 def _deal(things: Sequence[T], workers: int, each: int, what: str, key: str) -> list[list[T]]:
     if workers * each > len(things):
         raise InputError(
-            f"jobs.workers: got {workers} with {each} {what} each (jobs.{key}), expected at most the {len(things)} "
-            f"{what} of this machine in all"
+            f"jobs.workers (--workers): got {workers} with {each} {what} each (--{key}), expected at most the "
+            f"{len(things)} {what} of this machine in all"
         )
     return [list(things[worker * each : (worker + 1) * each]) for worker in range(workers)]
 
@@ -58,8 +58,8 @@ def share_of_memory(settings: PoolConfig, machine: int) -> int:
     wanted = parse_size(settings.memory)
     if settings.workers * wanted > machine:
         raise InputError(
-            f"jobs.memory: got {settings.memory} for each of {settings.workers} workers, expected at most the "
-            f"{machine / 2**30:.1f} GiB of this machine in all"
+            f"jobs.memory (--memory): got {settings.memory} for each of {settings.workers} workers, expected at most "
+            f"the {machine / 2**30:.1f} GiB of this machine in all"
         )
     return wanted
 
@@ -77,5 +77,5 @@ def parse_size(text: str) -> int:
     except ValueError:
         size = 0
     if size < 1:
-        raise InputError(f"jobs.memory: got {text!r}, expected a size such as 4GiB")
+        raise InputError(f"jobs.memory (--memory): got {text!r}, expected a size such as 4GiB")
     return size

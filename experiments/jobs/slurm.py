@@ -22,7 +22,7 @@ def slurm_cluster(settings: PoolConfig, security: Any, variables: Mapping[str, s
     from dask_jobqueue.slurm import SLURMCluster
 
     if settings.memory is None:
-        raise InputError("jobs.memory: got none, expected what each SLURM job asks for, such as 4GiB")
+        raise InputError("jobs.memory (--memory): got none, expected what each SLURM job asks for, such as 4GiB")
     parse_size(settings.memory)
     if shutil.which("sbatch") is None:
         raise InputError("jobs.where: got 'slurm', but there is no sbatch on this machine")

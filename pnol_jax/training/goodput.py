@@ -8,6 +8,7 @@ import json
 import statistics
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ from pnol_jax.sharding.heartbeat import heartbeat_file, read_beat
 
 FILE = "goodput.json"
 COMPILED = "/jax/core/compile/backend_compile_duration"
-KINDS = ("start", "compile", "input", "step", "checkpoint", "other")
+KINDS = ("start", "compile", "input", "step", "checkpoint", "fit", "other")
 LATEST = 1000  # steps whose times make the median
 
 
@@ -97,7 +98,7 @@ class Goodput:
 
     def total(self, kind: str) -> float:
         """Seconds of a kind over all attempts."""
-        return float(sum(attempt["seconds"][kind] for attempt in self.attempts))
+        return seconds_of(self.attempts, kind)
 
     def lost(self) -> tuple[int, float]:
         """Steps and seconds that were lost in all attempts."""
@@ -122,6 +123,20 @@ class Goodput:
 
     def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         self._compiled = self._compiled or event == COMPILED
+
+
+def seconds_of(attempts: Sequence[Mapping[str, Any]], kind: str) -> float:
+    """Seconds of a kind over attempts."""
+    return float(sum(attempt["seconds"].get(kind, 0.0) for attempt in attempts))
+
+
+def add(folder: Path, kind: str, seconds: float) -> None:
+    """Add what was spent after the steps to the last attempt in a folder, if one is written down."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        clock = Goodput(folder)
+        clock.attempts = json.loads((folder / FILE).read_text(encoding="utf-8"))["attempts"]
+        clock.now["seconds"][kind] = clock.now["seconds"].get(kind, 0.0) + seconds
+        clock.write(clock.now["last_step"])
 
 
 def _before(folder: Path, done: int, reported: float | None) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a person sees while training, and the same as JSON lines: of each logged step, and of each fault."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.files import LineFile
 
 FAULTS = "faults.jsonl"
+EVERY = 60  # seconds between lines where there is no terminal
 
 Fault = Literal["skipped", "rollback", "checkpoint"]
 
@@ -22,7 +24,8 @@ Fault = Literal["skipped", "rollback", "checkpoint"]
 class Log:
     """A progress bar, `log.jsonl`, `faults.jsonl`, TensorBoard event files if asked for.
 
-    Of several processes the first has them. Lines wait where the disk is full.
+    Where there is no terminal, a line a minute is printed in place of the bar. Of several processes the first has them.
+    Lines wait where the disk is full.
     """
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:
@@ -30,6 +33,7 @@ class Log:
         self._lines, self._faults = (LineFile(folder / name if leads else os.devnull) for name in ("log.jsonl", FAULTS))
         self._batch_size = batch_size
         self._last = (start, time.monotonic())
+        self._steps, self._told = steps, -math.inf
         self._bar = Progress(
             BarColumn(bar_width=10),  # a terminal of 80 columns has room for the rest
             MofNCompleteColumn(),
@@ -70,6 +74,9 @@ class Log:
         self._lines.add(json.dumps(line))
         shown = f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  {rate:,.0f} cases/s"
         self._bar.update(self._task, completed=step, figures=shown)
+        if not self._bar.console.is_terminal and now - self._told >= EVERY:
+            self._told = now
+            self.show(f"step {step} of {self._steps}  {shown}")
         if self._events is not None:
             for name, value in line.items():
                 self._events.add_scalar(name, value, step)

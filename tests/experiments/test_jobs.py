@@ -105,6 +105,13 @@ def test_in_this_process_the_highest_priority_is_first_and_the_first_of_equals()
         assert [outcome.name for outcome in pool.completed()] == ["b", "d", "a", "c", "e"]
 
 
+def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with open_pool(PoolConfig(), "shards") as pool:
+        for number, _ in enumerate(pool.map(double, {str(item): item for item in range(6)})):
+            pool._told -= 61 * (number == 2)
+    assert "shards: 4 of 6 done, 0 failed" in capsys.readouterr().err.splitlines()
+
+
 @pytest.mark.parametrize("place", ["here", "local"])
 def test_a_task_that_fails_is_named_and_the_others_go_on(
     place: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
@@ -226,11 +233,11 @@ def test_sigterm_ends_a_pool_as_ctrl_c_does() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (PoolConfig("local", workers=10**4), r"workers: got 10000 with 1 cores each"),
-        (PoolConfig("local", devices=10**4), r"with 10000 GPUs each \(jobs\.devices\), expected at most the \d+ GPUs"),
-        (PoolConfig("local", memory="10000TiB"), "memory: got 10000TiB for each of 1 workers"),
-        (PoolConfig("local", memory="much"), "memory: got 'much', expected a size such as 4GiB"),
-        (PoolConfig("slurm"), "memory: got none"),
+        (PoolConfig("local", workers=10**4), rr"workers \(--workers\): got 10000 with 1 cores each"),
+        (PoolConfig("local", devices=10**4), r"with 10000 GPUs each \(--devices\), expected at most the \d+ GPUs"),
+        (PoolConfig("local", memory="10000TiB"), r"memory \(--memory\): got 10000TiB for each of 1 workers"),
+        (PoolConfig("local", memory="much"), r"memory \(--memory\): got 'much', expected a size such as 4GiB"),
+        (PoolConfig("slurm"), r"memory \(--memory\): got none"),
         (PoolConfig("slurm", memory="1GiB"), "there is no sbatch"),
         (PoolConfig("tcp://127.0.0.1:1"), "no scheduler answers at tcp://127.0.0.1:1"),
         (PoolConfig("nonsense://x"), "no scheduler answers at nonsense://x"),

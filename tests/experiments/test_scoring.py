@@ -29,12 +29,13 @@ def test_the_spread_of_true_draws_is_the_error_of_their_mean_at_every_wave_numbe
     np.testing.assert_allclose(found["samples"].sum(axis=1).mean(), 1, atol=0.01)
 
 
-def results(cases: int) -> made.TestResults:
+def results(cases: int, steps: int = 1) -> made.TestResults:
     rng = np.random.default_rng(0)
     rmse = rng.exponential(size=cases)
     figures = {"relative_l2": rmse / 2, "rmse": rmse, "spread": rmse * rng.uniform(0.5, 1.5, cases)}
+    figures = {name: np.repeat(values, steps) for name, values in figures.items()}
     regions, spectrum = np.array([[0.9], [0.4], [np.nan]]), Spectrum(np.arange(3.0), 3, {})
-    return made.TestResults("test", GRID, figures, np.zeros(19), np.zeros(10), regions, spectrum, {}, {})
+    return made.TestResults("test", GRID, figures, np.zeros(19), np.zeros(10), regions, spectrum, {}, {}, steps=steps)
 
 
 def test_every_figure_has_an_interval_that_holds_it() -> None:
@@ -47,6 +48,15 @@ def test_every_figure_has_an_interval_that_holds_it() -> None:
         assert low < summary[name] < high, name
     assert intervals == results(200).intervals()
     assert json.loads(json.dumps(intervals))["rmse"] == list(intervals["rmse"])
+
+
+def test_steps_that_repeat_each_other_make_no_figure_surer() -> None:
+    """Trajectories are drawn whole, so twenty equal steps of each leave every figure and interval as it was."""
+    once, often = results(100), results(100, steps=20)
+    for name in ("rmse", "relative_l2_median", "spread_skill"):
+        assert often.summary()[name] == pytest.approx(once.summary()[name])
+        np.testing.assert_allclose(often.intervals()[name], once.intervals()[name], rtol=1e-6)
+    assert results(1, steps=20).intervals() == {}
 
 
 def test_a_single_case_has_figures_and_no_intervals() -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pnol_jax.sharding.heartbeat import Heartbeat
 from pnol_jax.training.closing import known_kind, table
-from pnol_jax.training.goodput import Goodput
+from pnol_jax.training.goodput import Goodput, add
 from pnol_jax.training.progress import Log
 
 
@@ -27,6 +27,22 @@ def test_laps_add_up_to_the_time_that_passed(run_dir):
     assert spent["step"] >= 0.03
     assert sum(spent.values()) == pytest.approx(passed, abs=1e-3)
     assert clock.share() == pytest.approx(spent["step"] / passed, rel=0.02)
+
+
+def test_what_is_spent_after_the_steps_is_added_to_the_last_attempt(run_dir):
+    add(run_dir, "fit", 1.0)  # nothing is written down: nothing happens
+    assert not list(run_dir.iterdir())
+    clock = Goodput(run_dir)
+    clock.start(0, goes_on=False)
+    clock.lap("step")
+    clock.write(10)
+    steps = clock.total("step")
+    add(run_dir, "fit", 2.0)
+    add(run_dir, "fit", 1.0)
+    written = json.loads((run_dir / "goodput.json").read_text())
+    assert written["attempts"][-1]["seconds"]["fit"] == 3.0
+    assert written["attempts"][-1]["last_step"] == 10
+    assert written["goodput"] < steps / 3
 
 
 def test_where_no_step_was_without_compilation_the_closing_table_has_no_time_of_a_step(run_dir):
@@ -47,6 +63,15 @@ def test_a_terminal_of_80_columns_has_room_for_all_that_is_said_of_a_step(run_di
     (line,) = shown.export_text().splitlines()
     assert "loss 0.01235  lr 0.0012" in line
     assert re.search(r"cases/s 0:00:0\d left [-\d:]{7}", line)
+
+
+def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(run_dir, capsys):
+    with Log(run_dir, 200, 0, 4, tensorboard=False) as log:
+        for step in (10, 20, 30):
+            log._told -= 61 * (step == 30)
+            log.write(step, {"loss": 0.5, "learning_rate": 0.1})
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert [line.split("  ")[0] for line in said] == ["step 10 of 200", "step 30 of 200"]
 
 
 def test_what_a_killed_attempt_reported_after_its_checkpoint_is_lost(run_dir):
