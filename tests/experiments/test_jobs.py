@@ -233,7 +233,7 @@ def test_sigterm_ends_a_pool_as_ctrl_c_does() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (PoolConfig("local", workers=10**4), rr"workers \(--workers\): got 10000 with 1 cores each"),
+        (PoolConfig("local", workers=10**4), r"workers \(--workers\): got 10000 with 1 cores each"),
         (PoolConfig("local", devices=10**4), r"with 10000 GPUs each \(--devices\), expected at most the \d+ GPUs"),
         (PoolConfig("local", memory="10000TiB"), r"memory \(--memory\): got 10000TiB for each of 1 workers"),
         (PoolConfig("local", memory="much"), r"memory \(--memory\): got 'much', expected a size such as 4GiB"),
