@@ -1,0 +1,60 @@
+"""A trained run gets another calibration without training, and is then what it would have been."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import lock, recalibrate, train
+from experiments.runs import load_model, read_config
+from pnol_jax.errors import InputError
+from tests.experiments.test_train import CONFIG, _cases
+
+OTHER = ["calibration.level=0.8", "calibration.kind='pointwise'", "ood.false_alarm=0.2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the config, its data, and a run of it."""
+    folder = tmp_path_factory.mktemp("recalibrated")
+    _cases(folder)
+    (folder / "config.toml").write_text(CONFIG.format(folder=folder, steps=20))
+    train.main([str(folder / "config.toml"), "--run", str(folder / "run")])
+    return folder
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """Of a run all but the lock, in which the last one to hold it says who it was."""
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != lock.FILE}
+
+
+def test_a_run_that_is_refused_stays_as_it_was(folder: Path) -> None:
+    before = files(folder / "run")
+    for words, message in {
+        (
+            "training.steps=30",
+            "calibration.level=0.8",
+        ): "another training than .* was trained with; expected changes in",
+        ("data.calibration=10",): "another data than",
+        ("calibration.level=0.99",): "got 20 cases, expected at least 99",
+        ("calibration.levels=0.8",): "levels",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            recalibrate.main([str(folder / "run"), *words])
+    assert files(folder / "run") == before
+    with pytest.raises(InputError, match="holds no run"):
+        recalibrate.main([str(folder / "none")])
+    assert not (folder / "none").exists()
+
+
+def test_a_recalibrated_run_is_the_one_that_was_trained_so(folder: Path) -> None:
+    trained = folder / "trained"
+    train.main([str(folder / "config.toml"), "--run", str(trained), *OTHER])
+    recalibrate.main([str(folder / "run"), *OTHER])
+    assert read_config(folder / "run") == read_config(trained)
+    for name in ("calibration.json", "ood.json"):
+        assert (folder / "run" / name).read_bytes() == (trained / name).read_bytes()
+    found, expected = load_model(folder / "run"), load_model(trained)
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
