@@ -1,4 +1,4 @@
-"""The FNO of a benchmark size as training programs divided over a mesh of simulated devices; compiled, never run."""
+"""The FNO of a benchmark size as training programs: compiled for a mesh of simulated devices, or run on one device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

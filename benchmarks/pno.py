@@ -69,6 +69,7 @@ def main() -> int:
     _simulated(Path(TRAIN), options.cases, 128, ["warm_up=8", "steps=31"], seed=0)
     _simulated(Path(TEST), TEST_CASES, POINTS, ["warm_up=19", "steps=20"], seed=1)
     experiment = open_experiment(load(CONFIG, ExperimentConfig, []))
+    cases = len(experiment.train) + len(experiment.calibration or ())
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         params = train_model(experiment, Path(folder))
@@ -89,7 +90,7 @@ def main() -> int:
         Figure("ks_nll", means["nll"], "nats", 1.23),
         Figure("ks_coverage_95", means["coverage"], "share", LEVEL, at_least=0.93, at_most=0.97),
         Figure("ks_training_minutes", minutes, "min", 40, at_most=40),
-        Figure("ks_training_cases", float(options.cases), "simulations", 9000),
+        Figure("ks_training_cases", float(cases), "simulations", 9000),
     ]
     return report(figures, options.json)
 

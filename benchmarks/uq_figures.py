@@ -32,7 +32,8 @@ def headline(rows: Rows) -> list[Figure]:
     ]
     auroc = [shift.auroc for row in rows for name, shift in row.shifts.items() if name in counted(row.problem)]
     if auroc:
-        found.append(Figure("ood_auroc_min", min(math.nan if one is None else one for one in auroc), "AUROC", 0.95))
+        least = float(np.min([math.nan if one is None else one for one in auroc]))  # NaN where one was refused
+        found.append(Figure("ood_auroc_min", least, "AUROC", 0.95))
     return [*found, Figure("not_finite", float(sum(not sound(row, task) for row, task in _tasks(rows))), "rows", 0)]
 
 

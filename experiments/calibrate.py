@@ -24,7 +24,7 @@ from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.sharding.divide import divided
 from pnol_jax.sharding.placement import OF_CASES, on_host
 
-__all__ = ["FLOOR", "calibrate", "check_calibration", "one_of_each", "rows_of"]
+__all__ = ["FLOOR", "beside", "calibrate", "check_calibration", "one_of_each", "rows_of"]
 
 
 def check_calibration(config: ExperimentConfig) -> None:
@@ -47,12 +47,13 @@ def check_calibration(config: ExperimentConfig) -> None:
         each = zip(steps, allotted(needed, steps), strict=True)
         wish = "divided among the steps: " + ", ".join(f"{_name(step)} {part}" for step, part in each)
     raise InputError(
-        f"data.calibration: got {cases} cases{_beside(settings)}, expected at least {needed}, {wish}; "
+        f"data.calibration: got {cases} cases{beside(settings)}, expected at least {needed}, {wish}; "
         "or set calibration.kind = 'none'"
     )
 
 
-def _beside(settings: calibration_config.CalibrationConfig) -> str:
+def beside(settings: calibration_config.CalibrationConfig) -> str:
+    """Of a number of cases, which others are held out besides."""
     return f" beside the {settings.rollout} of calibration.rollout" if settings.rollout else ""
 
 

@@ -69,8 +69,8 @@ def _metrics(results: Sequence[TestResults], guarantee: dict[str, object] | None
 
 def _table(results: Sequence[TestResults]) -> Table:
     summaries = [(entry.summary(), entry.intervals()) for entry in results]
-    heads = (f"{entry.name}\n{'x'.join(map(str, entry.grid.shape))} points, {len(entry)} cases" for entry in results)
-    table = Table("", *heads, caption="with 95% bootstrap intervals over the cases")
+    heads = (f"{entry.name}\n{'x'.join(map(str, entry.grid.shape))} points, {entry.counted}" for entry in results)
+    table = Table("", *heads, caption="with 95% bootstrap intervals over cases, trajectories whole")
     for name in SHOWN:
         if any(name in summary for summary, _ in summaries):
             table.add_row(name.replace("_", " "), *(_figure(name, *entry) for entry in summaries))

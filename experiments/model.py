@@ -13,6 +13,7 @@ from experiments.experiment import Experiment
 from experiments.risks import by_draws, exact, risks_of
 from pnol_jax.bases import GridOperands
 from pnol_jax.calibration import Asked, Calibrator, calibrator_from_dict
+from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from pnol_jax.ood import Detector
 from pnol_jax.posteriors import Params, Posterior
@@ -83,22 +84,47 @@ def under(lead: str, weights: Mapping[str, jax.Array]) -> Params:
     return {name.removeprefix(lead): value for name, value in weights.items() if name.startswith(lead)}
 
 
+def withdraw(folder: Path) -> None:
+    """Take back what a run's calibration promises, before anything changes that it rests on."""
+    if runs.leads():
+        for name in (GUARANTEE, ALARM):
+            (folder / name).unlink(missing_ok=True)
+
+
+def save_trained(folder: Path, params: Params) -> None:
+    """Write parameters that are not calibrated yet into a run's folder."""
+    withdraw(folder)
+    runs.save_model(folder, params)
+
+
 def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
     """Write parameters, calibrator and detector into a run's folder."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
     strange, alarm = detector.to_dict() if detector else ({}, None)
     beside = {CALIBRATION + name: value for name, value in arrays.items()}
-    runs.save_model(folder, params | beside | {OOD + name: value for name, value in strange.items()})
+    save_trained(folder, params | beside | {OOD + name: value for name, value in strange.items()})
     if runs.leads():
-        write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")
         write_atomically(folder / ALARM, json.dumps(alarm, indent=2) + "\n")
+        write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")
+
+
+def trained_params(folder: Path, experiment: Experiment) -> Params:
+    """The parameters of a trained run, those of its calibration included, put on the mesh at hand."""
+    params, mesh = runs.load_model(folder), current_mesh()
+    return params if mesh is None else placed(params, parameter_specs(params, experiment.posterior.axes, mesh))
 
 
 def load_model(folder: Path, experiment: Experiment) -> Model:
-    """The trained model of a run, put on the mesh at hand."""
-    params, mesh = runs.load_model(folder), current_mesh()
-    if mesh is not None:
-        params = placed(params, parameter_specs(params, experiment.posterior.axes, mesh))
+    """The trained model of a run, put on the mesh at hand.
+
+    Raises:
+        InputError: training or calibration has not finished, or a file is damaged.
+    """
+    params = trained_params(folder, experiment)
+    if not (folder / GUARANTEE).is_file():
+        raise InputError(
+            f"{folder}: no {GUARANTEE}: its calibration has not finished; python -m experiments.recalibrate {folder}"
+        )
     guarantee = json.loads((folder / GUARANTEE).read_text(encoding="utf-8"))
     alarm = folder / ALARM
     strange = json.loads(alarm.read_text(encoding="utf-8")) if alarm.is_file() else None

@@ -9,17 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from experiments import lock, runs
 from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
 from experiments.evaluate import evaluate
-from experiments.experiment import open_experiment
-from experiments.model import CALIBRATION, OOD, save_model
+from experiments.experiment import Experiment, open_experiment
+from experiments.model import CALIBRATION, OOD, save_model, trained_params, withdraw
 from experiments.risks import check_risks
-from experiments.rollout_noise import calibrate_rollout, check_rollout
+from experiments.rollout_noise import calibrate_rollout, check_rollout, check_trajectories
 from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
@@ -31,19 +30,17 @@ SECTIONS = ("calibration", "ood", "risk", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Recalibrate the run that the command line names."""
+    """Recalibrate the run that the command line names, on its mesh or, where that does not fit, one device."""
     parser = argparse.ArgumentParser(prog="python -m experiments.recalibrate", description=__doc__)
     parser.add_argument("run", help="the run's folder")
     parser.add_argument("words", nargs="*", metavar="FILE.toml | section.key=value", help="overlays, overrides")
     asked = parser.parse_intermixed_args(arguments)
     keep_arena()
     folder = Path(asked.run)
-    config = changed(folder, asked.words)
-    with (
-        lock.held(folder),
-        use(make_mesh(config.mesh) if fits(config.mesh, config.training.batch_size) else one_device()),
-    ):
-        recalibrate(folder, config)
+    with lock.held(folder):
+        config = changed(folder, asked.words)
+        with use(make_mesh(config.mesh) if fits(config.mesh, config.training.batch_size) else one_device()):
+            recalibrate(folder, config)
     return 0
 
 
@@ -70,20 +67,35 @@ def changed(folder: Path, words: Sequence[str]) -> ExperimentConfig:
 
 
 def recalibrate(folder: Path, config: ExperimentConfig) -> None:
-    """Calibrate a trained run by a config that differs in these sections, and write it back into its folder."""
+    """Calibrate a trained run by a config that differs in these sections, and write it back into its folder.
+
+    Raises:
+        InputError: the calibration cannot be, or the data is not what the run was trained on; the run stays as it was.
+    """
     check_calibration(config)
     check_rollout(config)
     check_strangeness(config)
     experiment = open_experiment(config)
+    runs.check_data(folder, experiment)
     check_risks(experiment)
-    params = {name: value for name, value in runs.load_model(folder).items() if not name.startswith((CALIBRATION, OOD))}
+    check_trajectories(experiment)
+    whole = trained_params(folder, experiment)
+    params = {name: value for name, value in whole.items() if not name.startswith((CALIBRATION, OOD))}
     rest, params = calibrate_rollout(experiment, params)
-    save_model(folder, params, calibrate(rest, params), fit_detector(rest, params))
-    runs.write_about(folder, experiment)
+    calibrator, detector = calibrate(rest, params), fit_detector(rest, params)
+    withdraw(folder)
+    runs.write_recalibrated(folder, experiment)
+    save_model(folder, params, calibrator, detector)
     if experiment.test:
         evaluate(folder)
-    said = msgspec.to_builtins(config.calibration)
-    Console(stderr=True, soft_wrap=True).print(f"{folder}: calibrated anew, {said['kind']}, level {said['level']}")
+    Console(stderr=True, soft_wrap=True).print(f"{folder}: {_said(experiment)}", highlight=False)
+
+
+def _said(experiment: Experiment) -> str:
+    settings = experiment.config.calibration
+    return (
+        "no calibration" if settings.kind == "none" else f"calibrated anew, {settings.kind}, level {settings.level:g}"
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ DRAWN = "draws_"  # before the names of a rollout's scores that are of draws
 
 @dataclass(frozen=True)
 class TestResults:
-    """One test set on one grid. Of trajectories every step is a case, and `steps` of them after each other are of one.
+    """One test set on one grid. Of trajectories every step is a row; the `steps` rows of one follow each other.
 
     `figures`, one number a case by name; `reliability` (levels,) the share inside central intervals of LEVELS; `pit`
     (bins,) the share of the probability integral transform between PIT_EDGES; `regions` (*cells, channels) the share
@@ -56,6 +56,13 @@ class TestResults:
 
     def __len__(self) -> int:
         return len(self.figures["relative_l2"])
+
+    @property
+    def counted(self) -> str:
+        """How many cases there are, in words."""
+        if self.steps == 1:
+            return f"{len(self)} cases"
+        return f"{len(self) // self.steps} trajectories of {self.steps} steps"
 
     def summary(self) -> dict[str, float]:
         """The mean over cases of every figure, and what is made of several; `intervals` says how sure each is."""

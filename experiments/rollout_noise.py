@@ -14,7 +14,7 @@ from pnol_jax.data import CaseSet
 from pnol_jax.errors import InputError
 from pnol_jax.posterior_config import ColouredConfig
 from pnol_jax.posteriors import Params
-from pnol_jax.posteriors.coloured import FACTOR, LASTING
+from pnol_jax.posteriors.coloured import FACTOR, LASTING, undisturbed
 
 DRAWS = 39  # ends of the usual intervals are then draws themselves: the 2nd and the 38th of 90%, the outermost of 95%
 RANGE = (0.25, 4.0)  # of factors that are looked at
@@ -40,6 +40,20 @@ def check_rollout(config: ExperimentConfig) -> None:
         raise InputError(f"calibration.rollout_start: got {start}, expected 0, as calibration.rollout is 0")
 
 
+def check_trajectories(experiment: Experiment) -> None:
+    """Refuse, before anything is trained, trajectories that are too short for where their calibration starts.
+
+    Raises:
+        InputError: the message names the last state that they may start at.
+    """
+    settings, cases = experiment.config.calibration, experiment.calibration
+    if settings.rollout and cases is not None and (times := _times(cases)) - settings.rollout_start < 2:
+        raise InputError(
+            f"calibration.rollout_start: got {settings.rollout_start}, expected at most {times - 2}: there are {times} "
+            "states"
+        )
+
+
 def calibrate_rollout(experiment: Experiment, params: Params) -> tuple[Experiment, Params]:
     """The noise with which intervals along rollouts hold their level, and what is left of the calibration cases.
 
@@ -49,13 +63,15 @@ def calibrate_rollout(experiment: Experiment, params: Params) -> tuple[Experimen
     times; where no share does that, the factor has to.
 
     Raises:
-        InputError: no noise within reach gives the level, or trajectories are too short.
+        InputError: no noise within reach gives the level.
     """
     settings, held = experiment.config.calibration, experiment.calibration
+    if FACTOR in params:
+        params = params | undisturbed(params[FACTOR])
     if not settings.rollout or held is None:
         return experiment, params
     rest, cases = (None, held) if settings.rollout == len(held) else held.split(settings.rollout, SEED)
-    cases = _between(cases, settings.rollout_start, None)
+    cases = _between(cases, settings.rollout_start, _times(cases))
     first, score = _between(cases, 0, 2), rollout_scorer(experiment, DRAWS)
 
     def factor(lasting: float, cases: CaseSet) -> float:
@@ -88,20 +104,24 @@ def _solved(rising: Callable[[float], float], level: float, low: float, high: fl
     return (low + high) / 2
 
 
-def _between(cases: CaseSet, first: int, last: int | None) -> CaseSet:
+def _times(cases: CaseSet) -> int:
+    """How many states all trajectories have."""
+    return min(group.outputs.shape[1] for group in cases.groups)
+
+
+def _between(cases: CaseSet, first: int, last: int) -> CaseSet:
     """The trajectories from one state on, up to before another."""
-    times = min(group.outputs.shape[1] for group in cases.groups)
-    if times - first < 2:
-        raise InputError(
-            f"calibration.rollout_start: got {first}, expected at most {times - 2}: there are {times} states"
-        )
     groups = (dataclasses.replace(group, outputs=group.outputs[:, first:last]) for group in cases.groups)
     return dataclasses.replace(cases, groups=tuple(groups))
 
 
 def coverage(score: Callable[[Params, CaseSet], Mapping[str, Any]], params: Params, cases: CaseSet) -> float:
-    """The share of cases, domain and lead times inside the central interval of rollouts."""
-    return float(np.mean(score(params, cases)["coverage"]))
+    """The share of cases, domain and lead times inside the central interval of rollouts.
+
+    Draws that left the numbers are too many and not too few, so that what asks for less noise is told of less.
+    """
+    found = score(params, cases)
+    return float(np.mean(np.where(np.isfinite(found["spread"]), found["coverage"], 1.0)))
 
 
 def _with(params: Params, factor: float, lasting: float) -> Params:

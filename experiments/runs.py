@@ -33,7 +33,7 @@ from pnol_jax.toml import load
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 SHOWN = 3  # differences that a message names
-CONFIG, MODEL = "config.toml", "model.safetensors"
+CONFIG, MODEL, PROVENANCE = "config.toml", "model.safetensors", "provenance.json"
 
 
 def leads() -> bool:
@@ -81,7 +81,38 @@ def write_about(folder: Path, experiment: Experiment) -> None:
     if not leads():
         return
     write_atomically(folder / CONFIG, as_toml(experiment.config))
-    write_atomically(folder / "provenance.json", json.dumps(provenance(experiment), indent=2) + "\n")
+    write_atomically(folder / PROVENANCE, json.dumps(provenance(experiment), indent=2) + "\n")
+
+
+def write_recalibrated(folder: Path, experiment: Experiment) -> None:
+    """Write a trained run's new config; where its parameters come from stays, and this is added."""
+    if not leads():
+        return
+    about = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    now = provenance(experiment)
+    about |= {"config": now["config"], "recalibrated": {name: now[name] for name in ("commit", "versions", "written")}}
+    write_atomically(folder / CONFIG, as_toml(experiment.config))
+    write_atomically(folder / PROVENANCE, json.dumps(about, indent=2) + "\n")
+
+
+def check_data(folder: Path, experiment: Experiment) -> None:
+    """Refuse cases that are not those that a run was trained on and held out.
+
+    Raises:
+        InputError: they differ, by their digests.
+    """
+    data = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["data"]
+    for name, got in _digests(experiment).items():
+        if got != data.get(name):
+            raise InputError(
+                f"{folder}: got training data of the {name} {got}, expected {data.get(name)}: the files are not those "
+                "that it was trained on"
+            )
+
+
+def _digests(experiment: Experiment) -> dict[str, str | None]:
+    held = experiment.calibration
+    return {"digest": experiment.train.digest, "calibration_digest": held.digest if held else None}
 
 
 def as_toml(config: ExperimentConfig) -> bytes:
@@ -101,7 +132,7 @@ def provenance(experiment: Experiment) -> dict[str, Any]:
     """Where a model comes from."""
     return {
         "config": msgspec.to_builtins(experiment.config),
-        "data": {"digest": experiment.train.digest, "cases": len(experiment.train), **experiment.train.provenance},
+        "data": {**_digests(experiment), "cases": len(experiment.train), **experiment.train.provenance},
         "commit": commit(),
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),

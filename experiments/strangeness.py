@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.calibrate import one_of_each
+from experiments.calibrate import beside, one_of_each
 from experiments.experiment import Experiment
 from experiments.inputs import features_of, input_features, over_cases
 from pnol_jax.bases import GridOperands
@@ -30,11 +30,12 @@ def check_strangeness(config: ExperimentConfig) -> None:
     """
     if config.ood is None:
         return
-    cases, needed = config.data.calibration, least_for(config.ood.false_alarm)
+    cases = config.data.calibration - config.calibration.rollout
+    needed = least_for(config.ood.false_alarm)
     if cases < needed:
         raise InputError(
-            f"data.calibration: got {cases} cases, expected at least {needed}, which ood.false_alarm = "
-            f"{config.ood.false_alarm:g} needs; or leave the section ood out"
+            f"data.calibration: got {cases} cases{beside(config.calibration)}, expected at least {needed}, which "
+            f"ood.false_alarm = {config.ood.false_alarm:g} needs; or leave the section ood out"
         )
 
 
@@ -57,7 +58,7 @@ def fit_detector(experiment: Experiment, params: Params) -> Detector | None:
         return jnp.concatenate([given(inputs, grid), made(mean(params, inputs, grid), grid)], axis=1)
 
     rows = np.concatenate(over_cases(experiment, params, experiment.train, both))
-    known = FeatureGaussian.fit(rows[:, : given.width]), FeatureGaussian.fit(rows[:, given.width :])
+    known = FeatureGaussian.fit(rows[:, : given.width]), FeatureGaussian.fit(rows[:, given.width :], known=0)
     every: Components = on_host(Components(given, made, *known, epistemic=True))
 
     def components(params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:

@@ -20,9 +20,9 @@ from experiments import lock, runs
 from experiments.calibrate import calibrate, check_calibration
 from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
-from experiments.model import save_model
+from experiments.model import save_model, save_trained
 from experiments.risks import check_risks
-from experiments.rollout_noise import calibrate_rollout, check_rollout
+from experiments.rollout_noise import calibrate_rollout, check_rollout, check_trajectories
 from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.grids import Grid
@@ -86,6 +86,7 @@ def _run(
     show = Console(stderr=True, soft_wrap=True, quiet=not runs.leads())
     experiment = open_experiment(config)
     check_risks(experiment)
+    check_trajectories(experiment)
     check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
     runs.write_about(folder, experiment)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
@@ -99,6 +100,7 @@ def _run(
         show.print(f"{stopped}; go on with --resume", highlight=False)
         return RESUME_ME
     leave_when_told()
+    save_trained(folder, params)  # so that a calibration that cannot be loses no training
     experiment, params = calibrate_rollout(experiment, params)
     save_model(folder, params, calibrate(experiment, params), fit_detector(experiment, params))
     if experiment.test and report:
@@ -122,18 +124,18 @@ def train_model(
 ) -> Params:
     """Train and fit the posterior of an experiment; its parameters, the moving average where one is kept."""
     constants = experiment.constants()
-    batches = experiment.batches()
-    state = train(
-        experiment.config,
-        experiment.digest,
-        experiment.posterior,
-        constants,
-        batches,
-        folder,
-        resume=resume,
-        beat=beat,
-        profiled=profiled,
-    )
+    with experiment.batches() as batches:
+        state = train(
+            experiment.config,
+            experiment.digest,
+            experiment.posterior,
+            constants,
+            batches,
+            folder,
+            resume=resume,
+            beat=beat,
+            profiled=profiled,
+        )
     began = time.monotonic()
     params = fitted(experiment, state, constants)
     jax.block_until_ready(params)  # type: ignore[no-untyped-call]

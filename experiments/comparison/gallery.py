@@ -34,7 +34,8 @@ def _scales(shown: Sequence[Shown]) -> tuple[float, float, float]:
     fields = [field for one in shown for field in (one.case.truth, one.case.mean, *_draws(one))]
     values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
     std = np.concatenate([one.case.std[np.isfinite(one.case.std)].ravel() for one in shown])
-    return float(values.min(initial=0)), float(values.max(initial=0)), float(std.max(initial=0)) or 1.0
+    low, high = (values.min(), values.max()) if values.size else (0.0, 0.0)
+    return float(low), float(high), float(std.max(initial=0)) or 1.0
 
 
 def _draws(one: Shown) -> Sequence[Array]:

@@ -35,8 +35,8 @@ class Standing:
 
     @property
     def tied(self) -> bool:
-        """Whether these cases cannot tell it from the best: the interval of the difference holds zero."""
-        return self.behind is not None and self.behind.low <= 0 <= self.behind.high
+        """Whether these cases cannot tell it from the best: the interval of the difference holds zero, or is none."""
+        return self.behind is not None and not (self.behind.low > 0 or self.behind.high < 0)
 
 
 class Rated(NamedTuple):

@@ -55,12 +55,12 @@ def no_faster(choices: Mapping[int, Choice | str], alone: Compiled, kind: Device
 
 
 def widened(config: ExperimentConfig) -> str:
-    """What is to be known of figures in 16 bits; empty in others."""
+    """A note on figures in 16 bits; empty for other precisions."""
     if config.training.precision not in ("bfloat16", "float16"):
         return ""
     return (
-        "16-bit fields are counted in 32 bits, as XLA's CPU compiler computes them: a GPU needs less, on an H200 half "
-        "of the time and of the memory within a step"
+        "16-bit fields are counted in 32 bits, as XLA's CPU compiler computes them: on an H200 half of the memory "
+        "within a step was enough and, where a step is large, half of the time"
     )
 
 

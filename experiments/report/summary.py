@@ -64,7 +64,7 @@ def tiles(results: Sequence[TestResults], experiment: Experiment, model: Model) 
     first = results[0].summary()
     weights = sum(int(np.size(value)) for value in model.params.values())
     shown = [
-        ("relative L2 error", percent(first["relative_l2"]), f"{title(results[0])}, mean of {len(results[0])} cases"),
+        ("relative L2 error", percent(first["relative_l2"]), f"{title(results[0])}, mean of {results[0].counted}"),
         ("CRPS", number(first["crps"]), "continuous ranked probability score"),
         ("spread / skill", number(first["spread_skill"]), "1: uncertainty as large as the error"),
         ("parameters", f"{weights:,}", f"{len(experiment.train)} training cases"),
@@ -84,14 +84,14 @@ def _tile(name: str, value: str, more: str) -> Html:
 def table(results: Sequence[TestResults], guarantee: Guarantee) -> Html:
     """Every figure of every test set."""
     summaries = [(entry.summary(), entry.intervals()) for entry in results]
-    heading = ["", *(f"{title(entry)}, {len(entry)} cases" for entry in results)]
+    heading = ["", *(f"{title(entry)}, {entry.counted}" for entry in results)]
     rows = []
     for name, (label, note) in (SHARES | NUMBERS).items():
         if all(name not in entry for entry, _ in summaries):
             continue
         cells = [_cell(name, *entry) for entry in summaries]
         rows.append((join([label, element("span", note, class_="note")]), cells))
-    caption = "Means over the cases of each test set, with 95% bootstrap intervals over these cases"
+    caption = "Means over each test set, with 95% bootstrap intervals over its cases, trajectories drawn whole"
     return join([markup.table(caption, heading, rows), markup.paragraph(promise(guarantee), class_="note")])
 
 

@@ -42,7 +42,7 @@ class Components:
 
     def __call__(self, predictive: Predictive, asked: Asked) -> jax.Array:
         """The numbers of each case, (batch, numbers), of the posterior's predictive before calibration."""
-        _, made, _ = self.of_outputs.distances(self.outputs(predictive.mean, asked.grid))
+        made = self.of_outputs.largest(self.outputs(predictive.mean, asked.grid))
         parts = [*self.of_inputs.distances(self.inputs(asked.inputs, asked.grid)), made]
         if self.epistemic:
             unit = jnp.square(self.outputs.std.astype(predictive.mean.dtype))

@@ -89,7 +89,7 @@ class Detector:
         scores = self.scores.astype(score.dtype)
         count = self.cases + 1
         ends = jnp.concatenate([scores, scores[-1:] + BEYOND])
-        heights = jnp.append(jnp.arange(self.cases), self.cases).astype(score.dtype) / count
+        heights = jnp.arange(count, dtype=score.dtype) / count
         found = jnp.interp(score, ends, heights)
         return jnp.where(jnp.isnan(score), self.cases / count, found)
 

@@ -34,11 +34,11 @@ class FeatureGaussian:
     quantiles: jax.Array  # (levels, width), at LEVELS, strictly increasing
     mean: jax.Array  # (width,), of the features in deviations, and so below
     whitening: jax.Array  # (width, width), upper triangular: z W has the unit covariance
-    known: jax.Array  # (cases, width), whitened
+    known: jax.Array  # (cases, width), whitened; none where no neighbours are asked for
 
     @classmethod
-    def fit(cls, rows: NDArray[Any]) -> "FeatureGaussian":
-        """From the features of training cases, (cases, width).
+    def fit(cls, rows: NDArray[Any], known: int = KNOWN) -> "FeatureGaussian":
+        """From the features of training cases, (cases, width); at most so many of these are kept.
 
         Raises:
             InputError: no cases, or features that are not numbers.
@@ -48,9 +48,9 @@ class FeatureGaussian:
         z = _deviations(found, quantiles, np)
         mean = z.mean(axis=0)
         whitening = np.linalg.inv(np.linalg.cholesky(shrunk(z - mean) + 1e-6 * np.eye(len(mean)))).T
-        kept = np.linspace(0, len(z) - 1, min(len(z), KNOWN)).round().astype(int)
-        known = (z[kept] - mean) @ whitening
-        return cls(*(jnp.asarray(leaf, float) for leaf in (quantiles, mean, whitening, known)))
+        kept = np.linspace(0, len(z) - 1, min(len(z), known)).round().astype(int)
+        near = (z[kept] - mean) @ whitening
+        return cls(*(jnp.asarray(leaf, float) for leaf in (quantiles, mean, whitening, near)))
 
     def distances(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Logarithms of three distances of each case from those of training, (batch, width) -> (batch,) each.
@@ -60,13 +60,18 @@ class FeatureGaussian:
         also tells what lies between several kinds of them (Sun, Ming, Zhu, Li 2022, Out-of-distribution detection with
         deep nearest neighbors).
         """
-        quantiles, mean, whitening, known = (getattr(self, name).astype(features.dtype) for name in _ARRAYS)
-        white = (_deviations(features, quantiles, jnp) - mean) @ whitening
+        white, known = self._white(features), self.known.astype(features.dtype)
         apart = jnp.mean(jnp.square(white[:, None] - known), axis=-1)
         nearest = jnp.sort(apart, axis=-1)[:, min(NEIGHBOUR, len(known)) - 1]
-        squares = jnp.mean(jnp.square(white), axis=-1), jnp.max(jnp.square(white), axis=-1), nearest
-        first, second, third = (jnp.log(square + 1e-6) / 2 for square in squares)
-        return first, second, third
+        return _logarithm(jnp.mean(jnp.square(white), axis=-1)), _largest(white), _logarithm(nearest)
+
+    def largest(self, features: jax.Array) -> jax.Array:
+        """The second of these distances alone, for which no training cases are kept."""
+        return _largest(self._white(features))
+
+    def _white(self, features: jax.Array) -> jax.Array:
+        quantiles, mean, whitening = (getattr(self, name).astype(features.dtype) for name in _ARRAYS[:3])
+        return jnp.asarray((_deviations(features, quantiles, jnp) - mean) @ whitening)
 
     def to_dict(self) -> dict[str, jax.Array]:
         """The arrays by name."""
@@ -79,6 +84,14 @@ class FeatureGaussian:
 
 
 _ARRAYS = ("quantiles", "mean", "whitening", "known")
+
+
+def _largest(white: jax.Array) -> jax.Array:
+    return _logarithm(jnp.max(jnp.square(white), axis=-1))
+
+
+def _logarithm(square: jax.Array) -> jax.Array:
+    return jnp.log(square + 1e-6) / 2
 
 
 def _deviations(features: Any, quantiles: Any, xp: Any) -> Any:

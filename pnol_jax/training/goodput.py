@@ -132,18 +132,27 @@ def seconds_of(attempts: Sequence[Mapping[str, Any]], kind: str) -> float:
 
 def add(folder: Path, kind: str, seconds: float) -> None:
     """Add what was spent after the steps to the last attempt in a folder, if one is written down."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        clock = Goodput(folder)
-        clock.attempts = json.loads((folder / FILE).read_text(encoding="utf-8"))["attempts"]
-        clock.now["seconds"][kind] = clock.now["seconds"].get(kind, 0.0) + seconds
+    clock = Goodput(folder)
+    clock.attempts = _read(folder)
+    if clock.attempts:
+        spent = clock.now["seconds"]
+        spent[kind] = spent.get(kind, 0.0) + seconds
         clock.write(clock.now["last_step"])
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
+    """The attempts that are written down, none where nothing is."""
+    try:
+        attempts: list[dict[str, Any]] = json.loads((folder / FILE).read_text(encoding="utf-8"))["attempts"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return attempts
 
 
 def _before(folder: Path, done: int, reported: float | None) -> list[dict[str, Any]]:
     """The attempts so far. The last one's steps beyond `done` are lost, as far as its process reported them."""
-    try:
-        attempts: list[dict[str, Any]] = json.loads((folder / FILE).read_text(encoding="utf-8"))["attempts"]
-    except (OSError, ValueError, KeyError):
+    attempts = _read(folder)
+    if not attempts:
         return []
     beat, last = read_beat(heartbeat_file(folder, 0)), attempts[-1]
     reached = max(last["last_step"], beat.step if beat and beat.step is not None else 0)

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from pnol_jax.bases import GridOperands
 from pnol_jax.config import ExperimentConfig, TrainingConfig
 from pnol_jax.posteriors import Batch, Params, Posterior
-from pnol_jax.precision import fast
 from pnol_jax.sharding.placement import BatchPlacement
 from pnol_jax.training import closing
 from pnol_jax.training.checkpoints import Checkpoints
@@ -64,7 +63,7 @@ def train(
         InputError: nothing to resume from, or it is of another config.
     """
     guard = Guard(config.training)
-    with fast(), _checkpoints(config.training, folder, config_digest) as checkpoints:
+    with _checkpoints(config.training, folder, config_digest) as checkpoints:
         recovery = Recovery(checkpoints, batches, guard)
         training = _Training(config, posterior, constants, batches, folder, guard, recovery, resume=resume)
         training.run(beat, watch, profiled)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Batch, Params, Posterior, trained
+from pnol_jax.precision import fast
 from pnol_jax.sharding.divide import Program, Specs, current_mesh, divide, holder
 from pnol_jax.sharding.partition import shardings
 from pnol_jax.sharding.placement import WHOLE, like_parameters, parameter_specs
@@ -110,7 +111,7 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
 
     Where the loss or a gradient is not finite, or its norm is above the `limit`, parameters, optimiser and average stay
     what they were, so that the state in hand is always the last good one; loss and norm in the metrics say so, and the
-    loss' scale of a state that has one.
+    loss' scale of a state that has one. Products of float32 are those that the platform is fast at.
     """
 
     def loss(params: Params, constants: Params, batch: Batch, grid: GridOperands, key: jax.Array, *scale: jax.Array):  # type: ignore[no-untyped-def]
@@ -125,6 +126,12 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
 
         def step(
             state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any = None
+        ) -> tuple[TrainState, Metrics]:
+            with fast():
+                return stepped(state, constants, batch, grid, limit)
+
+        def stepped(
+            state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any
         ) -> tuple[TrainState, Metrics]:
             key = jax.random.fold_in(state.key, state.step)
             scale: tuple[jax.Array, ...] = () if state.scaling is None else (state.scaling.scale,)

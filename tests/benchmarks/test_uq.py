@@ -147,6 +147,8 @@ def test_only_shifts_of_the_inputs_count() -> None:
     )
     row = a_row("laplace", problem="burgers", shifts={counts: Shift(0.97, 0.1), silent: Shift(0.5, 0.2)})
     assert by_name([row])["ood_auroc_min"] == pytest.approx(0.97)
+    refused = a_row("ensemble", problem="burgers", shifts={counts: Shift(None, None, "why")})
+    assert all(math.isnan(by_name(rows)["ood_auroc_min"]) for rows in ([row, refused], [refused, row]))
 
 
 def test_tables_have_a_line_for_each_row_and_each_shift() -> None:

@@ -99,6 +99,12 @@ def test_what_is_hard_for_all_runs_cancels_so_that_overlapping_intervals_are_tol
     assert third.best or third.tied
 
 
+def test_one_case_tells_nothing_apart() -> None:
+    best, other = standing(CRPS, np.array([1.0]), np.array([2.0]))
+    assert best.best
+    assert other.tied
+
+
 def test_the_run_that_is_best_is_among_the_best_and_the_tied_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(3)
     trials, held = 60, 0

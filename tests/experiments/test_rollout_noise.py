@@ -8,7 +8,7 @@ import pytest
 
 from experiments import rollout_noise, runs, train
 from experiments.experiment import open_experiment
-from experiments.rollout_noise import calibrate_rollout, check_rollout
+from experiments.rollout_noise import calibrate_rollout, check_rollout, check_trajectories
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors.coloured import FACTOR, LASTING
@@ -82,7 +82,27 @@ def test_rollouts_that_set_the_noise_start_where_they_are_told(config, monkeypat
         np.testing.assert_array_equal(outputs, cases.groups[0].outputs[:, 3 : 3 + outputs.shape[1]])
     late = open_experiment(load(config, ExperimentConfig, [*CHANGES, "calibration.rollout_start=5"]))
     with pytest.raises(InputError, match=r"rollout_start: got 5, expected at most 4: there are 6 states"):
-        calibrate_rollout(late, NOISE)
+        check_trajectories(late)
+
+
+def test_draws_that_blow_up_are_too_much_noise_and_not_too_little(config, monkeypatch):
+    experiment = open_experiment(load(config, ExperimentConfig, CHANGES))
+
+    def score(params, cases):
+        size = float(params[FACTOR])
+        blown = size > 2  # what is no number is inside no interval
+        return {"spread": np.full(3, np.nan if blown else size), "coverage": np.full(3, 0.0 if blown else 0.6 * size)}
+
+    monkeypatch.setattr(rollout_noise, "rollout_scorer", lambda *_: score)
+    _, params = calibrate_rollout(experiment, NOISE)
+    assert float(params[FACTOR]) == pytest.approx(experiment.config.calibration.level / 0.6, rel=0.05)
+
+
+def test_without_rollouts_the_noise_is_the_residuals_again(config):
+    experiment = open_experiment(load(config, ExperimentConfig, [*CHANGES, "calibration.rollout=0"]))
+    before = {FACTOR: np.full((), 2.0, np.float32), LASTING: np.full((), 0.4, np.float32)}
+    _, params = calibrate_rollout(experiment, before)
+    assert (float(params[FACTOR]), float(params[LASTING])) == (1.0, 0.0)
 
 
 def test_what_no_noise_can_cover_is_refused(config, monkeypatch):

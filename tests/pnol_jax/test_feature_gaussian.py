@@ -104,3 +104,10 @@ def test_training_cases_are_thinned_evenly_and_types_and_copies_agree(x64: None)
     for wide, narrow in zip(fitted.distances(jnp.asarray(rows)), again(jnp.asarray(rows, jnp.float32)), strict=True):
         assert narrow.dtype == jnp.float32
         np.testing.assert_allclose(narrow, wide, atol=2e-3)
+
+
+def test_the_largest_deviation_needs_no_training_cases() -> None:
+    rows = np.random.default_rng(0).normal(size=(100, 3))
+    kept, bare = FeatureGaussian.fit(rows), FeatureGaussian.fit(rows, known=0)
+    assert bare.known.shape == (0, 3)
+    np.testing.assert_array_equal(bare.largest(jnp.asarray(rows)), kept.distances(jnp.asarray(rows))[1])

@@ -2,15 +2,18 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
+from pnol_jax.posteriors import Batch
 from pnol_jax.precision import exact, exact_from_here, fast
 from pnol_jax.servable import load_servable
+from pnol_jax.training.step import initial_state, make_step
 from tests import heat
-from tests.loop import Batches, run
 
 PRODUCT = re.compile(r"stablehlo\.dot_general.*")
 
@@ -49,15 +52,29 @@ def test_a_process_is_exact_but_in_training(monkeypatch: pytest.MonkeyPatch) -> 
         jax.config.update("jax_default_matmul_precision", before)  # type: ignore[no-untyped-call]
 
 
-def test_the_user_may_ask_for_exact_training(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> None:
-    seen = []
-
-    class Seen(Batches):
-        def __next__(self):  # type: ignore[no-untyped-def]
-            seen.append(lowered())
-            return super().__next__()
-
-    for asked in ("default", "highest"):
+@pytest.mark.parametrize(("asked", "expected"), [(None, {"DEFAULT"}), ("highest", {"HIGHEST"})])
+def test_a_training_step_is_fast_in_an_exact_process_unless_the_user_asks_otherwise(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, expected: set[str]
+) -> None:
+    if asked is None:
+        monkeypatch.delenv("JAX_DEFAULT_MATMUL_PRECISION", raising=False)
+    else:
         monkeypatch.setenv("JAX_DEFAULT_MATMUL_PRECISION", asked)
-        run(run_dir.with_name(asked), Seen(), steps=1)
-    assert seen == [{"DEFAULT"}, {"HIGHEST"}]
+    step = make_step(Matrix(), optax.sgd(0.1), 0.0)  # type: ignore[arg-type]
+    state = initial_state(Matrix(), optax.sgd(0.1), 0, averaged=False)  # type: ignore[arg-type]
+    fields = Batch(jnp.ones((3, 2)), jnp.ones((3, 2)))
+    with exact():
+        assert products(step.lower(state, {}, fields, ()).as_text()) == expected
+
+
+class Matrix:
+    """outputs = inputs times a matrix; a posterior as far as a step goes."""
+
+    members = None
+    axes: dict[str, Any] = {}  # noqa: RUF012
+
+    def initial(self, seed: int) -> dict[str, jax.Array]:
+        return {"operator.matrix": jnp.eye(2)}
+
+    def loss(self, params: Any, batch: Batch, grid: Any, key: jax.Array) -> Any:
+        return jnp.mean(jnp.square(batch.inputs @ params["operator.matrix"] - batch.outputs)), {}
