@@ -1,11 +1,13 @@
 """A trained run gets another calibration without training, and is then what it would have been."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import lock, recalibrate, train
+from experiments import lock, model, recalibrate, train
+from experiments.experiment import open_experiment
 from experiments.runs import load_model, read_config
 from pnol_jax.errors import InputError
 from tests.experiments.test_train import CONFIG, _cases
@@ -45,6 +47,35 @@ def test_a_run_that_is_refused_stays_as_it_was(folder: Path) -> None:
     with pytest.raises(InputError, match="holds no run"):
         recalibrate.main([str(folder / "none")])
     assert not (folder / "none").exists()
+
+
+def test_a_calibration_that_fails_loses_no_training(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folder / "failed"
+
+    def fails(*_: object) -> None:
+        raise InputError("not with these cases")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "calibrate", fails)
+        with pytest.raises(InputError, match="not with these cases"):
+            train.main([str(folder / "config.toml"), "--run", str(run)])
+    experiment = open_experiment(read_config(run))
+    with pytest.raises(InputError, match=r"its calibration has not finished; python -m experiments\.recalibrate"):
+        model.load_model(run, experiment)
+    recalibrate.main([str(run)])
+    assert model.load_model(run, experiment).guarantee == model.load_model(folder / "run", experiment).guarantee
+
+
+def test_other_data_is_refused(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    _cases(tmp_path / "other", cases=61)
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace(f"{folder}/train.npz", f"{tmp_path}/other/train.npz"))
+    before = files(run)
+    with pytest.raises(InputError, match="the files are not those that it was trained on"):
+        recalibrate.main([str(run)])
+    assert files(run) == before
 
 
 def test_a_recalibrated_run_is_the_one_that_was_trained_so(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 STEPS, SAVED = 24, 10
 CONFIG = """
@@ -92,3 +93,18 @@ def test_a_run_of_two_processes_and_four_devices_goes_on(
     losses = run("experiments.train", config, folder, "--resume", "--no-report", *mesh, devices=devices)
     assert [*losses] == [*range(SAVED + 1, STEPS + 1)]
     np.testing.assert_allclose([*losses.values()], [alone[step] for step in losses], rtol=1e-5)
+
+
+def test_a_run_is_recalibrated_on_its_mesh(config: Path) -> None:
+    """Parameters that a mesh divides are put in their places first: other error bars are those of one device."""
+    factors = []
+    for mesh, devices in ((), 1), (("mesh.data=1", "mesh.fsdp=2"), 2):
+        folder = config.parent / f"recalibrated-{devices}"
+        run("experiments.train", config, folder, "--no-report", *mesh, devices=devices)
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        command = [sys.executable, "-m", "experiments.recalibrate", str(folder), "calibration.level=0.8"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads((folder / "calibration.json").read_text())["level"] == 0.8
+        factors.append(load_file(folder / "model.safetensors")["calibration.split_conformal.factor"])
+    np.testing.assert_allclose(factors[1], factors[0], rtol=1e-3)
