@@ -21,7 +21,7 @@ from experiments.results import TestResults, test_results
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from pnol_jax.memory import keep_arena
-from pnol_jax.sharding.mesh import fits, make_mesh, one_device, use
+from pnol_jax.sharding.mesh import mesh_or_one_device, use
 
 SHOWN = ("relative_l2", "crps", "nll", "coverage", "band_simultaneous_coverage", "spread_skill")
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_arena()
     folder = Path(asked.run)
     config = runs.read_config(folder)
-    with use(make_mesh(config.mesh) if fits(config.mesh, config.training.batch_size) else one_device()):
+    with use(mesh_or_one_device(config.mesh, config.training.batch_size)):
         print(evaluate(folder))
     return 0
 

@@ -23,7 +23,7 @@ from experiments.strangeness import check_strangeness, fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
-from pnol_jax.sharding.mesh import fits, make_mesh, one_device, use
+from pnol_jax.sharding.mesh import mesh_or_one_device, use
 from pnol_jax.toml import load
 
 SECTIONS = ("calibration", "ood", "risk", "export")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(asked.run)
     with lock.held(folder):
         config = changed(folder, asked.words)
-        with use(make_mesh(config.mesh) if fits(config.mesh, config.training.batch_size) else one_device()):
+        with use(mesh_or_one_device(config.mesh, config.training.batch_size)):
             recalibrate(folder, config)
     return 0
 

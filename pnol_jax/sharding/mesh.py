@@ -51,13 +51,13 @@ def one_device() -> Mesh:
     return make_mesh(MeshConfig(), jax.local_devices()[:1])
 
 
-def fits(config: MeshConfig, batch_size: int) -> bool:
-    """Whether the devices there are can be the mesh of a config and share a batch of this size."""
+def mesh_or_one_device(config: MeshConfig, batch_size: int) -> Mesh:
+    """The mesh of a config, of one device where it does not fit the devices there are or a batch of this size."""
     try:
         check_batch(batch_size, sizes(config, jax.device_count()), 1)
     except InputError:
-        return False
-    return True
+        return one_device()
+    return make_mesh(config)
 
 
 @contextlib.contextmanager
