@@ -1,5 +1,6 @@
 """Checkpoints by Orbax: the training state, where in data and faults the run is, and the config they belong to."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from pnol_jax.training.step import TrainState
 from pnol_jax.training.storage import SaveFailed, reason
 
 Position = dict[str, Any]
+ERRORS = 5  # that one failed save may raise one after the other: by its finalisation, its writes, its metadata
 CHECK_SECONDS = 3600  # for the first process to read and compare checkpoints
 
 
@@ -34,7 +36,7 @@ class Checkpoints:
         kept: list[Any] = [policies.LatestN(keep)]
         kept += [policies.BestN(get_metric_fn=_loss, reverse=True, n=best, keep_checkpoints_without_metrics=False)]
         kept += [policies.EveryNSteps(every)] if every else []
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             create=True,
             cleanup_tmp_directories=True,
             preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -42,12 +44,15 @@ class Checkpoints:
             best_mode="min",
             async_options=ocp.options.AsyncOptions(post_finalization_callback=self._seal),
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
         self._config_digest = config_digest
         self._folder = folder
+        self._manager = self._open()
         self._saving = 0
         self._restores = 0
         self.found: list[str] = []  # what `restore` found wrong, in sentences
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self._folder.absolute(), options=self._options)
 
     def latest(self, before: int | None = None) -> int | None:
         """The last step that was saved; of those before a given one, if there are any."""
@@ -178,13 +183,25 @@ class Checkpoints:
             why = reason(error)
             if why is None:
                 raise
-            if jax.process_index() == 0:
-                clear(self._folder)
-            self._manager.reload()
+            self._begin_anew()
             last = self.latest()
             good = "there is none before it" if last is None else f"the last one is of step {last}"
             return SaveFailed(f"the checkpoint of step {self._saving} could not be saved: {why}; {good}")
         return None
+
+    def _begin_anew(self) -> None:
+        """Without what a failed save has left, and its threads, whose later errors would be those of the next save."""
+        if jax.process_count() > 1:  # opening takes all of them, and they end by this failure
+            if jax.process_index() == 0:
+                clear(self._folder)
+            self._manager.reload()
+            return
+        for _ in range(ERRORS):
+            with contextlib.suppress(OSError, ValueError):
+                self._manager.close()
+                break
+        clear(self._folder)
+        self._manager = self._open()
 
 
 def _loss(metrics: Any) -> float:

@@ -22,5 +22,5 @@ def test_a_mesh_changes_no_calibrator_no_detector_and_no_figure(tmp_path: Path) 
             got = answer
             for key in path:
                 got = got[key.key]
-            scale = max(float(np.nanmax(np.abs(np.asarray(value, float)))), 1e-6)
+            scale = float(np.nanmax(np.abs(np.asarray(value, float)), initial=1e-6))
             np.testing.assert_allclose(got, value, rtol=0, atol=2e-3 * scale, err_msg=str(path))
