@@ -15,18 +15,18 @@ from pnol_jax.ood.gaussian import FeatureGaussian
 from pnol_jax.predictive import Predictive
 from pnol_jax.scores.measure import field_mean
 
-NAMES = ("input_mahalanobis", "input_spectrum", "input_neighbours", "output_spectrum", "epistemic")
+NAMES = ("input_spectrum", "input_neighbours", "output_spectrum", "epistemic")
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Logarithms of five numbers of a case, larger where it is stranger.
+    """Logarithms of four numbers of a case, larger where it is stranger.
 
-    The Mahalanobis distance of its input's features, the largest deviation among them, the distance to the fifth
-    nearest training case, the largest deviation among the features of the predicted mean, and, of a posterior that has
-    one, the root of the epistemic energy. Features are powers in bands of wave numbers and moments of the values, so
-    that the same function has the same ones on every grid.
+    The largest deviation among its input's features, their distance to the fifth nearest training case, the largest
+    deviation among the features of the predicted mean, and, of a posterior that has one, the root of the epistemic
+    energy. Features are powers in bands of wave numbers and moments of the values, so that the same function has the
+    same ones on every grid.
     """
 
     inputs: SpectralFeatures
@@ -42,8 +42,8 @@ class Components:
 
     def __call__(self, predictive: Predictive, asked: Asked) -> jax.Array:
         """The numbers of each case, (batch, numbers), of the posterior's predictive before calibration."""
-        made = self.of_outputs.largest(self.outputs(predictive.mean, asked.grid))
-        parts = [*self.of_inputs.distances(self.inputs(asked.inputs, asked.grid)), made]
+        given, made = self.inputs(asked.inputs, asked.grid), self.outputs(predictive.mean, asked.grid)
+        parts = [self.of_inputs.largest(given), self.of_inputs.nearest(given), self.of_outputs.largest(made)]
         if self.epistemic:
             unit = jnp.square(self.outputs.std.astype(predictive.mean.dtype))
             energy = field_mean(predictive.epistemic / unit, asked.grid.weights())

@@ -18,6 +18,7 @@ SCORES = np.asarray([NormalDist().inv_cdf(level) for level in LEVELS])  # quanti
 TAIL = 3  # outermost intervals over which the slope beyond them is taken
 LARGEST = 30.0  # deviations of one feature
 LEAST = 0.02 / 3  # least deviation of a feature: they are logarithms or in units of the channel's deviation
+RIDGE = 0.03  # variance by which each feature is unsure, in its own: what few cases leave small is no scale for others
 KNOWN = 1000  # training cases that are kept to look for neighbours among
 NEIGHBOUR = 5
 
@@ -47,27 +48,27 @@ class FeatureGaussian:
         quantiles = np.quantile(found, LEVELS, axis=0) + LEAST * SCORES[:, None]
         z = _deviations(found, quantiles, np)
         mean = z.mean(axis=0)
-        whitening = np.linalg.inv(np.linalg.cholesky(shrunk(z - mean) + 1e-6 * np.eye(len(mean)))).T
+        whitening = np.linalg.inv(np.linalg.cholesky(shrunk(z - mean) + RIDGE * np.eye(len(mean)))).T
         kept = np.linspace(0, len(z) - 1, min(len(z), known)).round().astype(int)
         near = (z[kept] - mean) @ whitening
         return cls(*(jnp.asarray(leaf, float) for leaf in (quantiles, mean, whitening, near)))
 
-    def distances(self, features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Logarithms of three distances of each case from those of training, (batch, width) -> (batch,) each.
-
-        The Mahalanobis distance per feature; the largest whitened deviation, which is that of one feature given those
-        before it, and which the first dilutes among all; and the distance to the fifth nearest training case, which
-        also tells what lies between several kinds of them (Sun, Ming, Zhu, Li 2022, Out-of-distribution detection with
-        deep nearest neighbors).
-        """
-        white, known = self._white(features), self.known.astype(features.dtype)
-        apart = jnp.mean(jnp.square(white[:, None] - known), axis=-1)
-        nearest = jnp.sort(apart, axis=-1)[:, min(NEIGHBOUR, len(known)) - 1]
-        return _logarithm(jnp.mean(jnp.square(white), axis=-1)), _largest(white), _logarithm(nearest)
-
     def largest(self, features: jax.Array) -> jax.Array:
-        """The second of these distances alone, for which no training cases are kept."""
-        return _largest(self._white(features))
+        """The logarithm of each case's largest whitened deviation, (batch, width) -> (batch,).
+
+        It is that of one feature given those before it; a mean over all features, as Mahalanobis' distance is, would
+        dilute it.
+        """
+        return _logarithm(jnp.max(jnp.square(self._white(features)), axis=-1))
+
+    def nearest(self, features: jax.Array) -> jax.Array:
+        """The logarithm of the distance to the fifth nearest training case, (batch, width) -> (batch,).
+
+        It also tells what lies between several kinds of them (Sun, Ming, Zhu, Li 2022, Out-of-distribution detection
+        with deep nearest neighbors).
+        """
+        apart = jnp.mean(jnp.square(self._white(features)[:, None] - self.known.astype(features.dtype)), axis=-1)
+        return _logarithm(jnp.sort(apart, axis=-1)[:, min(NEIGHBOUR, len(self.known)) - 1])
 
     def _white(self, features: jax.Array) -> jax.Array:
         quantiles, mean, whitening = (getattr(self, name).astype(features.dtype) for name in _ARRAYS[:3])
@@ -84,10 +85,6 @@ class FeatureGaussian:
 
 
 _ARRAYS = ("quantiles", "mean", "whitening", "known")
-
-
-def _largest(white: jax.Array) -> jax.Array:
-    return _logarithm(jnp.max(jnp.square(white), axis=-1))
 
 
 def _logarithm(square: jax.Array) -> jax.Array:

@@ -153,13 +153,7 @@ def test_a_detector_is_read_back_and_exported(detected: Any) -> None:
     arrays, metadata = detector.to_dict()
     plain = json.loads(json.dumps(metadata))
     assert Detector.from_dict(arrays, plain).guarantee == plain
-    assert plain["components"] == [
-        "input_mahalanobis",
-        "input_spectrum",
-        "input_neighbours",
-        "output_spectrum",
-        "epistemic",
-    ]
+    assert plain["components"] == ["input_spectrum", "input_neighbours", "output_spectrum", "epistemic"]
     inputs, grid = (darcy if name == "darcy" else forcing)(7, 3)
     grid = stack_operands([grid] * 3)
 
