@@ -9,6 +9,7 @@ alone, so after a change of code or data ask for `--fresh`.
 Figures of draws are fair; intervals are over test cases, the trained models given.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from benchmarks.uq_problems import POSTERIORS, PROBLEMS, Problem, chosen, shrunk
 from benchmarks.uq_rows import Row
 from benchmarks.uq_scores import scored
 from benchmarks.uq_shifts import SHOWN, shifts_of
-from benchmarks.uq_training import BASE, equal_cost, trained
+from benchmarks.uq_training import BASE, Clock, equal_cost, trained
 from experiments.report.drawing import MEAN, Draw, svg
 from pnol_jax.files import write_atomically
 from pnol_jax.memory import keep_arena
@@ -66,24 +67,29 @@ def rows_of(problem: Problem, posteriors: Sequence[str], folder: Path, *, fresh:
     """The rows of a problem; what is there already is read, the base first, whose time is the others' measure."""
     ordered = sorted({BASE, *posteriors}, key=POSTERIORS.index)
     rows: list[Row] = []
-    for posterior in ordered:
-        settings = kept.digest(problem.config(posterior))
-        row = None if fresh else kept.read(folder, problem.name, posterior, settings)
-        if row is None:
-            base = rows[0].learning_seconds if rows else None
-            row = made(problem, posterior, settings, base)
-            kept.write(folder, row)
-        rows.append(row)
+    with contextlib.ExitStack() as stack:
+        clock: Clock | None = None
+        for posterior in ordered:
+            settings = kept.digest(problem.config(posterior))
+            row = None if fresh else kept.read(folder, problem.name, posterior, settings)
+            if row is None:
+                clock = clock or stack.enter_context(Clock(problem.experiment(BASE)))
+                row = made(problem, posterior, settings, rows[0] if rows else None, clock)
+                kept.write(folder, row)
+            rows.append(row)
     return [row for row in rows if row.posterior in posteriors]
 
 
-def made(problem: Problem, posterior: str, settings: str, base_seconds: float | None) -> Row:
-    """Train a posterior on a problem and look at what it says."""
+def made(problem: Problem, posterior: str, settings: str, base: Row | None, clock: Clock) -> Row:
+    """Train a posterior on a problem and look at what it says; `base` is the base's own row, None of itself."""
     Console(stderr=True).print(f"{problem.name}: {posterior}", highlight=False)
-    experiment = problem.experiment(posterior)
-    experiment = experiment if problem.quick else equal_cost(posterior, experiment, base_seconds)
+    experiment, before = problem.experiment(posterior), clock.step_seconds()
+    if base is not None and not problem.quick:
+        allowed = base.learning_seconds * before / base.base_step_seconds
+        experiment = equal_cost(posterior, experiment, allowed)
     assert experiment.calibration is not None
     found = trained(experiment)
+    beside = (before + clock.step_seconds()) / 2
     held = scored(problem, experiment, found.params, experiment.calibration)
     test = scored(problem, experiment, found.params, experiment.test[0])
     tasks = {task: kept.as_figures(summary(held.tasks[task], test.tasks[task])) for task in problem.tasks()}
@@ -95,6 +101,7 @@ def made(problem: Problem, posterior: str, settings: str, base_seconds: float | 
         steps=found.steps,
         training_seconds=found.training_seconds,
         fit_seconds=found.fit_seconds,
+        base_step_seconds=beside,
         prediction_seconds=test.seconds,
         cases=len(experiment.test[0]),
         tasks=tasks,

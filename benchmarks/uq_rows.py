@@ -42,6 +42,7 @@ class Row(msgspec.Struct, frozen=True):
     steps: int
     training_seconds: float
     fit_seconds: float
+    base_step_seconds: float  # of the deterministic run, timed beside this one
     prediction_seconds: float  # of all test cases
     cases: int
     tasks: dict[str, dict[str, Figure]]

@@ -2,14 +2,15 @@
 
 The base is the deterministic posterior, trained for the steps of the problem's config. A posterior's step is timed on
 its real batches once it is compiled; what compiling took, and the descent that SWAG's `fit` goes on with, are taken off
-its allowance.
+its allowance. Hours lie between the first row and the last, and a machine is not always as fast: beside every training,
+before and after it, steps of the base are timed again, and the base's time counts as it would be then.
 """
 
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -69,34 +70,44 @@ def steps_for(allowed: float, cost: Cost, others: float = 0.0) -> int:
     return max(LEAST, int(left / cost.step))
 
 
-def equal_cost(posterior: str, experiment: Experiment, base_seconds: float | None) -> Experiment:
-    """The experiment with as many steps as the posterior's share of the base's seconds pays for.
-
-    Without those, of the base itself, the config's steps stand; it is timed too, so that what a process does once is
-    not counted as the base's.
-    """
-    cost, settings = measured(experiment), experiment.config.posterior
-    if base_seconds is None:
-        return experiment
+def equal_cost(posterior: str, experiment: Experiment, base_seconds: float) -> Experiment:
+    """The experiment with as many steps as the posterior's share of the base's seconds pays for."""
+    with Clock(experiment) as clock:
+        cost = Cost(clock.compiling, clock.step_seconds())
+    settings = experiment.config.posterior
     after = cost.compiling + settings.steps * cost.step if isinstance(settings, SWAGConfig) else 0.0
-    steps = steps_for(SHARES[posterior] * base_seconds, cost, after)
-    return with_training(experiment, {"steps": steps})
+    return with_training(experiment, {"steps": steps_for(SHARES[posterior] * base_seconds, cost, after)})
 
 
-def measured(experiment: Experiment) -> Cost:
-    """The cost of this experiment's training steps, batches included."""
-    config, constants = experiment.config, experiment.constants()
-    optimizer = make_optimizer(config.optimizer, config.training.steps, experiment.posterior.members)
-    state = initial_state(experiment.posterior, optimizer, config.training.seed, config.training.ema > 0)
-    step, batches, seconds = make_step(experiment.posterior, optimizer, config.training.ema), experiment.batches(), []
-    for _ in range(1 + WARM + TIMED):
+class Clock:
+    """Training steps of an experiment, batches included, to be timed again and again."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        config = experiment.config
+        optimizer = make_optimizer(config.optimizer, config.training.steps, experiment.posterior.members)
+        self._state = initial_state(experiment.posterior, optimizer, config.training.seed, config.training.ema > 0)
+        self._step = make_step(experiment.posterior, optimizer, config.training.ema)
+        self._constants, self._batches = experiment.constants(), experiment.batches()
+        self.compiling = self._one()
+
+    def step_seconds(self) -> float:
+        """Of a step, now."""
+        return float(np.median([self._one() for _ in range(WARM + TIMED)][WARM:]))
+
+    def _one(self) -> float:
         began = time.perf_counter()
-        drawn = next(batches)
-        state, metrics = step(state, constants, Batch(drawn.inputs, drawn.outputs), drawn.grid)
+        drawn = next(self._batches)
+        batch = Batch(drawn.inputs, drawn.outputs)
+        self._state, metrics = self._step(self._state, self._constants, batch, drawn.grid)
         float(metrics["loss"])
-        seconds.append(time.perf_counter() - began)
-    batches.close()
-    return Cost(seconds[0], float(np.median(seconds[1 + WARM :])))
+        return time.perf_counter() - began
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the batches."""
+        self._batches.close()
 
 
 def trained(experiment: Experiment) -> Trained:
