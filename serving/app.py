@@ -1,37 +1,36 @@
 """The application: its parts put together, its errors in one shape, its requests counted."""
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, asgi
+from litestar import Response as Answered
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from pnol_jax.errors import InputError
+from serving.failures import Response, failure
 from serving.information import INFORMATION
 from serving.metrics import Metrics
-from serving.predictions import PREDICTIONS
+from serving.predictions import ENDPOINTS, Predictions, asked
 from serving.readiness import Readiness
-from serving.refusals import Refusal, Unavailable
 from serving.service import Service
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
 
-log = logging.getLogger("serving")
 AnyRequest = Request[Any, Any, State]
 
 
-def build_app(service: Service, readiness: Readiness, settings: Settings) -> Litestar:
-    """The ASGI application that serves a service."""
+def build_app(service: Service, readiness: Readiness, settings: Settings) -> ASGIApp:
+    """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics = Metrics(service)
+    predictions = Predictions(service, settings, metrics)
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
-    return Litestar(
-        route_handlers=[*PREDICTIONS, *INFORMATION],
+    litestar = Litestar(
+        route_handlers=[asgi(list(ENDPOINTS))(predictions.__call__), *INFORMATION],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[_counted(metrics)],
@@ -39,6 +38,14 @@ def build_app(service: Service, readiness: Readiness, settings: Settings) -> Lit
         logging_config=None,
         request_max_body_size=None,  # `serving.body` keeps the settings' own limits
     )
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and asked(scope["path"]):
+            await predictions(scope, receive, send)
+        else:
+            await litestar(scope, receive, send)
+
+    return application
 
 
 def _constant(value: Any) -> Callable[[], Any]:
@@ -48,26 +55,15 @@ def _constant(value: Any) -> Callable[[], Any]:
     return give
 
 
-def _respond(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """Every error is `{"error": message}`; what is not the caller's fault is not told in detail."""
-    headers: dict[str, str] = {}
-    match error:
-        case Unavailable():
-            status, message = error.status, str(error)
-            headers["retry-after"] = str(error.retry_after)
-        case Refusal():
-            status, message = error.status, str(error)
-        case InputError():
-            status, message = 400, str(error)
-        case HTTPException():
-            status, headers = error.status_code, dict(error.headers or {})
-            message = _explained(request, error)
-        case _:
-            log.error("a request failed", exc_info=error)
-            status, message = 500, "internal error"
-    if status in (408, 413):
-        headers["connection"] = "close"  # the rest of the body is not read
-    return Response(encode_error(message), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+def _respond(request: AnyRequest, error: Exception) -> Answered[bytes]:
+    if isinstance(error, HTTPException):
+        named = {"content-type": MEDIA_TYPE, **(error.headers or {})}
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
+        response = Response(error.status_code, headers, encode_error(_explained(request, error)))
+    else:
+        response = failure(error)
+    plain = {name.decode(): value.decode() for name, value in response.headers}
+    return Answered(response.content, status_code=response.status, headers=plain)
 
 
 def _explained(request: AnyRequest, error: HTTPException) -> str:

@@ -4,6 +4,7 @@ The body's limits are kept where the body is read (`serving.predictions`).
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -12,6 +13,23 @@ from serving.settings import Settings
 from serving.wire.json import encode_error
 
 _PHRASES = {400: b"Bad Request", 431: b"Request Header Fields Too Large", 503: b"Service Unavailable"}
+
+
+CLIENT = "pnol.client"  # the name of a `Client` among a scope's extensions
+
+
+@dataclass
+class Client:
+    """Whoever sent a request: the task that answers it, which is cancelled when they leave before it has."""
+
+    task: asyncio.Task[Any] | None = None
+    gone: bool = False
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        self.gone = True
+        if self.task is not None:
+            self.task.cancel()
 
 
 class _HeadTooLargeError(Exception):
@@ -27,6 +45,7 @@ class Connection(HttpToolsProtocol):
         self._head_open = False
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._client = Client()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept, unless there are too many."""
@@ -37,9 +56,12 @@ class Connection(HttpToolsProtocol):
             self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, and the work that nobody waits for any more."""
         self._disarm()
+        waited_for = self.cycle is not None and not self.cycle.response_complete
         super().connection_lost(exc)
+        if waited_for:
+            self._client.leave()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head that goes on for too long ends the connection."""
@@ -73,6 +95,8 @@ class Connection(HttpToolsProtocol):
         if size > self._settings.max_header_bytes:
             self._refuse_head()
             raise _HeadTooLargeError
+        self._client = Client()
+        self.scope["extensions"] = {CLIENT: self._client}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:

@@ -1,13 +1,21 @@
 """The compiled programs of one servable: every bucket and kind of answer, for a ladder of batch sizes."""
 
 import itertools
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pnol_jax.servable import Answers, Bucket, Program, Servable
+import numpy as np
+
+from pnol_jax.servable import Answers, Bucket, Program, Servable, case_keys
+from serving.costs import Costs
+from serving.places import Places
 
 COMPILE_THREADS = 2  # XLA itself uses more for one program
+RUNS, ENOUGH_SECONDS = 5, 0.2  # of each program to find its cost: so many, or fewer that take so long
+
+Programs = Mapping[tuple[Bucket, Answers, int], Program]
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,27 +23,39 @@ class Ladder:
     """A servable whose programs are compiled, verified and warm: no request ever waits for a compiler."""
 
     servable: Servable
-    sizes: Mapping[Answers, tuple[int, ...]]
-    programs: Mapping[tuple[Bucket, Answers, int], Program]
-
-    def size(self, answer: Answers, waiting: int) -> int:
-        """The smallest compiled batch that holds `waiting` cases, or the largest there is."""
-        sizes = self.sizes[answer]
-        return next((size for size in sizes if size >= waiting), sizes[-1])
+    places: Places
+    programs: Programs
+    costs: Mapping[tuple[Bucket, Answers], Costs]
 
 
 def compile_ladder(servable: Servable, sizes: Mapping[Answers, tuple[int, ...]]) -> Ladder:
-    """Compile every program for every batch size, then replay the test vectors.
+    """Compile every program for every batch size, replay the test vectors, and see what the programs cost.
 
     Raises:
         InputError: a replayed answer is not what the model gave.
     """
-    wanted = [
-        (bucket, answer, size)
-        for bucket, answer in itertools.product(servable.manifest.buckets, servable.manifest.signature.answers)
-        for size in sizes[answer]
-    ]
+    kinds = list(itertools.product(servable.manifest.buckets, servable.manifest.signature.answers))
+    wanted = [(bucket, answer, size) for bucket, answer in kinds for size in sizes[answer]]
     with ThreadPoolExecutor(COMPILE_THREADS) as pool:
         programs = dict(zip(wanted, pool.map(lambda key: servable.compile(*key), wanted), strict=True))
     servable.replay(lambda bucket, answer: programs[bucket, answer, 1])
-    return Ladder(servable, sizes, programs)
+    places = Places(servable)
+    costs = {
+        kind: Costs.of({size: _seconds(places, programs, *kind, size) for size in sizes[kind[1]]}) for kind in kinds
+    }
+    return Ladder(servable, places, programs, costs)
+
+
+def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:
+    """The fewest seconds that a batch took, of a few."""
+    operands = {name: np.stack([leaf] * size) for name, leaf in places.uniform(bucket).operands.items()}
+    inputs = np.zeros((size, *bucket, len(places.servable.manifest.signature.inputs)), np.float32)
+    keys = [case_keys(0, size)] if answer == "samples" else []
+    taken: list[float] = []
+    for _ in range(1 + RUNS):
+        began = time.perf_counter()
+        programs[bucket, answer, size](inputs, operands, *keys)
+        taken.append(time.perf_counter() - began)
+        if sum(taken) > ENOUGH_SECONDS and len(taken) > 1:
+            break
+    return min(taken)

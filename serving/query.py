@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.bases import make_operands
-from pnol_jax.grids import Grid
-from pnol_jax.servable import FIELDS, Servable, Signature
+from pnol_jax.servable import FIELDS, Signature
+from serving.engine.jobs import Priority
+from serving.places import Place, Places
 from serving.refusals import Refusal, TooLarge
 
 OUTPUTS = FIELDS
@@ -30,6 +30,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; all that the model has if none
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
+    priority: Priority = "normal"  # who waits is asked in this order
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,34 +52,30 @@ class Question:
     """A query that fits a model. inputs: (cases, *space, channels), float32; `single`: it came without a cases axis."""
 
     inputs: NDArray[np.float32]
-    grid: Grid
+    place: Place
     single: bool
     outputs: tuple[str, ...]
     num_samples: int
 
 
-def check(query: Query, servable: Servable, max_cases: int) -> Question:
+def check(query: Query, places: Places, max_cases: int) -> Question:
     """Fit a query to a model.
 
     Raises:
         Refusal: shapes, dtype, values, grid or options do not fit; the message says what was got and expected.
     """
-    manifest = servable.manifest
+    manifest = places.servable.manifest
     signature = manifest.signature
     inputs, single = _cases(query, signature)
     if len(inputs) > max_cases:
         raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
-    servable.bucket(inputs.shape[1:-1])  # before a grid of that size is made
-    if query.coordinates is not None:
-        grid = _grid(query.coordinates, signature, inputs.shape[1:-1])
-    else:
-        grid = signature.uniform_grid(inputs.shape[1:-1])
-    make_operands(grid, signature.bases(), servable.bucket(grid.shape))  # refuses here, not among others in a batch
+    shape = inputs.shape[1:-1]
+    place = places.uniform(shape) if query.coordinates is None else _place(query.coordinates, places, shape)
     outputs = _outputs(query.options.outputs, signature)
     asked = query.options.num_samples or manifest.num_samples
     if "samples" in outputs and asked > manifest.num_samples:
         raise Refusal(f"num_samples: got {asked}, expected at most {manifest.num_samples}")
-    return Question(_finite(inputs), grid, single, outputs, asked)
+    return Question(_finite(inputs), place, single, outputs, asked)
 
 
 def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
@@ -115,17 +112,20 @@ def _shaped(inputs: NDArray[Any], shape: tuple[int, ...], signature: Signature) 
     return inputs
 
 
-def _grid(coordinates: Sequence[NDArray[Any]], signature: Signature, shape: tuple[int, ...]) -> Grid:
+def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int, ...]) -> Place:
     sizes = tuple(np.size(x) for x in coordinates)
     if any(np.ndim(x) != 1 for x in coordinates) or sizes != shape:
         got = [list(np.shape(x)) for x in coordinates]
         raise Refusal(f"coordinates: got shapes {got}, expected one list per axis of {list(shape)} numbers")
-    return signature.grid(coordinates)
+    return places.of(coordinates)
 
 
 def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         single = np.ascontiguousarray(inputs, np.float32)
+        total = np.add.reduce(single, axis=None)
+    if math.isfinite(total):  # the quick way to see that all are; a sum may also be too large
+        return single
     wrong = ~np.isfinite(single)
     if wrong.any():
         first = [int(i) for i in np.argwhere(wrong)[0]]

@@ -17,6 +17,12 @@ class NotFound(Refusal):
     status = 404
 
 
+class WrongMethod(Refusal):
+    """An endpoint that is only asked by POST."""
+
+    status = 405
+
+
 class BodyTimeout(Refusal):
     """The body did not come in time."""
 

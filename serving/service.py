@@ -16,7 +16,7 @@ from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, request_key
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
-from serving.query import DEFAULT_LEVEL, Query, Question, check
+from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
 from serving.repository import Repository
 
@@ -76,7 +76,7 @@ class Service:
         """
         seconds = min(query.options.timeout or self._deadline, self._deadline)
         ladder = self.repository.find(query.options.model, query.options.version)
-        question = check(query, ladder.servable, self._max_cases)
+        question = check(query, ladder.places, self._max_cases)
         try:
             async with asyncio.timeout(seconds):
                 return await self._answer(query, question, ladder)
@@ -85,11 +85,10 @@ class Service:
 
     async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
         manifest = ladder.servable.manifest
-        bucket = ladder.servable.bucket(question.grid.shape)
         arrays: dict[str, NDArray[Any]] = {}
         cached = True
         for answer in _kinds(question.outputs, manifest.signature):
-            found, held = await self._ask(question, ladder, bucket, answer, query.options.seed)
+            found, held = await self._ask(question, ladder, answer, query.options)
             arrays |= found
             cached = cached and held
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
@@ -97,16 +96,16 @@ class Service:
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, bucket, interval, cached)
+        return Answer(outputs, manifest, question.place.bucket, interval, cached)
 
-    async def _ask(
-        self, question: Question, ladder: Ladder, bucket: Bucket, answer: Answers, seed: int
-    ) -> tuple[Arrays, bool]:
-        manifest, grid = ladder.servable.manifest, question.grid
-        seed = seed if answer == "samples" else 0  # moments do not depend on it
-        job = Job(ladder, bucket, answer, question.inputs, grid, seed)
+    async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> tuple[Arrays, bool]:
+        manifest, place = ladder.servable.manifest, question.place
+        seed = options.seed if answer == "samples" else 0  # moments do not depend on it
+        job = Job(ladder, place, answer, question.inputs, seed, options.priority)
         digest = ladder.servable.digest
-        key = request_key(manifest.name, manifest.version, digest, bucket, grid.digest, answer, seed, question.inputs)
+        key = request_key(
+            manifest.name, manifest.version, digest, place.bucket, place.digest, answer, seed, question.inputs
+        )
 
         async def compute() -> Arrays:
             return await self.engine.submit(job)

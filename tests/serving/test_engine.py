@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pnol_jax.bases import make_operands
 from pnol_jax.grids import Grid
+from pnol_jax.servable import flatten_operands
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
+from serving.places import Place
 from serving.refusals import Unavailable
 from tests import heat
 
@@ -52,7 +55,14 @@ def engine() -> Iterator[Engine]:
 
 def job(ladder: Ladder, grid: Grid, *waves: tuple[int, int], bucket: tuple[int, int] = LARGE) -> Job:
     inputs = np.stack([heat.wave(grid, *pair)[0] for pair in waves])
-    return Job(ladder, bucket, "moments", inputs, grid)
+    return Job(ladder, place(ladder, grid, bucket), "moments", inputs)
+
+
+def place(ladder: Ladder, grid: Grid, bucket: tuple[int, int]) -> Place:
+    """In a bucket that is not the smallest, if need be."""
+    found = ladder.places.of([axis.points for axis in grid.axes])
+    operands = flatten_operands(make_operands(grid, ladder.servable.manifest.signature.bases(), bucket))
+    return found._replace(bucket=bucket, key=f"{found.digest} {bucket}", operands=operands)
 
 
 def check(grid: Grid, answer: dict[str, Any], *waves: tuple[int, int]) -> None:
@@ -105,7 +115,7 @@ def test_each_bucket_and_kind_has_its_own_lane_served_in_order_of_arrival(engine
         guarded = gate.guard(ladder)
         first = await held(engine, gate, guarded)
         grid = heat.grid(10, 10)
-        draws = Job(guarded, SMALL, "samples", heat.wave(grid, 1, 1)[0][None], grid, seed=5)
+        draws = Job(guarded, place(guarded, grid, SMALL), "samples", heat.wave(grid, 1, 1)[0][None], seed=5)
         order: list[str] = []
         futures = {
             "small": engine.submit(job(guarded, grid, (1, 1), bucket=SMALL)),

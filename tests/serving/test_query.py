@@ -9,6 +9,7 @@ import pytest
 from pnol_jax.errors import InputError
 from pnol_jax.servable import load_servable
 from serving.ladder import Ladder
+from serving.places import Places
 from serving.query import Options, Query, Question, check
 from tests import heat
 
@@ -20,7 +21,7 @@ FLAT = tuple(FIELD.ravel().tolist())
 def question(ladder: Ladder, inputs: Any, **changes: Any) -> Question:
     options = {name: changes.pop(name) for name in list(changes) if name in Options.__struct_fields__}
     array = np.asarray(inputs, changes.pop("dtype", np.float64))
-    return check(Query(Options(**options), array, **changes), ladder.servable, max_cases=4)
+    return check(Query(Options(**options), array, **changes), ladder.places, max_cases=4)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_the_same_field_however_it_is_written(ladder: Ladder, inputs: Any, chang
     assert asked.single == (cases is None)
     assert asked.inputs.dtype == np.float32
     np.testing.assert_array_equal(asked.inputs, np.stack([FIELD] * (cases or 1)))
-    assert asked.grid == GRID
+    assert asked.place.grid == GRID
 
 
 def test_outputs_keep_their_order_and_an_interval_is_its_two_bounds(ladder: Ladder) -> None:
@@ -58,7 +59,7 @@ def test_draws_of_a_model_without_any_are_refused_with_a_way_to_have_some(tmp_pa
     only = {"signature": heat.signature(2, ["moments"]), "num_samples": 0, "predict": heat.uncalibrated}
     servable = load_servable(heat.write(tmp_path, **only))
     with pytest.raises(InputError, match=r"model by 'heat kernel' has none; expected some of \['mean'.*'coloured'"):
-        check(Query(Options(outputs=("mean", "samples")), np.asarray(FIELD)), servable, 4)
+        check(Query(Options(outputs=("mean", "samples")), np.asarray(FIELD)), Places(servable), 4)
 
 
 NAN = np.where(np.arange(110).reshape(10, 11, 1) == 57, np.nan, FIELD)

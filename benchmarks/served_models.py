@@ -1,0 +1,94 @@
+"""The models that the serving benchmarks serve: Fourier neural operators with drawn weights, and one that does nothing.
+
+What is timed does not depend on what the weights are. Fields are periodic, 64-bit coordinates left out of the requests:
+a field of so many points is on the uniform grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pnol_jax.bases import Basis, GridOperands
+from pnol_jax.grids import Axis, Grid
+from pnol_jax.operators import functional
+from pnol_jax.operators.fno import FNO
+from pnol_jax.predictive import Predictive
+from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model to serve: the FNO's width and modes (none: the identity), its bucket, and the grids that are asked."""
+
+    bucket: int
+    width: int = 0
+    modes: int = 4
+    points: tuple[int, ...] = ()
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Points per axis of the fields that are sent."""
+        return self.points or (self.bucket,)
+
+
+SERVED = {
+    "identity": Served(64),
+    "small": Served(32, width=16, modes=8),
+    "medium": Served(64, width=32, modes=12),
+    "mixed": Served(64, width=32, modes=12, points=(30, 36, 40, 45, 50, 57, 60, 64)),
+}
+
+
+def write(folder: Path, names: Sequence[str]) -> None:
+    """Write NAME/1 of each name into a folder."""
+    for name in names:
+        served = SERVED[name]
+        basis = BasisSignature("fourier", served.modes)
+        predict, weights = _model(served)
+        grid = Grid((Axis.uniform(served.bucket),) * 2)
+        field = np.random.default_rng(0).standard_normal((*grid.shape, 1)).astype(np.float32)
+        write_servable(
+            folder,
+            name,
+            "1",
+            predict=predict,
+            weights=weights,
+            signature=Signature(
+                inputs=(Channel("a", ""),),
+                outputs=(Channel("u", ""),),
+                axes=tuple(AxisSignature(axis, "", "periodic", 1.0, basis) for axis in "xy"),
+                method="benchmark",
+                answers=("moments",),
+            ),
+            buckets=[(served.bucket,) * 2],
+            num_samples=1,
+            tests=[(field, grid)],
+            calibration=None,
+            provenance={},
+        )
+
+
+def _model(served: Served) -> tuple[Any, dict[str, Any]]:
+    noise = {"noise": np.float32([0.1])}
+    if not served.width:
+        return lambda weights, inputs, grid, key, num_samples=0: _said(weights, inputs), noise
+    bases = (Basis("fourier", served.modes),) * 2
+    operator = functional(FNO(1, 1, bases, width=served.width, depth=4, rngs=nnx.Rngs(0)))
+
+    def predict(
+        weights: dict[str, Any], inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
+    ) -> Predictive:
+        return _said(weights, operator.apply(weights, inputs, grid))
+
+    return predict, dict(operator.params) | noise
+
+
+def _said(weights: dict[str, Any], mean: jax.Array) -> Predictive:
+    spread = jnp.broadcast_to(jnp.square(weights["noise"]), mean.shape)
+    return Predictive(mean, spread, jnp.zeros_like(mean))

@@ -1,0 +1,48 @@
+"""What the engine is given to do, and what of it is under way."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.servable import Answers
+from serving.ladder import Ladder
+from serving.places import Place
+
+Arrays = dict[str, NDArray[Any]]
+Priority = Literal["high", "normal", "low"]
+RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A request's cases at one place: inputs (cases, *space, input channels), float32."""
+
+    ladder: Ladder
+    place: Place
+    answer: Answers
+    inputs: NDArray[np.float32]
+    seed: int = 0
+    priority: Priority = "normal"
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A job under way: its arrays fill up case by case, from one batch or several."""
+
+    job: Job
+    future: asyncio.Future[Arrays]
+    keys: NDArray[np.uint32]
+    missing: int
+    arrays: Arrays = field(default_factory=dict)
+
+    def take(self, position: int, case: Arrays) -> None:
+        """Keep the answer of the case at a position, arrays (*space, channels)."""
+        cases = len(self.job.inputs)
+        for name, values in case.items():
+            if name not in self.arrays:
+                self.arrays[name] = np.empty((cases, *values.shape), values.dtype)
+            self.arrays[name][position] = values
+        self.missing -= 1

@@ -1,0 +1,39 @@
+"""Every error in one shape, `{"error": message}`, with its HTTP status; what is not the caller's fault stays untold."""
+
+import logging
+from typing import NamedTuple
+
+from pnol_jax.errors import InputError
+from serving.refusals import Refusal, Unavailable
+from serving.wire.json import MEDIA_TYPE, encode_error
+
+log = logging.getLogger("serving")
+
+
+class Response(NamedTuple):
+    """An HTTP response, with the headers that are its own."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+
+def failure(error: Exception) -> Response:
+    """The response to a request that failed."""
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    match error:
+        case Unavailable():
+            status, message = error.status, str(error)
+            headers.append((b"retry-after", b"%d" % error.retry_after))
+        case Refusal():
+            status, message = error.status, str(error)
+        case InputError():
+            status, message = 400, str(error)
+        case _:
+            log.error("a request failed", exc_info=error)
+            status, message = 500, "internal error"
+    if status == 405:
+        headers.append((b"allow", b"POST"))
+    if status in (408, 413):
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
+    return Response(status, headers, encode_error(message))

@@ -1,0 +1,72 @@
+"""Where a model is asked: a grid, the bucket that it fits into, and its operands, made once and kept.
+
+Requests come on few grids, and to make one costs more than everything else that a request is looked at for.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.bases import make_operands
+from pnol_jax.grids import Grid
+from pnol_jax.servable import Arrays, Bucket, Servable, flatten_operands
+
+CAPACITY = 256
+
+
+class Place(NamedTuple):
+    """A grid in a bucket. `key` tells it apart from all others of all models; operands are padded, of one case."""
+
+    grid: Grid
+    bucket: Bucket
+    digest: str
+    key: str
+    operands: Arrays
+
+
+class Places:
+    """The grids that a servable was asked on last. Used from the event loop's thread only."""
+
+    def __init__(self, servable: Servable, capacity: int = CAPACITY) -> None:
+        self.servable = servable
+        self._bases = servable.manifest.signature.bases()
+        self._capacity = capacity
+        self._held: OrderedDict[Hashable, Place] = OrderedDict()
+
+    def uniform(self, shape: tuple[int, ...]) -> Place:
+        """The equally spaced points of this shape.
+
+        Raises:
+            InputError: they fit into no bucket, or are too few for the modes.
+        """
+        return self._get(shape, shape, lambda: self.servable.manifest.signature.uniform_grid(shape))
+
+    def of(self, coordinates: Sequence[NDArray[Any]]) -> Place:
+        """The grid of these coordinates, (n,) per axis.
+
+        Raises:
+            InputError: it is none, fits into no bucket, or has too few points for the modes.
+        """
+        points = [np.ascontiguousarray(x, np.float64) for x in coordinates]
+        shape = tuple(len(x) for x in points)
+        key = tuple(x.tobytes() for x in points)
+        return self._get(key, shape, lambda: self.servable.manifest.signature.grid(points))
+
+    def _get(self, key: Hashable, shape: tuple[int, ...], make: Callable[[], Grid]) -> Place:
+        held = self._held.get(key)
+        if held is None:
+            bucket = self.servable.bucket(shape)  # before a grid of that size is made
+            held = self._held[key] = self._make(make(), bucket)
+            if len(self._held) > self._capacity:
+                self._held.popitem(last=False)
+        else:
+            self._held.move_to_end(key)
+        return held
+
+    def _make(self, grid: Grid, bucket: Bucket) -> Place:
+        operands = flatten_operands(make_operands(grid, self._bases, bucket))
+        digest = grid.digest
+        return Place(grid, bucket, digest, f"{self._bases} {bucket} {digest}", operands)
