@@ -4,17 +4,22 @@ import sys
 
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
+from serving.listener import listen
 from serving.settings import read_settings
+from serving.workers import Role, supervise
 
 
 def main() -> int:
     """Serve the models in a folder; 2 if something handed over is wrong."""
     try:
-        settings = read_settings(sys.argv[1:])
+        settings, role = read_settings(sys.argv[1:]), Role.mine()
+        if role is None and settings.workers > 1:
+            return supervise(settings, listen(settings.host, settings.port), sys.argv[1:])
+        listener = role.assume() if role else listen(settings.host, settings.port)
         keep_arena()  # before anything that allocates in a second thread is imported
         from serving.process import serve
 
-        serve(settings)
+        serve(settings, listener, alone=role is None)
     except InputError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2

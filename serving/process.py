@@ -17,48 +17,57 @@ from serving.app import build_app
 from serving.cache import LRUCache
 from serving.connection import Connection
 from serving.engine import Engine
+from serving.listener import BACKLOG, address
 from serving.readiness import Readiness
 from serving.repository import Repository
 from serving.service import Service
 from serving.settings import Settings
 
-BACKLOG = 2048
 
-
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
+    `alone`: whether no other process answers on this socket; then probes are answered while the models load.
+
     Raises:
-        InputError: the address cannot be had, or no model in the folder can be loaded.
+        InputError: no model in the folder can be loaded.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
-    listener = _listen(settings.host, settings.port)
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
     cache = LRUCache(settings.cache_bytes)
     service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
     readiness = Readiness(service)
     server = _Server(_configuration(build_app(service, readiness, settings), settings), readiness)
+
+    def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
+        server.should_exit = True
+        repository.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it has drained
+        signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, repository, readiness))
+            runner.run(_run(server, listener, repository, readiness, alone=alone))
     finally:
         engine.close()
 
 
-async def _run(server: "_Server", listener: socket.socket, repository: Repository, readiness: Readiness) -> None:
-    """Listen at once, so that probes are answered, and load beside it."""
-    address = _address(listener)
-    loading = asyncio.create_task(_load(server, repository, readiness, address))
-    await server.serve(sockets=[listener])
+async def _run(
+    server: "_Server", listener: socket.socket, repository: Repository, readiness: Readiness, *, alone: bool
+) -> None:
+    """Load and serve: at the same time, so that probes are answered, or one after the other."""
+    loading = asyncio.create_task(_load(server, repository, readiness, address(listener)))
+    if not alone:
+        await asyncio.wait([loading])
+    if not server.should_exit:
+        await server.serve(sockets=[listener])
     repository.stop()
     await loading
 
 
-async def _load(server: "_Server", repository: Repository, readiness: Readiness, address: str) -> None:
+async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
     try:
         await asyncio.to_thread(repository.load)
         readiness.loaded = True
@@ -70,7 +79,7 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
             return
         if not ready:
             raise InputError(f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders")
-        print(f"ready on {address} with {', '.join(ready)}", flush=True)
+        print(f"ready on {url} with {', '.join(ready)}", flush=True)
     finally:
         if not readiness.ready:
             server.should_exit = True
@@ -103,16 +112,3 @@ def _configuration(app: Any, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=settings.drain_seconds,
         backlog=BACKLOG,
     )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise InputError(f"address {host}:{port}: {error}") from None
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
 
+    workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
+
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
