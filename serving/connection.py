@@ -20,8 +20,9 @@ CLIENT = "pnol.client"  # the name of a `Client` among a scope's extensions
 
 @dataclass
 class Client:
-    """Whoever sent a request: the task that answers it, which is cancelled when they leave before it has."""
+    """Whoever sent a request: whether all of it is here, and the task that answers it, cancelled when they leave."""
 
+    whole: bool = False
     task: asyncio.Task[Any] | None = None
     gone: bool = False
 
@@ -98,6 +99,11 @@ class Connection(HttpToolsProtocol):
         self._client = Client()
         self.scope["extensions"] = {CLIENT: self._client}  # type: ignore[dict-item]
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete."""
+        self._client.whole = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed."""

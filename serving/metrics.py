@@ -25,13 +25,18 @@ class Metrics:
         )
         self._registry.register(_Figures(service))
         ProcessCollector(registry=self._registry)
-        self._statuses: dict[str, int] = {}
+        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._statuses: dict[int, int] = {}
 
     def count(self, endpoint: str, status: int, seconds: float) -> None:
         """Note an answered request."""
-        self._requests.labels(endpoint, str(status)).inc()
-        self._seconds.labels(endpoint).observe(seconds)
-        self._statuses[str(status)] = self._statuses.get(str(status), 0) + 1
+        series = self._series.get((endpoint, status))
+        if series is None:  # looked up once: labels cost more than counting
+            found = self._requests.labels(endpoint, str(status)), self._seconds.labels(endpoint)
+            series = self._series[endpoint, status] = found
+        series[0].inc()
+        series[1].observe(seconds)
+        self._statuses[status] = self._statuses.get(status, 0) + 1
 
     def text(self) -> bytes:
         """The Prometheus text format."""
@@ -41,7 +46,7 @@ class Metrics:
         """The figures of `GET /stats`."""
         engine = self._service.engine
         return {
-            "requests_by_status": self._statuses,
+            "requests_by_status": {str(status): count for status, count in self._statuses.items()},
             "engine": {
                 **msgspec.to_builtins(engine.statistics),
                 "utilisation": engine.busy.share(),

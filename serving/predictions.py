@@ -68,7 +68,7 @@ class Predictions:
         if client is not None:
             client.task = asyncio.current_task()
         try:
-            response = await self._respond(request, scope, receive)
+            response = await self._respond(request, scope, receive, whole=client is not None and client.whole)
         except asyncio.CancelledError:
             if client is None or not client.gone:
                 raise
@@ -78,12 +78,12 @@ class Predictions:
         await send({"type": "http.response.body", "body": response.content, "more_body": False})
         self._metrics.count(request.endpoint, response.status, time.perf_counter() - started)
 
-    async def _respond(self, request: Asked, scope: HTTPScope, receive: Receive) -> Response:
+    async def _respond(self, request: Asked, scope: HTTPScope, receive: Receive, *, whole: bool) -> Response:
         headers: Headers = dict(scope["headers"])
         try:
             if scope["method"] != "POST":
                 raise WrongMethod(f"method: got {scope['method']}, expected POST")
-            body = await read_body(headers, receive, self._settings)
+            body = await read_body(headers, receive, self._settings, whole=whole)
             if request.endpoint == PREDICT:
                 return await self._predict(headers, scope["query_string"], body)
             return await self._infer(request, headers, body)
