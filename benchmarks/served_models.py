@@ -1,7 +1,6 @@
 """The models that the serving benchmarks serve: Fourier neural operators with drawn weights, and one that does nothing.
 
-What is timed does not depend on what the weights are. Fields are periodic, 64-bit coordinates left out of the requests:
-a field of so many points is on the uniform grid.
+What is timed does not depend on what the weights are.
 """
 
 from collections.abc import Sequence
@@ -49,8 +48,7 @@ def write(folder: Path, names: Sequence[str]) -> None:
     """Write NAME/1 of each name into a folder."""
     for name in names:
         served = SERVED[name]
-        basis = BasisSignature("fourier", served.modes)
-        predict, weights = _model(served)
+        predict, weights = model(served)
         grid = Grid((Axis.uniform(served.bucket),) * 2)
         field = np.random.default_rng(0).standard_normal((*grid.shape, 1)).astype(np.float32)
         write_servable(
@@ -59,13 +57,7 @@ def write(folder: Path, names: Sequence[str]) -> None:
             "1",
             predict=predict,
             weights=weights,
-            signature=Signature(
-                inputs=(Channel("a", ""),),
-                outputs=(Channel("u", ""),),
-                axes=tuple(AxisSignature(axis, "", "periodic", 1.0, basis) for axis in "xy"),
-                method="benchmark",
-                answers=("moments",),
-            ),
+            signature=signature(served),
             buckets=[(served.bucket,) * 2],
             num_samples=1,
             tests=[(field, grid)],
@@ -74,7 +66,20 @@ def write(folder: Path, names: Sequence[str]) -> None:
         )
 
 
-def _model(served: Served) -> tuple[Any, dict[str, Any]]:
+def signature(served: Served) -> Signature:
+    """One channel in and out, on the periodic unit square."""
+    basis = BasisSignature("fourier", served.modes)
+    return Signature(
+        inputs=(Channel("a", ""),),
+        outputs=(Channel("u", ""),),
+        axes=tuple(AxisSignature(axis, "", "periodic", 1.0, basis) for axis in "xy"),
+        method="benchmark",
+        answers=("moments",),
+    )
+
+
+def model(served: Served) -> tuple[Any, dict[str, Any]]:
+    """Its predict and weights."""
     noise = {"noise": np.float32([0.1])}
     if not served.width:
         return lambda weights, inputs, grid, key, num_samples=0: _said(weights, inputs), noise

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ABOUT = 0.1
+
 
 @dataclass(frozen=True)
 class Costs:
     """Of one program: seconds of a batch of each compiled size, and the cheapest way to do so many cases.
 
     A batch of 8 may cost more than one of 4 and another of 4, and 5 cases may be cheapest in a batch of 8 that is not
-    full: `least[k]` are the fewest seconds in which k cases are done, `first[k]` the largest batch of that plan.
+    full: `least[k]` are the fewest seconds in which k cases are done, `first[k]` the largest batch of a plan that takes
+    as long, but for ABOUT: a batch has costs of its own beside its program's.
     """
 
     seconds: Mapping[int, float]
@@ -24,7 +27,7 @@ class Costs:
             plans = {size: taken + least[max(cases - size, 0)] for size, taken in seconds.items()}
             best = min(plans.values())
             least.append(best)
-            first.append(max(size for size, whole in plans.items() if whole <= best * (1 + 1e-9)))
+            first.append(max(size for size, whole in plans.items() if whole <= best * (1 + ABOUT)))
         return cls(dict(seconds), tuple(least), tuple(first))
 
     @property
@@ -41,7 +44,7 @@ class Costs:
         """The batch to run where so many cases wait."""
         if waiting <= self.largest:
             return self.first[waiting]
-        return min(self.seconds, key=lambda size: (self.seconds[size] / size, -size))
+        return max(size for size, taken in self.seconds.items() if taken / size <= self.case * (1 + ABOUT))
 
     def saving(self, waiting: int) -> float:
         """Seconds of the device that one case more saves by going with these, over going alone."""

@@ -1,0 +1,74 @@
+"""Servers of the serving benchmarks, ours and peers', each in processes of its own."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.child import ROOT
+from benchmarks.peers import KEEP_MEMORY, python_of
+
+SCRIPTS = ROOT / "benchmarks" / "peer_scripts"
+
+
+def free_port(together: int = 1) -> int:
+    """A port that is free, and those after it."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            try:
+                for port in range(first + 1, first + together):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return int(first)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | os.PathLike[str]], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """A server's process id from when it says "ready", until its input ends or it is told to terminate.
+
+    Raises:
+        RuntimeError: it ended before it was ready; what it said is in the log.
+    """
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            if not any(line.startswith("ready") for line in process.stdout):
+                raise RuntimeError(f"{command} ended before it was ready; see {log}")
+            yield process.pid
+        finally:
+            process.stdin.close()
+            process.terminate()
+            process.wait(60)
+
+
+def ours(models: Path, port: int, *flags: str) -> list[str]:
+    """The command of our service."""
+    return [sys.executable, "-m", "serving", "--models", str(models), "--port", str(port), *flags]
+
+
+def peer(name: str, program: Path, model: str, port: int, *flags: str) -> list[str | os.PathLike[str]]:
+    """The command of a peer that serves a program (`served_hlo`): triton, litserve or fastapi."""
+    environment = "triton" if name == "triton" else "litserve"
+    return [python_of(environment), SCRIPTS / f"{name}_serve.py", program, model, str(port), *flags]
+
+
+ENVIRONMENT = KEEP_MEMORY  # of peers: what ours tells malloc itself
