@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
-from serving.cache import Cache, request_key
+from serving.cache import Cache, Found, Request
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
 from serving.query import DEFAULT_LEVEL, Query, Question, check
@@ -35,12 +35,24 @@ class Interval(msgspec.Struct, frozen=True):
     guarantee: dict[str, Any] | None = None
 
 
+class Approximation(msgspec.Struct, frozen=True):
+    """The answer is that to other inputs, so far from these: nothing is promised of the distance of the outputs.
+
+    The largest deviation at any point over the largest magnitude of the inputs asked, of the case and channel where
+    that is largest; and the bound that the service's settings put on it.
+    """
+
+    input_distance: float
+    input_distance_bound: float
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The outputs that were asked for, in physical units.
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
-    cases axis where the query had none. `cached`: nothing had to be computed.
+    cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
+    other inputs.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -48,6 +60,7 @@ class Answer:
     bucket: Bucket
     interval: Interval | None
     cached: bool
+    approximate: Approximation | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -87,31 +100,33 @@ class Service:
         manifest = ladder.servable.manifest
         bucket = ladder.servable.bucket(question.grid.shape)
         arrays: dict[str, NDArray[Any]] = {}
-        cached = True
+        cached, distances = True, []
         for answer in _kinds(question.outputs, manifest.signature):
-            found, held = await self._ask(question, ladder, bucket, answer, query.options.seed)
-            arrays |= found
-            cached = cached and held
+            found = await self._ask(question, ladder, bucket, answer, query.options.seed)
+            arrays |= found.arrays
+            cached = cached and found.cached
+            distances += [found.distance] if found.distance is not None else []
+        approximate = Approximation(max(distances), self.cache.approximate) if distances else None
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
+        if interval is not None and approximate is not None:
+            interval = msgspec.structs.replace(interval, guarantee=None)  # that is of the inputs' own band
         levels, number = manifest.signature.levels, question.num_samples
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, bucket, interval, cached)
+        return Answer(outputs, manifest, bucket, interval, cached, approximate)
 
-    async def _ask(
-        self, question: Question, ladder: Ladder, bucket: Bucket, answer: Answers, seed: int
-    ) -> tuple[Arrays, bool]:
+    async def _ask(self, question: Question, ladder: Ladder, bucket: Bucket, answer: Answers, seed: int) -> Found:
         manifest, grid = ladder.servable.manifest, question.grid
         seed = seed if answer == "samples" else 0  # moments do not depend on it
         job = Job(ladder, bucket, answer, question.inputs, grid, seed)
         digest = ladder.servable.digest
-        key = request_key(manifest.name, manifest.version, digest, bucket, grid.digest, answer, seed, question.inputs)
+        request = Request(manifest.name, manifest.version, digest, bucket, grid.digest, answer, seed, question.inputs)
 
         async def compute() -> Arrays:
             return await self.engine.submit(job)
 
-        return await self.cache.fetch(key, compute)
+        return await self.cache.fetch(request, compute)
 
 
 def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
