@@ -1,5 +1,6 @@
 """What a caller asks, in any wire format, and what it comes to for a model: shapes, grid and options checked."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,12 +69,12 @@ def check(query: Query, servable: Servable, max_cases: int) -> Question:
     inputs, single = _cases(query, signature)
     if len(inputs) > max_cases:
         raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
-    servable.bucket(inputs.shape[1:-1])  # before a grid of that size is made
+    bucket = servable.bucket(inputs.shape[1:-1])  # before a grid of that size is made
     if query.coordinates is not None:
         grid = _grid(query.coordinates, signature, inputs.shape[1:-1])
     else:
-        grid = signature.uniform_grid(inputs.shape[1:-1])
-    make_operands(grid, signature.bases(), servable.bucket(grid.shape))  # refuses here, not among others in a batch
+        grid = _uniform_grid(signature, inputs.shape[1:-1])
+    make_operands(grid, signature.bases(), bucket)  # refuses here, not among others in a batch
     outputs = _outputs(query.options.outputs, signature)
     asked = query.options.num_samples or manifest.num_samples
     if "samples" in outputs and asked > manifest.num_samples:
@@ -113,6 +114,12 @@ def _shaped(inputs: NDArray[Any], shape: tuple[int, ...], signature: Signature) 
     if shape not in (inputs.shape[: len(shape)], inputs.shape[1 : 1 + len(shape)]):
         raise Refusal(f"shape: got {list(shape)}, expected that of the inputs, which are {list(inputs.shape)}")
     return inputs
+
+
+@functools.lru_cache(maxsize=256)
+def _uniform_grid(signature: Signature, shape: tuple[int, ...]) -> Grid:
+    """Made once, since most requests have the same; its digest is then known too."""
+    return signature.uniform_grid(shape)
 
 
 def _grid(coordinates: Sequence[NDArray[Any]], signature: Signature, shape: tuple[int, ...]) -> Grid:

@@ -19,8 +19,7 @@ ENTRY_BYTES, ARRAY_BYTES = 1024, 256  # what an entry and each of its arrays tak
 class _Entry(NamedTuple):
     version: Version
     arrays: dict[str, NDArray[Any] | Packed]
-    bytes: int  # counted against the capacity
-    saved: int  # bytes, by compression
+    saved: int  # bytes that compression saves
     seconds: float  # that its computation took
 
 
@@ -68,7 +67,7 @@ class Store:
         size = taken + ENTRY_BYTES + ARRAY_BYTES * len(held) + (inputs.nbytes if self._neighbours else 0)
         gone = self._policy.add(key, size)
         if key not in gone:
-            self._entries[key] = _Entry(version, held, size, whole - taken, seconds)
+            self._entries[key] = _Entry(version, held, whole - taken, seconds)
             self._keys.setdefault(version, set()).add(key)
             self.saved_bytes += whole - taken
             if self._neighbours:
