@@ -72,7 +72,7 @@ class Cache:
         return figures
 
     async def fetch(self, request: Request, compute: Compute) -> Found:
-        """The answer to a request; equal requests at the same time are computed once.
+        """The answer to a request; equal requests at the same time are computed once, unless the cache is off for them.
 
         A request that joined another's computation, which then failed for that request's own reasons (its deadline,
         its client gone), asks again.

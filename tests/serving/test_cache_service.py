@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from serving.query import Options, Query
 from serving.service import Answer, Service
 from serving.wire import json, npy, v2
 from tests import heat
+from tests.serving.conftest import running
 
 GRID = heat.grid(10, 11)
 FIELD, _ = heat.wave(GRID, 1, 2)
@@ -92,3 +95,22 @@ def test_every_format_tells_that_an_answer_is_approximate(make: Make) -> None:
         assert (named in json.encode_answer(answer)) == told
         assert (named in npy.encode_answer(answer)[1]["answer"].replace(": ", ":").encode()) == told
         assert (named in v2.encode_answer(answer, request)[0]) == told
+
+
+def test_the_settings_reach_the_cache(models: Path, tmp_path: Path) -> None:
+    flags = ["--batch-sizes", "[1]", "--samples-batch-sizes", "[1]"]
+    flags += ["--cache-compression", "on", "--cache-approximate", str(BOUND)]
+    field = heat.wave(heat.grid(20, 24), 1, 2)[0]
+    with running(models, tmp_path / "errors", *flags) as server:
+        answers = [
+            httpx.post(f"{server.url}/predict", json={"inputs": inputs.tolist()}, timeout=60).json()
+            for inputs in (field, field * (1 + BOUND / 2))
+        ]
+        figures = httpx.get(f"{server.url}/stats").json()["cache"]
+        metrics = httpx.get(f"{server.url}/monitoring/metrics").text
+    assert answers[0]["approximate"] is None
+    assert 0 < answers[1]["approximate"]["input_distance"] <= BOUND
+    assert answers[0]["outputs"] == answers[1]["outputs"]
+    assert (figures["approximate_hits"], figures["misses"], figures["entries"]) == (1, 1, 1)
+    assert 0 < figures["bytes"] < figures["whole_bytes"] < figures["capacity_bytes"]
+    assert "pnol_cache_approximate_hits_total 1.0" in metrics
