@@ -21,6 +21,7 @@ from serving.cache.key import Context, Key
 
 Cell = tuple[Context, tuple[int, ...]]
 COMPARED = 16  # held inputs at most for each request, the latest first
+NARROWEST = 1e-9  # cell, far above what rounding moves
 
 
 class Neighbours:
@@ -28,7 +29,7 @@ class Neighbours:
 
     def __init__(self, bound: float) -> None:
         self.bound = bound
-        self._widths = 2 * np.array([-math.log1p(-bound), 2 * bound, 2 * bound])
+        self._widths = np.maximum(2 * np.array([-math.log1p(-bound), 2 * bound, 2 * bound]), NARROWEST)
         self._cells: dict[Cell, dict[Key, NDArray[Any]]] = {}
         self._cell_of: dict[Key, Cell] = {}
 

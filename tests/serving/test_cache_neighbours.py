@@ -73,6 +73,13 @@ def test_a_channel_that_is_zero_is_near_nothing_but_zero() -> None:
     assert distance(other, held) == 1.0
 
 
+def test_the_smallest_bound_finds_what_is_equal() -> None:
+    neighbours = Neighbours(5e-324)
+    neighbours.add(b"a", b"", inputs(0))
+    assert neighbours.find(b"", inputs(0)) == (b"a", 0.0)
+    assert neighbours.find(b"", np.nextafter(inputs(0), np.float32(9))) is None
+
+
 def test_other_contexts_and_what_was_removed_are_not_found() -> None:
     values, neighbours = inputs(0), Neighbours(0.1)
     neighbours.add(b"a", b"here", values)
