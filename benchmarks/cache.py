@@ -5,9 +5,10 @@ which is what saves computing time where that grows with the size of an answer. 
 `Service.answer`, on FNOs that are trained for it. A million look-ups share bytes and nothing else.
 """
 
+import hashlib
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,19 @@ from benchmarks.cache_answers import Asked, Model, answers, compression_ratio, r
 from benchmarks.cache_lookups import look_up
 from benchmarks.cache_policies import LRU, TinyLFU
 from benchmarks.cache_traces import Ratios, Trace, optimum, replay, traces
-from benchmarks.measure import Timings, alternate
+from benchmarks.measure import LocalSide, Timings, alternate
 from benchmarks.report import Figure, argument_parser, report
 from experiments import fetch
 from pnol_jax.memory import keep_arena
 from serving.cache.key import Request, request_key
+from serving.cache.policy import Policy
 from serving.cache.s3fifo import S3FIFO
 
 MODELS = (Model("small", 16, 8, 4), Model("fno", 64, 32, 12))
-POLICIES = {"LRU": LRU, "S3-FIFO": S3FIFO, "W-TinyLFU": TinyLFU}
+POLICIES: dict[str, Callable[[int], Policy]] = {"LRU": LRU, "S3-FIFO": S3FIFO, "W-TinyLFU": TinyLFU}
 SERVED = "S3-FIFO"
 COMPUTED, HELD, PACKED = "computed", "held", "held, compressed"
-KIB_16 = 64 * 64  # float32 numbers
+KEYS = 100  # made in one step
 
 
 def main() -> int:
@@ -38,9 +40,10 @@ def main() -> int:
     parser.add_argument("--look-ups", type=int, default=10**6, help="that share bytes (default a million)")
     options = parser.parse_args()
     keep_arena()
-    figures = [*hit_ratios(), key_time()]
+    figures = hit_ratios()
+    found, measured = key_times(options.rounds, options.burst)
+    figures, timings = [*figures, *found], {f"{KEYS} keys of 16 KiB": measured}
     fetch.main(["darcy"])
-    timings = {}
     with tempfile.TemporaryDirectory() as folder:
         for model in MODELS:
             found, measured = served(model, Path(folder) / model.name, options.rounds, options.burst)
@@ -56,7 +59,8 @@ def main() -> int:
 def hit_ratios() -> list[Figure]:
     """Every policy on every trace, as a table; the served one as figures: the worst, and of each trace by requests."""
     table = Table("trace", *POLICIES, "optimum", title="hits by requests / by bytes")
-    figures, ratios = [], {kind: [] for kind in ("still", "moving", "equal", "unequal")}
+    figures: list[Figure] = []
+    ratios: dict[str, list[float]] = {kind: [] for kind in ("still", "moving", "equal", "unequal")}
     for trace in traces():
         found, best = {name: replay(trace, make) for name, make in POLICIES.items()}, optimum(trace)
         table.add_row(trace.name, *(f"{r.requests:.4f} / {r.bytes:.4f}" for r in (*found.values(), best)))
@@ -82,18 +86,26 @@ def _of_trace(trace: Trace, served: Ratios, lru: Ratios, best: Ratios) -> list[F
     ]
 
 
-def key_time(repeats: int = 1000, rounds: int = 15) -> Figure:
-    """Microseconds for the key of 16 KiB of inputs, the median over rounds."""
+def key_times(rounds: int, burst: float) -> tuple[list[Figure], Timings]:
+    """The key of 16 KiB of inputs by BLAKE3 as it is served, and by BLAKE2b, in turns."""
     inputs = np.random.default_rng(0).standard_normal((1, 64, 64, 1)).astype(np.float32)
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        for seed in range(repeats):
+
+    def ours() -> None:
+        for seed in range(KEYS):
+            request_key(inputs, Request("fno", "1", "digest", (64, 64), "grid", "moments", seed, inputs).context)
+
+    def other() -> None:
+        for seed in range(KEYS):
             request = Request("fno", "1", "digest", (64, 64), "grid", "moments", seed, inputs)
-            request_key(inputs, request.context)
-        seconds.append((time.perf_counter() - started) / repeats)
-    low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75]) * 1e6
-    return Figure("key_microseconds_16_kib", float(middle), "us", 5.0, interval=(float(low), float(high)))
+            hashlib.blake2b(request.context + inputs.tobytes(), digest_size=32).digest()
+
+    timings = alternate([LocalSide("BLAKE3", ours), LocalSide("BLAKE2b", other)], rounds, burst)
+    low, high = timings.quartiles("BLAKE3")
+    each = 1e6 / KEYS
+    return [
+        Figure("key_microseconds", each * timings.median("BLAKE3"), "us", 5.0, interval=(each * low, each * high)),
+        Figure.of_ratio("key_speedup_vs_blake2b", timings.ratio("BLAKE2b", "BLAKE3"), 5.0),
+    ], timings
 
 
 def served(model: Model, folder: Path, rounds: int, burst: float) -> tuple[list[Figure], Timings]:

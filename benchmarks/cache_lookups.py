@@ -38,7 +38,8 @@ def look_up(count: int, seed: int = 0) -> LookUps:
     for number in generator.integers(0, len(contexts) * SEEDS * len(inputs), count).tolist():
         rest, given = divmod(number, len(inputs))
         which, seed = divmod(rest, SEEDS)
-        request = Request(*contexts[which], seed, inputs[given])
+        model, version, digest, bucket, grid, options = contexts[which]
+        request = Request(model, version, digest, bucket, grid, options, seed, inputs[given])
         context = request.context
         key = request_key(request.inputs, context)
         held = store.get(key)

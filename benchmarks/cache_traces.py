@@ -115,7 +115,8 @@ def next_request(requests: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def belady(requests: NDArray[np.int64], slots: int) -> NDArray[np.bool_]:
     """Which requests are hits if what is asked for again latest is let go, or not let in, (requests,)."""
-    following, held, queue = next_request(requests).tolist(), {}, []
+    following, held = next_request(requests).tolist(), dict[int, int]()
+    queue: list[tuple[int, int]] = []
     hit = np.zeros(len(requests), bool)
     for position, number in enumerate(requests.tolist()):
         hit[position] = number in held
