@@ -14,7 +14,7 @@ import uvloop
 
 from pnol_jax.errors import InputError
 from serving.app import build_app
-from serving.cache import LRUCache
+from serving.cache import Cache
 from serving.connection import Connection
 from serving.engine import Engine
 from serving.listener import BACKLOG, address
@@ -36,7 +36,7 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     logging.getLogger("jax").setLevel(logging.WARNING)
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
-    cache = LRUCache(settings.cache_bytes)
+    cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
     service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
     readiness = Readiness(service)
     server = _Server(_configuration(build_app(service, readiness, settings), settings), readiness)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
-from serving.cache import Cache, request_key
+from serving.cache import Cache, Found, Request
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
@@ -35,12 +35,24 @@ class Interval(msgspec.Struct, frozen=True):
     guarantee: dict[str, Any] | None = None
 
 
+class Approximation(msgspec.Struct, frozen=True):
+    """The answer is that to other inputs, so far from these: nothing is promised of the distance of the outputs.
+
+    The largest deviation at any point over the largest magnitude of the inputs asked, of the case and channel where
+    that is largest; and the bound that the service's settings put on it.
+    """
+
+    input_distance: float
+    input_distance_bound: float
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The outputs that were asked for, in physical units.
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
-    cases axis where the query had none. `cached`: nothing had to be computed.
+    cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
+    other inputs.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -48,6 +60,7 @@ class Answer:
     bucket: Bucket
     interval: Interval | None
     cached: bool
+    approximate: Approximation | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -86,31 +99,35 @@ class Service:
     async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
         manifest = ladder.servable.manifest
         arrays: dict[str, NDArray[Any]] = {}
-        cached = True
+        cached, distances = True, []
         for answer in _kinds(question.outputs, manifest.signature):
-            found, held = await self._ask(question, ladder, answer, query.options)
-            arrays |= found
-            cached = cached and held
+            found = await self._ask(question, ladder, answer, query.options)
+            arrays |= found.arrays
+            cached = cached and found.cached
+            distances += [found.distance] if found.distance is not None else []
+        approximate = Approximation(max(distances), self.cache.approximate) if distances else None
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
+        if interval is not None and approximate is not None:
+            interval = msgspec.structs.replace(interval, guarantee=None)  # that is of the inputs' own band
         levels, number = manifest.signature.levels, question.num_samples
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, question.place.bucket, interval, cached)
+        return Answer(outputs, manifest, question.place.bucket, interval, cached, approximate)
 
-    async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> tuple[Arrays, bool]:
+    async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place
         seed = options.seed if answer == "samples" else 0  # moments do not depend on it
         job = Job(ladder, place, answer, question.inputs, seed, options.priority)
         digest = ladder.servable.digest
-        key = request_key(
+        request = Request(
             manifest.name, manifest.version, digest, place.bucket, place.digest, answer, seed, question.inputs
         )
 
         async def compute() -> Arrays:
             return await self.engine.submit(job)
 
-        return await self.cache.fetch(key, compute)
+        return await self.cache.fetch(request, compute)
 
 
 def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:

@@ -4,7 +4,7 @@ import argparse
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +16,8 @@ Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Distance = Annotated[float, Meta(ge=0, lt=1)]
+Switch = Literal["off", "on"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Sizes = tuple[Count, ...]
 
@@ -37,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = 30.0
 
     cache_bytes: Annotated[Natural, Meta(description="of answers that are kept; 0: none")] = 256 * 2**20
+    cache_compression: Annotated[Switch, Meta(description="of kept answers, where it saves a tenth; exact")] = "off"
+    cache_approximate: Annotated[
+        Distance, Meta(description="of inputs, relative, within which another's answer is given, marked; 0: never")
+    ] = 0.0
     operands_cached: Annotated[Count, Meta(description="batches of grid operands kept on the device")] = 64
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256

@@ -1,5 +1,6 @@
 """Test vectors: a few inputs and the answers that the model gave where it was trained."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ def smallest_bucket(buckets: Sequence[tuple[int, ...]], shape: Sequence[int]) ->
     if not fitting:
         sizes = ", ".join("x".join(map(str, bucket)) for bucket in buckets)
         raise InputError(f"grid: got {'x'.join(map(str, shape))} points, expected at most one of the buckets {sizes}")
-    return min(fitting, key=lambda bucket: (int(np.prod(bucket)), bucket))
+    return min(fitting, key=lambda bucket: (math.prod(bucket), bucket))
 
 
 def record(

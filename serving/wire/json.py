@@ -50,6 +50,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "bucket": answer.bucket,
         "method": manifest.signature.method,
         "cached": answer.cached,
+        "approximate": answer.approximate,
         "channels": answer.channels,
         "interval": answer.interval,
     }

@@ -154,10 +154,11 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
             entry["data"] = array.ravel().tolist()
         outputs.append(entry)
     about = describe(answer)
+    near = msgspec.to_builtins(answer.approximate) if answer.approximate else {}
     header: dict[str, Any] = {
         "model_name": about["model"],
         "model_version": about["version"],
-        "parameters": {"bucket": "x".join(map(str, answer.bucket)), "method": about["method"]},
+        "parameters": {"bucket": "x".join(map(str, answer.bucket)), "method": about["method"], **near},
         "outputs": outputs,
     }
     if request.id is not None:
