@@ -17,6 +17,7 @@ from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
 from serving.engine import Engine
+from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.readiness import Readiness
 from serving.repository import Repository
@@ -30,10 +31,11 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     `alone`: whether no other process answers on this socket; then probes are answered while the models load.
 
     Raises:
-        InputError: no model in the folder can be loaded.
+        InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
+    keep_executables(settings.executables)
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)

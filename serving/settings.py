@@ -29,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
 
+    executables: Annotated[str, Meta(description="folder of compiled programs kept between starts; '': none")] = (
+        "~/.cache/pnol_jax/executables"
+    )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
 
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)

@@ -1,0 +1,38 @@
+"""Compiled programs kept on the disk between starts, in a folder that is the user's alone.
+
+What lies there is machine code that the process will run, so nobody else may write it: the folder has mode 0700 and is
+the user's own, or it is not used. JAX keys each program by itself, the device and its own version.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+import jax
+
+from pnol_jax.errors import InputError
+
+
+def keep_executables(folder: str) -> None:
+    """Read programs that were compiled before, and keep those that are compiled from here on; "" keeps none.
+
+    Raises:
+        InputError: the folder cannot be made, or others can write to it.
+    """
+    if not folder:
+        return
+    path = Path(folder).expanduser()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = path.lstat()
+    except OSError as error:
+        raise InputError(f"executables: {error}") from None
+    mode = stat.S_IMODE(about.st_mode)
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or mode & 0o077:
+        raise InputError(
+            f"executables: got {path} of user {about.st_uid} with mode {mode:o}, expected a folder of user "
+            f"{os.getuid()} with mode 700: what lies there is run"
+        )
+    jax.config.update("jax_compilation_cache_dir", str(path))  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # type: ignore[no-untyped-call]
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]
