@@ -22,7 +22,12 @@ _SCRIPTS = Path(__file__).parent / "peer_scripts"
 
 # The packages that are installed without what they ask for: their experiment loggers, plots and configuration readers.
 # What they import stands among the pins.
-_BARE: dict[str, tuple[str, ...]] = {"neuraloperator": ("neuraloperator",), "laplax": ()}
+_BARE: dict[str, tuple[str, ...]] = {
+    "neuraloperator": ("neuraloperator",),
+    "laplax": (),
+    "tritonclient": (),
+    "schemathesis": (),
+}
 
 # What `pnol_jax.memory` tells malloc, as glibc's environment variables.
 KEEP_MEMORY = {

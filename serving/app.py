@@ -26,9 +26,8 @@ log = logging.getLogger("serving")
 AnyRequest = Request[Any, Any, State]
 
 
-def build_app(service: Service, readiness: Readiness, settings: Settings) -> Litestar:
+def build_app(service: Service, readiness: Readiness, settings: Settings, metrics: Metrics) -> Litestar:
     """The ASGI application that serves a service."""
-    metrics = Metrics(service)
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     return Litestar(
         route_handlers=[*PREDICTIONS, *INFORMATION],

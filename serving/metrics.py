@@ -27,8 +27,8 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._statuses: dict[str, int] = {}
 
-    def count(self, endpoint: str, status: int, seconds: float) -> None:
-        """Note an answered request."""
+    def count(self, endpoint: str, status: int | str, seconds: float) -> None:
+        """Note an answered request; the status is HTTP's number or the name of gRPC's code."""
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)
         self._statuses[str(status)] = self._statuses.get(str(status), 0) + 1

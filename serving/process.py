@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -17,10 +17,14 @@ from serving.app import build_app
 from serving.cache import LRUCache
 from serving.connection import Connection
 from serving.engine import Engine
+from serving.metrics import Metrics
 from serving.readiness import Readiness
 from serving.repository import Repository
 from serving.service import Service
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.rpc import RpcServer  # its packages need not be installed
 
 BACKLOG = 2048
 
@@ -39,7 +43,10 @@ def serve(settings: Settings) -> None:
     cache = LRUCache(settings.cache_bytes)
     service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
     readiness = Readiness(service)
-    server = _Server(_configuration(build_app(service, readiness, settings), settings), readiness)
+    metrics = Metrics(service)
+    rpc = _rpc(service, readiness, metrics, settings)
+    app = build_app(service, readiness, settings, metrics)
+    server = _Server(_configuration(app, settings), readiness, rpc)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises what it caught once more when it has drained
     try:
@@ -52,6 +59,8 @@ def serve(settings: Settings) -> None:
 async def _run(server: "_Server", listener: socket.socket, repository: Repository, readiness: Readiness) -> None:
     """Listen at once, so that probes are answered, and load beside it."""
     address = _address(listener)
+    if server.rpc is not None:
+        address += f" and {await server.rpc.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, address))
     await server.serve(sockets=[listener])
     repository.stop()
@@ -77,15 +86,30 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
 
 
 class _Server(uvicorn.Server):
-    """Tells the readiness probe that it drains."""
+    """Tells the readiness probe that it drains, and drains the gRPC server beside it."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness) -> None:
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, rpc: "RpcServer | None") -> None:
         super().__init__(config)
         self._readiness = readiness
+        self.rpc = rpc
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._readiness.draining = True
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was accepted, over either protocol."""
+        await asyncio.gather(super().shutdown(sockets), *([] if self.rpc is None else [self.rpc.stop()]))
+
+
+def _rpc(service: Service, readiness: Readiness, metrics: Metrics, settings: Settings) -> "RpcServer | None":
+    if settings.grpc_port is None:
+        return None
+    try:
+        from serving.rpc import RpcServer
+    except ModuleNotFoundError as error:
+        raise InputError(f"grpc_port: needs {error.name}, which is not installed; expected the extra 'grpc'") from None
+    return RpcServer(service, readiness, metrics, settings)
 
 
 def _configuration(app: Any, settings: Settings) -> uvicorn.Config:

@@ -26,6 +26,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: Annotated[str, Meta(description="folder of NAME/VERSION/")]
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
+    grpc_port: Annotated[
+        Port | None, Meta(description="of the Open Inference Protocol over gRPC; none: not served; 0: as above")
+    ] = None
 
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
@@ -58,7 +61,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     """
     given = vars(_parser().parse_args(arguments))
     tree = _read_toml(given.pop("settings"))
-    tree |= {name: value for name, value in given.items() if value is not None}
+    tree |= given
     settings = toml.parse(tree, Settings, "settings")
     for name in ("batch_sizes", "samples_batch_sizes"):
         sizes = getattr(settings, name)
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
             "--" + field.name.replace("_", "-"),
             dest=field.name,
             metavar="VALUE",
+            default=argparse.SUPPRESS,
             type=str if field.type.__origin__ is str else _value,
             help=f"{described} ({'required' if field.required else shown})",
         )
@@ -97,7 +101,9 @@ def _read_toml(file: str | None) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A TOML value; what is none stays a text, and the schema then says what it expected."""
+    """A TOML value or `none`; what is neither stays a text, and the schema then says what it expected."""
+    if text.lower() == "none":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

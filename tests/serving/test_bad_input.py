@@ -86,7 +86,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
     "a deadline": ("/predict?timeout=0.000001&seed=77&outputs=samples", NPY, npy(FIELD), 504, "no answer within"),
     "a v2 model": ("/v2/models/wave/infer", JSON, v2(), 404, "got 'wave'"),
     "a v2 version": ("/v2/models/heat/versions/7/infer", JSON, v2(), 404, "version '7'"),
-    "a v2 datatype": (INFER, JSON, v2(datatype="INT64"), 400, "got datatype 'INT64', expected one of ['FP32', 'FP64']"),
+    "a v2 datatype": (INFER, JSON, v2(datatype="BYTES"), 400, "got datatype 'BYTES', expected a field of numbers"),
     "a v2 shape": (INFER, JSON, v2(shape=[3]), 400, "got 110 numbers, expected those of shape [3]"),
     "a v2 header length": (INFER, {"inference-header-content-length": "-4"}, v2(), 400, "got '-4', expected a number"),
     "a v2 header that is cut": (INFER, {"inference-header-content-length": "20"}, v2(), 400, "body: "),

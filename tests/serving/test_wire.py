@@ -13,7 +13,7 @@ from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Refusal
 from serving.wire import json as wire_json
-from serving.wire import npy, v2
+from serving.wire import npy, tensors, v2
 
 FIELD = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
 POINTS = (np.linspace(0, 1, 3), np.linspace(0, 2, 4))
@@ -82,6 +82,23 @@ def test_npy_arrays_of_either_order_and_version_are_read() -> None:
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asfortranarray(FIELD), version=(2, 0))
     np.testing.assert_array_equal(npy.read_arrays(file.getvalue())[0], FIELD)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"])
+def test_numbers_that_float32_holds_come_as_they_are(datatype: str) -> None:
+    dtype = tensors.DTYPES[datatype]
+    most = 2048 if datatype == "FP16" else min(2**24, np.iinfo(dtype).max)
+    values = np.array([0, 1, most - 1, most], dtype)
+    read = tensors.from_bytes("x", datatype, (2, 2), memoryview(values.tobytes()))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, values.astype(np.float64).reshape(2, 2))
+
+
+@pytest.mark.parametrize(("datatype", "value"), [("INT32", -(2**24) - 1), ("INT64", -(2**63)), ("UINT64", 2**64 - 1)])
+def test_integers_that_float32_would_round_are_refused(datatype: str, value: int) -> None:
+    content = memoryview(np.array([1, value], tensors.DTYPES[datatype]).tobytes())
+    with pytest.raises(Refusal, match=f"got {value} as {datatype}, expected integers from"):
+        tensors.from_bytes("x", datatype, (2,), content)
 
 
 def header(text: str) -> bytes:
@@ -159,14 +176,18 @@ def tensor(**changes: Any) -> dict[str, Any]:
 
 V2_BODIES: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "no tensors": ({"inputs": []}, b"", "got tensors \\[\\], expected 'inputs'"),
-    "another name": (tensor(name="x"), b"", "expected 'inputs'"),
+    "two fields": ({"inputs": tensor()["inputs"] + tensor(name="x")["inputs"]}, b"", r"got tensors \['inputs', 'x'\]"),
     "twice": ({"inputs": tensor()["inputs"] * 2}, b"", "got 'inputs' twice"),
     "a coordinate left out": (
         {"inputs": tensor()["inputs"] + tensor(name="coordinates.1")["inputs"]},
         b"",
         "'coordinates.0'",
     ),
-    "another datatype": (tensor(datatype="BYTES"), b"", "got datatype 'BYTES', expected one of"),
+    "another datatype": (tensor(datatype="BYTES"), b"", "got datatype 'BYTES', expected a field of numbers: one of"),
+    "an integer of 25 bits": (tensor(datatype="INT64", data=[1, 2**24 + 1]), b"", "got 16777217.0 as INT64, expected"),
+    "a fraction as an integer": (tensor(datatype="INT32", data=[1, 1.5]), b"", "got 1.5 as INT32, expected integers"),
+    "a table": (tensor() | {"parameters": {"content_type": "pd"}}, b"", "got content_type 'pd', expected 'np'"),
+    "a timeout of 400 digits": (tensor() | {"parameters": {"timeout": 10**400, "x": 1}}, b"", "unknown field `x`"),
     "another shape": (tensor(shape=[3]), b"", r"got 2 numbers, expected those of shape \[3\]"),
     "a negative shape": (tensor(shape=[-1, -2]), b"", r"expected those of shape \[-1, -2\]"),
     "no data": ({"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32"}]}, b"", "got no data"),
@@ -178,7 +199,7 @@ V2_BODIES: dict[str, tuple[dict[str, Any], bytes, str]] = {
     ),
     "bytes too many": (tensor(), b"1234", "got 4 bytes behind the JSON header, expected 0"),
     "a size that is a text": (tensor(parameters={"binary_data_size": "8"}), b"12345678", "got binary_data_size 8"),
-    "half a number": (tensor(parameters={"binary_data_size": 3}), b"123", "expected a multiple of 4"),
+    "half a number": (tensor(parameters={"binary_data_size": 3}), b"123", "got 3 bytes, expected a multiple of 4"),
     "an unknown parameter": (tensor() | {"parameters": {"temperature": 1}}, b"", "unknown field `temperature`"),
 }
 
