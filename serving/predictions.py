@@ -6,28 +6,24 @@ from litestar import Request, Response, post
 from litestar.datastructures import State
 
 from serving.body import read_body
-from serving.refusals import Refusal, Unsupported
+from serving.refusals import Refusal
 from serving.service import Service
 from serving.settings import Settings
-from serving.wire import json, npy, v2
+from serving.wire import json, v2
+from serving.wire.formats import accepted, find_format
 
 AnyRequest = Request[Any, Any, State]
 
 
 @post("/predict", status_code=200)
 async def predict(request: AnyRequest, service: Service, settings: Settings) -> Response[bytes]:
-    """Predict from a JSON or npy body; answers in the same format unless `Accept` names the other."""
-    media_type = request.headers.get("content-type", json.MEDIA_TYPE).partition(";")[0].strip().lower()
-    if media_type not in (json.MEDIA_TYPE, npy.MEDIA_TYPE):
-        raise Unsupported(f"content-type: got {media_type!r}, expected {json.MEDIA_TYPE!r} or {npy.MEDIA_TYPE!r}")
+    """Predict from a JSON, npy or msgpack body; answers in the same format unless `Accept` names another."""
+    asked = find_format(request.headers.get("content-type", ""))
     body = await read_body(request, settings)
-    is_npy = media_type == npy.MEDIA_TYPE
-    query = npy.decode_query(body, _parameters(request)) if is_npy else json.decode_query(body)
-    answer = await service.answer(query)
-    if _accepted(request, media_type) == npy.MEDIA_TYPE:
-        content, headers = npy.encode_answer(answer)
-        return Response(content, media_type=npy.MEDIA_TYPE, headers=headers)
-    return Response(json.encode_answer(answer), media_type=json.MEDIA_TYPE)
+    answer = await service.answer(asked.decode(body, _parameters(request)))
+    form = accepted(request.headers.get("accept", ""), asked)
+    content, headers = form.encode(answer)
+    return Response(content, media_type=form.media_type, headers=headers)
 
 
 @post("/v2/models/{name:str}/infer", status_code=200)
@@ -52,12 +48,6 @@ async def _infer(
     content, headers = v2.encode_answer(await service.answer(query), asked)
     media_type = v2.BINARY_MEDIA_TYPE if v2.HEADER_LENGTH in headers else json.MEDIA_TYPE
     return Response(content, media_type=media_type, headers=headers)
-
-
-def _accepted(request: AnyRequest, default: str) -> str:
-    """The format of the answer: the first of ours that `Accept` names, or that of the request."""
-    ranges = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")]
-    return next((part for part in ranges if part in (json.MEDIA_TYPE, npy.MEDIA_TYPE)), default)
 
 
 def _parameters(request: AnyRequest) -> dict[str, str]:

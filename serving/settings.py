@@ -17,6 +17,7 @@ Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Level = Annotated[int, Meta(ge=0, le=9)]
 Sizes = tuple[Count, ...]
 
 
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
+    gzip_level: Annotated[Level, Meta(description="of answers to clients that accept gzip; 0: never")] = 0
     max_header_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**10
     max_connections: Annotated[Count, Meta(description="open at once")] = 1024
     header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Refusal
 from serving.wire import json as wire_json
-from serving.wire import npy, tensors, v2
+from serving.wire import msgpack, npy, tensors, v2
 
 FIELD = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
 POINTS = (np.linspace(0, 1, 3), np.linspace(0, 2, 4))
@@ -67,7 +68,22 @@ def v2_query(binary: bool) -> Query:
     return v2.decode_query(*as_v2(binary), "heat", "2")[0]
 
 
-@pytest.mark.parametrize("read", [json_query, npy_query, lambda: v2_query(False), lambda: v2_query(True)])
+def as_msgpack(**changes: Any) -> bytes:
+    def entry(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+        return {"shape": array.shape, "dtype": array.dtype.name, "data": array.tobytes()}
+
+    options = {"model": "heat", "version": "2", "outputs": ["mean", "upper"], "level": 0.5, "seed": 3, "timeout": 2.0}
+    arrays = {"inputs": entry(FIELD), "coordinates": [entry(x) for x in POINTS]}
+    return msgspec.msgpack.encode(options | arrays | changes)
+
+
+def msgpack_query() -> Query:
+    return msgpack.decode_query(as_msgpack())
+
+
+@pytest.mark.parametrize(
+    "read", [json_query, npy_query, msgpack_query, lambda: v2_query(False), lambda: v2_query(True)]
+)
 def test_every_format_carries_the_same_query(read: Callable[[], Query]) -> None:
     query, options = read(), json_query().options
     np.testing.assert_array_equal(query.inputs.astype(np.float32), FIELD)
@@ -170,6 +186,30 @@ def test_json_bodies_that_are_none_are_refused(case: str) -> None:
         wire_json.decode_query(text.encode(errors="surrogateescape"))
 
 
+MSGPACK_BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "truncated"),
+    "no map": (b"\x93\x01\x02\x03", "Expected `object`, got `array`"),
+    "lists": (as_msgpack(inputs=[1.0, 2.0]), r"Expected `object`, got `array` - at `\$.inputs`"),
+    "integers": (as_msgpack(inputs={"shape": [1], "dtype": "int32", "data": b"1234"}), "Invalid enum value 'int32'"),
+    "a negative shape": (
+        as_msgpack(inputs={"shape": [-1, -1], "dtype": "float32", "data": b"1234"}),
+        r"got 4 bytes, expected 4 for shape \[-1, -1\]",
+    ),
+    "half a number": (
+        as_msgpack(coordinates=[{"shape": [1], "dtype": "float64", "data": b"123"}]),
+        r"coordinates\[0\]: got 3 bytes, expected 8 for shape \[1\]",
+    ),
+    "an unknown field": (as_msgpack(input=1), "unknown field `input`"),
+}
+
+
+@pytest.mark.parametrize("case", MSGPACK_BODIES)
+def test_msgpack_bodies_that_are_none_are_refused(case: str) -> None:
+    body, message = MSGPACK_BODIES[case]
+    with pytest.raises(Refusal, match=message):
+        msgpack.decode_query(body)
+
+
 def tensor(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]} | changes]}
 
@@ -230,6 +270,7 @@ def damaged(content: bytes, generator: np.random.Generator) -> bytes:
     [
         (wire_json.decode_query, json.dumps({"inputs": FIELD.tolist(), "outputs": ["mean"], "seed": 3}).encode()),
         (lambda body: npy.decode_query(body, {}), as_npy(FIELD, *POINTS)),
+        (msgpack.decode_query, as_msgpack()),
         (lambda body: v2.decode_query(body, None, "heat", None), as_v2(False)[0]),
         (lambda body: v2.decode_query(body, as_v2(True)[1], "heat", None), as_v2(True)[0]),
     ],
