@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import MediaType, Response, get
 
+from serving import openapi
 from serving.metrics import Metrics
 from serving.readiness import Readiness
 from serving.repository import Entry
@@ -66,6 +67,12 @@ async def scaling(service: Service, settings: Settings) -> Response[bytes]:
 async def models(service: Service) -> Response[bytes]:
     """Every version in the folder: its state, signature and calibration, or why it does not answer."""
     return _json({"models": [_describe(entry) for entry in service.repository.entries()]})
+
+
+@get(openapi.PATH)
+async def schema() -> Response[bytes]:
+    """The OpenAPI document."""
+    return _json(openapi.document())
 
 
 @get("/v2")
@@ -143,6 +150,7 @@ INFORMATION = [
     prometheus,
     scaling,
     models,
+    schema,
     server,
     model,
     model_version,

@@ -16,7 +16,7 @@ from serving.query import OUTPUTS, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe, encode
-from serving.wire.numbers import read_numbers
+from serving.wire.numbers import Numbers, read_numbers
 from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_query
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -32,7 +32,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     datatype: str
     parameters: Parameters = {}
-    data: msgspec.Raw = msgspec.Raw()
+    data: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -104,7 +104,7 @@ def _read_tensors(tensors: Sequence[InputTensor], rest: memoryview) -> dict[str,
 
 def _from_json(tensor: InputTensor) -> NDArray[Any]:
     find_dtype(tensor.name, tensor.datatype)  # before what may be no numbers is read
-    if not bytes(tensor.data):
+    if tensor.data is msgspec.UNSET:
         raise Refusal(f"{tensor.name}: got no data, expected `data` or the parameter binary_data_size")
     numbers = read_numbers(tensor.data, f"{tensor.name}.data")
     return from_numbers(tensor.name, tensor.datatype, tensor.shape, numbers)
