@@ -21,7 +21,7 @@ APART := --ignore tests/mesh --ignore tests/clusters
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters check format bench lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -61,6 +61,13 @@ bench: $(READY) ## Every benchmark, one after the other; figures go to runs/benc
 		echo "== benchmarks.$$script"; \
 		$(BIN)/python -m benchmarks.$$script --json runs/bench/$$script.json || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+# The compiler of an exact release, so that everyone makes the same code.
+proto: | $(BIN)/uv ## Make the code of the gRPC messages again
+	$(BIN)/uv run --quiet --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc \
+		--proto_path=. --python_out=. --pyi_out=. serving/wire/inference.proto
+	sed -i '1i # ruff: noqa\n# fmt: off' serving/wire/inference_pb2.py
+	sed -i '1i # ruff: noqa\n# fmt: off\n# mypy: disable-error-code="import-untyped,misc,type-arg"' serving/wire/inference_pb2.pyi
 
 lock: | $(BIN)/uv ## Solve pyproject.toml again, moving no version that need not move
 	$(COMPILE)

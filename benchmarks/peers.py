@@ -22,7 +22,14 @@ _SCRIPTS = Path(__file__).parent / "peer_scripts"
 
 # The packages that are installed without what they ask for: their experiment loggers, plots and configuration readers.
 # What they import stands among the pins.
-_BARE: dict[str, tuple[str, ...]] = {"neuraloperator": ("neuraloperator",), "laplax": (), "triton": (), "litserve": ()}
+_BARE: dict[str, tuple[str, ...]] = {
+    "neuraloperator": ("neuraloperator",),
+    "laplax": (),
+    "triton": (),
+    "litserve": (),
+    "tritonclient": (),
+    "schemathesis": (),
+}
 
 # What `pnol_jax.memory` tells malloc, as glibc's environment variables.
 KEEP_MEMORY = {

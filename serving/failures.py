@@ -18,8 +18,8 @@ class Response(NamedTuple):
     content: bytes
 
 
-def failure(error: Exception) -> Response:
-    """The response to a request that failed."""
+def failure(error: Exception, name: bytes | None = None) -> Response:
+    """The response to a request that failed; `name` is the id that its client gave it."""
     headers = [(b"content-type", MEDIA_TYPE.encode())]
     match error:
         case Unavailable():
@@ -30,7 +30,7 @@ def failure(error: Exception) -> Response:
         case InputError():
             status, message = 400, str(error)
         case _:
-            log.error("a request failed", exc_info=error)
+            log.error("a request failed: %s", (name or b"without an id").decode(), exc_info=error)
             status, message = 500, "internal error"
     if status == 405:
         headers.append((b"allow", b"POST"))

@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import MediaType, Response, get
 
-import pnol_jax
+from serving import openapi
 from serving.metrics import Metrics
 from serving.readiness import Readiness
 from serving.repository import Entry
@@ -69,22 +69,28 @@ async def models(service: Service) -> Response[bytes]:
     return _json({"models": [_describe(entry) for entry in service.repository.entries()]})
 
 
+@get(openapi.PATH)
+async def schema() -> Response[bytes]:
+    """The OpenAPI document."""
+    return _json(openapi.document())
+
+
 @get("/v2")
 async def server() -> Response[bytes]:
     """The server's metadata."""
-    return _json({"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": ["binary_tensor_data"]})
+    return _json(v2.server_metadata())
 
 
 @get("/v2/models/{name:str}")
 async def model(name: str, service: Service) -> Response[bytes]:
     """A model's metadata."""
-    return _metadata(service, name, None)
+    return _json(find_metadata(service, name, None))
 
 
 @get("/v2/models/{name:str}/versions/{number:str}")
 async def model_version(name: str, number: str, service: Service) -> Response[bytes]:
     """A version's metadata."""
-    return _metadata(service, name, number)
+    return _json(find_metadata(service, name, number))
 
 
 @get("/v2/models/{name:str}/ready")
@@ -103,10 +109,15 @@ def _json(value: Any, status: int = 200) -> Response[bytes]:
     return Response(encode(value), status_code=status, media_type=MediaType.JSON)
 
 
-def _metadata(service: Service, name: str, version: str | None) -> Response[bytes]:
+def find_metadata(service: Service, name: str, version: str | None) -> dict[str, Any]:
+    """A model's metadata, of the newest version if none is named.
+
+    Raises:
+        NotFound: there is none that is ready.
+    """
     manifest = service.repository.find(name, version).servable.manifest
     entries = service.repository.entries()
-    return _json(v2.metadata(manifest, [entry.version for entry in entries if entry.name == name and entry.ladder]))
+    return v2.metadata(manifest, [entry.version for entry in entries if entry.name == name and entry.ladder])
 
 
 def _ready(service: Service, name: str, version: str | None) -> Response[bytes]:
@@ -139,6 +150,7 @@ INFORMATION = [
     prometheus,
     scaling,
     models,
+    schema,
     server,
     model,
     model_version,

@@ -25,11 +25,11 @@ class Metrics:
         )
         self._registry.register(_Figures(service))
         ProcessCollector(registry=self._registry)
-        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._statuses: dict[int, int] = {}
+        self._series: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
+        self._statuses: dict[int | str, int] = {}
 
-    def count(self, endpoint: str, status: int, seconds: float) -> None:
-        """Note an answered request."""
+    def count(self, endpoint: str, status: int | str, seconds: float) -> None:
+        """Note an answered request; the status is HTTP's number or the name of gRPC's code."""
         series = self._series.get((endpoint, status))
         if series is None:  # looked up once: labels cost more than counting
             found = self._requests.labels(endpoint, str(status)), self._seconds.labels(endpoint)

@@ -5,6 +5,7 @@ does. Everything else is the framework's.
 """
 
 import asyncio
+import gzip
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,11 +18,12 @@ from serving.body import read_body
 from serving.connection import CLIENT, Client
 from serving.failures import Response, failure
 from serving.metrics import Metrics
-from serving.query import Query
-from serving.refusals import Refusal, Unsupported, WrongMethod
+from serving.refusals import Refusal, WrongMethod
+from serving.request_id import HEADER, find_request_id
 from serving.service import Answer, Service
 from serving.settings import Settings
-from serving.wire import json, npy, v2
+from serving.wire import json, v2
+from serving.wire.formats import accepted, find_format
 
 PREDICT = "/predict"
 INFER, INFER_VERSION = "/v2/models/{name:str}/infer", "/v2/models/{name:str}/versions/{number:str}/infer"
@@ -73,10 +75,21 @@ class Predictions:
             if client is None or not client.gone:
                 raise
             return
+        response = self._packed(response, scope)
         head = [(b"content-length", b"%d" % len(response.content)), *response.headers]
         await send({"type": "http.response.start", "status": response.status, "headers": head})
         await send({"type": "http.response.body", "body": response.content, "more_body": False})
         self._metrics.count(request.endpoint, response.status, time.perf_counter() - started)
+
+    def _packed(self, response: Response, scope: HTTPScope) -> Response:
+        """With the request's own id, and compressed where that is set and asked for."""
+        name, status, headers, content = find_request_id(scope["headers"]), *response
+        if name is not None:
+            headers = [*headers, (HEADER, name)]
+        if self._settings.gzip_level and b"gzip" in dict(scope["headers"]).get(b"accept-encoding", b""):
+            content = gzip.compress(content, self._settings.gzip_level)
+            headers = [*headers, (b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+        return Response(status, headers, content)
 
     async def _respond(self, request: Asked, scope: HTTPScope, receive: Receive, *, whole: bool) -> Response:
         headers: Headers = dict(scope["headers"])
@@ -88,19 +101,15 @@ class Predictions:
                 return await self._predict(headers, scope["query_string"], body)
             return await self._infer(request, headers, body)
         except Exception as error:
-            return failure(error)
+            return failure(error, find_request_id(scope["headers"]))
 
     async def _predict(self, headers: Headers, parameters: bytes, body: bytes) -> Response:
-        """Answers in the request's format unless `Accept` names the other."""
-        media_type = _media_type(headers.get(b"content-type", json.MEDIA_TYPE.encode()))
-        if media_type not in (json.MEDIA_TYPE, npy.MEDIA_TYPE):
-            raise Unsupported(f"content-type: got {media_type!r}, expected {json.MEDIA_TYPE!r} or {npy.MEDIA_TYPE!r}")
-        query = _npy_query(body, parameters) if media_type == npy.MEDIA_TYPE else json.decode_query(body)
-        answer = await self._service.answer(query)
-        if _accepted(headers, media_type) == npy.MEDIA_TYPE:
-            content, about = npy.encode_answer(answer)
-            return _response(npy.MEDIA_TYPE, content, about)
-        return _response(json.MEDIA_TYPE, json.encode_answer(answer))
+        """Answers in the request's format unless `Accept` names another."""
+        form = find_format(headers.get(b"content-type", b"").decode("latin-1"))
+        answer = await self._service.answer(form.decode(body, _parameters(parameters)))
+        form = accepted(headers.get(b"accept", b"").decode("latin-1"), form)
+        content, about = form.encode(answer)
+        return _response(form.media_type, content, about)
 
     async def _infer(self, request: Asked, headers: Headers, body: bytes) -> Response:
         length = headers.get(v2.HEADER_LENGTH.encode())
@@ -116,21 +125,11 @@ def _response(media_type: str, content: bytes, about: Mapping[str, str] | None =
     return Response(200, [(name.encode(), value.encode()) for name, value in named.items()], content)
 
 
-def _media_type(header: bytes) -> str:
-    return header.decode("latin-1").partition(";")[0].strip().lower()
-
-
-def _accepted(headers: Headers, default: str) -> str:
-    """The format of the answer: the first of ours that `Accept` names, or that of the request."""
-    ranges = [_media_type(part) for part in headers.get(b"accept", b"*/*").split(b",")]
-    return next((part for part in ranges if part in (json.MEDIA_TYPE, npy.MEDIA_TYPE)), default)
-
-
-def _npy_query(body: bytes, parameters: bytes) -> Query:
+def _parameters(text: bytes) -> dict[str, str]:
     try:
-        pairs = parse_qsl(parameters.decode("ascii"), keep_blank_values=True, strict_parsing=bool(parameters))
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, strict_parsing=bool(text))
     except ValueError as error:
         raise Refusal(f"query: {error}") from None
     if len(dict(pairs)) != len(pairs):
         raise Refusal("query: got a parameter twice, expected each once")
-    return npy.decode_query(body, dict(pairs))
+    return dict(pairs)

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -19,10 +19,14 @@ from serving.connection import Connection
 from serving.engine import Engine
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
+from serving.metrics import Metrics
 from serving.readiness import Readiness
 from serving.repository import Repository
 from serving.service import Service
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.rpc import RpcServer  # its packages need not be installed
 
 
 def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) -> None:
@@ -41,7 +45,10 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
     service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
     readiness = Readiness(service)
-    server = _Server(_configuration(build_app(service, readiness, settings), settings), readiness)
+    metrics = Metrics(service)
+    rpc = _rpc(service, readiness, metrics, settings)
+    app = build_app(service, readiness, settings, metrics)
+    server = _Server(_configuration(app, settings), readiness, rpc)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
@@ -60,7 +67,10 @@ async def _run(
     server: "_Server", listener: socket.socket, repository: Repository, readiness: Readiness, *, alone: bool
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
-    loading = asyncio.create_task(_load(server, repository, readiness, address(listener)))
+    where = address(listener)
+    if server.rpc is not None:
+        where += f" and {await server.rpc.start()}"
+    loading = asyncio.create_task(_load(server, repository, readiness, where))
     if not alone:
         await asyncio.wait([loading])
     if not server.should_exit:
@@ -88,15 +98,30 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
 
 
 class _Server(uvicorn.Server):
-    """Tells the readiness probe that it drains."""
+    """Tells the readiness probe that it drains, and drains the gRPC server beside it."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness) -> None:
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, rpc: "RpcServer | None") -> None:
         super().__init__(config)
         self._readiness = readiness
+        self.rpc = rpc
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._readiness.draining = True
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was accepted, over either protocol."""
+        await asyncio.gather(super().shutdown(sockets), *([] if self.rpc is None else [self.rpc.stop()]))
+
+
+def _rpc(service: Service, readiness: Readiness, metrics: Metrics, settings: Settings) -> "RpcServer | None":
+    if settings.grpc_port is None:
+        return None
+    try:
+        from serving.rpc import RpcServer
+    except ModuleNotFoundError as error:
+        raise InputError(f"grpc_port: needs {error.name}, which is not installed; expected the extra 'grpc'") from None
+    return RpcServer(service, readiness, metrics, settings)
 
 
 def _configuration(app: Any, settings: Settings) -> uvicorn.Config:

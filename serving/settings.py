@@ -19,6 +19,7 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 Distance = Annotated[float, Meta(ge=0, lt=1)]
 Switch = Literal["off", "on"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Level = Annotated[int, Meta(ge=0, le=9)]
 Sizes = tuple[Count, ...]
 
 
@@ -28,6 +29,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: Annotated[str, Meta(description="folder of NAME/VERSION/")]
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
+    grpc_port: Annotated[
+        Port | None, Meta(description="of the Open Inference Protocol over gRPC; none: not served; 0: as above")
+    ] = None
 
     executables: Annotated[str, Meta(description="folder of compiled programs kept between starts; '': none")] = (
         "~/.cache/pnol_jax/executables"
@@ -50,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
+    gzip_level: Annotated[Level, Meta(description="of answers to clients that accept gzip; 0: never")] = 0
     max_header_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**10
     max_connections: Annotated[Count, Meta(description="open at once")] = 1024
     header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0
@@ -69,7 +74,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     """
     given = vars(_parser().parse_args(arguments))
     tree = _read_toml(given.pop("settings"))
-    tree |= {name: value for name, value in given.items() if value is not None}
+    tree |= given
     settings = toml.parse(tree, Settings, "settings")
     for name in ("batch_sizes", "samples_batch_sizes"):
         sizes = getattr(settings, name)
@@ -92,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
             "--" + field.name.replace("_", "-"),
             dest=field.name,
             metavar="VALUE",
+            default=argparse.SUPPRESS,
             type=str if field.type.__origin__ is str else _value,
             help=f"{described} ({'required' if field.required else shown})",
         )
@@ -108,7 +114,9 @@ def _read_toml(file: str | None) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """A TOML value; what is none stays a text, and the schema then says what it expected."""
+    """A TOML value or `none`; what is neither stays a text, and the schema then says what it expected."""
+    if text.lower() == "none":
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

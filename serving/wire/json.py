@@ -7,7 +7,7 @@ import msgspec
 from serving.query import Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
-from serving.wire.numbers import read_numbers
+from serving.wire.numbers import Numbers, read_numbers
 
 MEDIA_TYPE = "application/json"
 
@@ -15,9 +15,9 @@ MEDIA_TYPE = "application/json"
 class Body(Options, frozen=True, kw_only=True):
     """The body of `POST /predict`: the options, the inputs, and their grid."""
 
-    inputs: msgspec.Raw
+    inputs: Numbers
     shape: tuple[Annotated[int, msgspec.Meta(ge=2)], ...] | None = None
-    coordinates: tuple[msgspec.Raw, ...] | None = None
+    coordinates: tuple[Numbers, ...] | None = None
 
 
 _decoder = msgspec.json.Decoder(Body)

@@ -1,7 +1,7 @@
 """Numbers in JSON: nested lists of numbers to arrays, and nothing else."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from serving.refusals import Refusal
 
 MAX_DEPTH = 6
+_ITEMS = {"anyOf": [{"type": "number"}, {"type": "array"}]}
+# Nested lists as they came, to be read once their depth is known.
+Numbers = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array", "items": _ITEMS})]
 _OPENING = re.compile(rb"[\s\[]*")
 
 

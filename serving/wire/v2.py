@@ -1,8 +1,6 @@
 """The Open Inference Protocol, version 2, in JSON and with its binary tensor extension.
 
-Tensors in: `inputs` (cases, *space, channels) and, if they are not equally spaced, `coordinates.0` ... (n,), one per
-axis; FP32 or FP64. Tensors out: those of `serving.query.OUTPUTS`. The options are the request's `parameters`; `timeout`
-is in microseconds there, as other servers have it.
+The tensors and parameters are those of `serving.wire.tensors` in, and those of `serving.query.OUTPUTS` out.
 """
 
 from collections.abc import Sequence
@@ -12,16 +10,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+import pnol_jax
 from pnol_jax.servable import Manifest
-from serving.query import DEFAULT_OUTPUTS, OUTPUTS, Query, convert_options
+from serving.query import OUTPUTS, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe, encode
-from serving.wire.numbers import read_numbers
+from serving.wire.numbers import Numbers, read_numbers
+from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_query
 
 HEADER_LENGTH = "inference-header-content-length"
 BINARY_MEDIA_TYPE = "application/octet-stream"
-DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP64": np.dtype("<f8")}
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -33,7 +32,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
     datatype: str
     parameters: Parameters = {}
-    data: msgspec.Raw = msgspec.Raw()
+    data: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
 class RequestedOutput(msgspec.Struct, frozen=True):
@@ -73,18 +72,8 @@ def decode_query(body: bytes, header_length: str | None, model: str, version: st
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
     tensors = _read_tensors(request.inputs, view[length:])
-    if "inputs" not in tensors:
-        raise Refusal(f"inputs: got tensors {sorted(tensors)}, expected 'inputs'")
-    named = sorted(name for name in tensors if name != "inputs")
-    if named != [f"coordinates.{i}" for i in range(len(named))]:
-        raise Refusal(f"inputs: got tensors {sorted(tensors)}, expected 'inputs', 'coordinates.0', 'coordinates.1' ...")
-    options: dict[str, Any] = dict(request.parameters) | {"model": model, "version": version}
-    options.pop("binary_data_output", None)
-    if isinstance(options.get("timeout"), int):
-        options["timeout"] /= 1e6
-    options["outputs"] = [output.name for output in request.outputs] or DEFAULT_OUTPUTS
-    coordinates = tuple(tensors[name] for name in named) or None
-    return Query(convert_options(options, "parameters"), tensors["inputs"], None, coordinates), request
+    outputs = [output.name for output in request.outputs]
+    return make_query(tensors, request.parameters, outputs, model, version), request
 
 
 def _header_length(text: str | None, total: int) -> int:
@@ -101,45 +90,43 @@ def _read_tensors(tensors: Sequence[InputTensor], rest: memoryview) -> dict[str,
     for tensor in tensors:
         if tensor.name in arrays:
             raise Refusal(f"inputs: got {tensor.name!r} twice")
-        if tensor.datatype not in DTYPES:
-            raise Refusal(f"{tensor.name}: got datatype {tensor.datatype!r}, expected one of {sorted(DTYPES)}")
         size = tensor.parameters.get("binary_data_size")
         if size is None:
             arrays[tensor.name] = _from_json(tensor)
         else:
-            arrays[tensor.name] = _from_bytes(tensor, size, rest[offset:])
-            offset += arrays[tensor.name].nbytes
+            content = _content(tensor, size, rest[offset:])
+            arrays[tensor.name] = from_bytes(tensor.name, tensor.datatype, tensor.shape, content)
+            offset += len(content)
     if offset != len(rest):
         raise Refusal(f"body: got {len(rest)} bytes behind the JSON header, expected {offset}")
     return arrays
 
 
 def _from_json(tensor: InputTensor) -> NDArray[Any]:
-    if not bytes(tensor.data):
+    find_dtype(tensor.name, tensor.datatype)  # before what may be no numbers is read
+    if tensor.data is msgspec.UNSET:
         raise Refusal(f"{tensor.name}: got no data, expected `data` or the parameter binary_data_size")
-    array = read_numbers(tensor.data, f"{tensor.name}.data")
-    _check_size(tensor, array.size)
-    return array.reshape(tensor.shape)
+    numbers = read_numbers(tensor.data, f"{tensor.name}.data")
+    return from_numbers(tensor.name, tensor.datatype, tensor.shape, numbers)
 
 
-def _from_bytes(tensor: InputTensor, size: Any, rest: memoryview) -> NDArray[Any]:
-    dtype = DTYPES[tensor.datatype]
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) or size % dtype.itemsize:
+def _content(tensor: InputTensor, size: Any, rest: memoryview) -> memoryview:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
         raise Refusal(
-            f"{tensor.name}: got binary_data_size {size}, expected a multiple of {dtype.itemsize} of at most "
-            f"{len(rest)}, the bytes that are left"
+            f"{tensor.name}: got binary_data_size {size}, expected at most {len(rest)}, the bytes that are left"
         )
-    _check_size(tensor, size // dtype.itemsize)
-    flat: NDArray[Any] = np.frombuffer(rest, dtype, size // dtype.itemsize)
-    return flat.reshape(tensor.shape)
+    return rest[:size]
 
 
-def _check_size(tensor: InputTensor, size: int) -> None:
-    expected = 1
-    for n in tensor.shape:
-        expected *= n
-    if min(tensor.shape, default=0) < 0 or size != expected:
-        raise Refusal(f"{tensor.name}: got {size} numbers, expected those of shape {list(tensor.shape)}")
+def describe_answer(answer: Answer) -> dict[str, Any]:
+    """What a response says beside its outputs."""
+    about = describe(answer)
+    bucket = "x".join(map(str, answer.bucket))
+    return {
+        "model_name": about["model"],
+        "model_version": about["version"],
+        "parameters": {"bucket": bucket, "method": about["method"]},
+    }
 
 
 def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
@@ -153,20 +140,18 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
         else:
             entry["data"] = array.ravel().tolist()
         outputs.append(entry)
-    about = describe(answer)
-    near = msgspec.to_builtins(answer.approximate) if answer.approximate else {}
-    header: dict[str, Any] = {
-        "model_name": about["model"],
-        "model_version": about["version"],
-        "parameters": {"bucket": "x".join(map(str, answer.bucket)), "method": about["method"], **near},
-        "outputs": outputs,
-    }
+    header = describe_answer(answer) | {"outputs": outputs}
     if request.id is not None:
         header["id"] = request.id
     text = encode(header)
     if not blobs:
         return text, {}
     return b"".join([text, *blobs]), {HEADER_LENGTH: str(len(text))}
+
+
+def server_metadata() -> dict[str, Any]:
+    """The server's metadata."""
+    return {"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": ["binary_tensor_data"]}
 
 
 def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
@@ -177,7 +162,7 @@ def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
         {"name": "inputs", "datatype": "FP32", "shape": [-1, *space, len(signature.inputs)]}
     ]
     inputs += [
-        {"name": f"coordinates.{i}", "datatype": "FP64", "shape": [-1], "optional": True} for i in range(len(space))
+        {"name": f"{COORDINATES}{i}", "datatype": "FP64", "shape": [-1], "optional": True} for i in range(len(space))
     ]
     fields = {"datatype": "FP32", "shape": [-1, *space, len(signature.outputs)]}
     outputs: list[dict[str, Any]] = [{"name": name, **fields} for name in OUTPUTS[:-1]]

@@ -33,6 +33,13 @@ class Server:
     errors: Path
     ready_line: str = field(repr=False)
 
+    @property
+    def grpc(self) -> str:
+        """HOST:PORT of gRPC, where that is served."""
+        address = re.search(r"grpc://(\S+)", self.ready_line)
+        assert address, self.ready_line
+        return address[1]
+
     def stop(self) -> int:
         """SIGTERM, and the exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -71,6 +78,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `heat/1`, two axes, two buckets."""
     folder = tmp_path_factory.mktemp("models")
     heat.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `line/1` and `line/10`, one axis, moments only: quick to load."""
+    folder = tmp_path_factory.mktemp("small")
+    for version in ("1", "10"):
+        heat.write(folder, "line", version, axes=1, signature=heat.signature(1, ["moments"]))
     return folder
 
 

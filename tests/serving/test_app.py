@@ -1,13 +1,16 @@
 """A real server process: every format and every protocol gets the answers that the model gives."""
 
 import collections
+import gzip
 import io
 import json
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -90,7 +93,23 @@ def ask_v2_binary(
     return arrays
 
 
-ASKING = [ask_json, ask_npy, ask_v2_json, ask_v2_binary]
+def ask_msgpack(
+    client: httpx.Client, inputs: NDArray[Any], outputs: list[str], **options: Any
+) -> dict[str, NDArray[Any]]:
+    array = {"shape": inputs.shape, "dtype": inputs.dtype.name, "data": inputs.tobytes()}
+    body = msgspec.msgpack.encode({"inputs": array, "outputs": outputs, **options})
+    response = client.post("/predict", content=body, headers={"content-type": "application/msgpack"})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/msgpack"
+    answer = msgspec.msgpack.decode(response.content)
+    assert answer["model"] == "heat"
+    return {
+        name: np.frombuffer(entry["data"], entry["dtype"]).reshape(entry["shape"])
+        for name, entry in answer["outputs"].items()
+    }
+
+
+ASKING = [ask_json, ask_npy, ask_msgpack, ask_v2_json, ask_v2_binary]
 
 
 @pytest.mark.parametrize("ask", ASKING)
@@ -148,6 +167,28 @@ def test_accept_chooses_the_answer_s_format(client: httpx.Client) -> None:
     response = client.post("/predict", json=body, headers={"accept": "text/html, application/x-npy;q=0.9"})
     assert response.headers["content-type"] == "application/x-npy"
     np.testing.assert_allclose(np.load(io.BytesIO(response.content)), SOLUTION, atol=1e-6)
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_request_is_the_same_request(client: httpx.Client, encoding: str, compress: Any) -> None:
+    headers = {"content-type": "application/x-npy"}
+    plain = client.post("/predict", content=as_npy(FIELD), headers=headers)
+    packed = client.post(
+        "/predict", content=compress(as_npy(FIELD)), headers=headers | {"content-encoding": encoding.upper()}
+    )
+    assert packed.content == plain.content
+
+
+def test_a_request_s_own_id_is_said_again(client: httpx.Client) -> None:
+    body = {"inputs": FIELD.tolist(), "outputs": ["mean"]}
+    for headers, expected in (
+        ({"idempotency-key": "a-1", "x-request-id": "b"}, "a-1"),
+        ({"x-request-id": "b"}, "b"),
+        ({"x-request-id": "two words"}, None),
+        ({}, None),
+    ):
+        assert client.post("/predict", json=body, headers=headers).headers.get("x-request-id") == expected
+    assert client.post("/predict", content=b"{", headers={"idempotency-key": "c"}).headers["x-request-id"] == "c"
 
 
 def test_a_repeated_request_is_answered_from_the_cache_with_the_same_bits(client: httpx.Client) -> None:

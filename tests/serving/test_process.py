@@ -16,15 +16,6 @@ from tests import heat
 from tests.serving.conftest import command, running, wait_until
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `line/1` and `line/10`, one axis, moments only: quick to load."""
-    folder = tmp_path_factory.mktemp("small")
-    for version in ("1", "10"):
-        heat.write(folder, "line", version, axes=1, signature=heat.signature(1, ["moments"]))
-    return folder
-
-
 def test_a_broken_version_says_why_and_the_others_serve(small: Path, tmp_path: Path) -> None:
     models = shutil.copytree(small, tmp_path / "models")
     shutil.copytree(models / "line" / "1", models / "line" / "2")  # its manifest says 1

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Refusal
 from serving.wire import json as wire_json
-from serving.wire import npy, v2
+from serving.wire import msgpack, npy, tensors, v2
 
 FIELD = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
 POINTS = (np.linspace(0, 1, 3), np.linspace(0, 2, 4))
@@ -67,7 +68,22 @@ def v2_query(binary: bool) -> Query:
     return v2.decode_query(*as_v2(binary), "heat", "2")[0]
 
 
-@pytest.mark.parametrize("read", [json_query, npy_query, lambda: v2_query(False), lambda: v2_query(True)])
+def as_msgpack(**changes: Any) -> bytes:
+    def entry(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+        return {"shape": array.shape, "dtype": array.dtype.name, "data": array.tobytes()}
+
+    options = {"model": "heat", "version": "2", "outputs": ["mean", "upper"], "level": 0.5, "seed": 3, "timeout": 2.0}
+    arrays = {"inputs": entry(FIELD), "coordinates": [entry(x) for x in POINTS]}
+    return msgspec.msgpack.encode(options | arrays | changes)
+
+
+def msgpack_query() -> Query:
+    return msgpack.decode_query(as_msgpack())
+
+
+@pytest.mark.parametrize(
+    "read", [json_query, npy_query, msgpack_query, lambda: v2_query(False), lambda: v2_query(True)]
+)
 def test_every_format_carries_the_same_query(read: Callable[[], Query]) -> None:
     query, options = read(), json_query().options
     np.testing.assert_array_equal(query.inputs.astype(np.float32), FIELD)
@@ -82,6 +98,23 @@ def test_npy_arrays_of_either_order_and_version_are_read() -> None:
     file = io.BytesIO()
     np.lib.format.write_array(file, np.asfortranarray(FIELD), version=(2, 0))
     np.testing.assert_array_equal(npy.read_arrays(file.getvalue())[0], FIELD)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"])
+def test_numbers_that_float32_holds_come_as_they_are(datatype: str) -> None:
+    dtype = tensors.DTYPES[datatype]
+    most = 2048 if datatype == "FP16" else min(2**24, np.iinfo(dtype).max)
+    values = np.array([0, 1, most - 1, most], dtype)
+    read = tensors.from_bytes("x", datatype, (2, 2), memoryview(values.tobytes()))
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, values.astype(np.float64).reshape(2, 2))
+
+
+@pytest.mark.parametrize(("datatype", "value"), [("INT32", -(2**24) - 1), ("INT64", -(2**63)), ("UINT64", 2**64 - 1)])
+def test_integers_that_float32_would_round_are_refused(datatype: str, value: int) -> None:
+    content = memoryview(np.array([1, value], tensors.DTYPES[datatype]).tobytes())
+    with pytest.raises(Refusal, match=f"got {value} as {datatype}, expected integers from"):
+        tensors.from_bytes("x", datatype, (2,), content)
 
 
 def header(text: str) -> bytes:
@@ -153,20 +186,48 @@ def test_json_bodies_that_are_none_are_refused(case: str) -> None:
         wire_json.decode_query(text.encode(errors="surrogateescape"))
 
 
+MSGPACK_BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "truncated"),
+    "no map": (b"\x93\x01\x02\x03", "Expected `object`, got `array`"),
+    "lists": (as_msgpack(inputs=[1.0, 2.0]), r"Expected `object`, got `array` - at `\$.inputs`"),
+    "integers": (as_msgpack(inputs={"shape": [1], "dtype": "int32", "data": b"1234"}), "Invalid enum value 'int32'"),
+    "a negative shape": (
+        as_msgpack(inputs={"shape": [-1, -1], "dtype": "float32", "data": b"1234"}),
+        r"got 4 bytes, expected 4 for shape \[-1, -1\]",
+    ),
+    "half a number": (
+        as_msgpack(coordinates=[{"shape": [1], "dtype": "float64", "data": b"123"}]),
+        r"coordinates\[0\]: got 3 bytes, expected 8 for shape \[1\]",
+    ),
+    "an unknown field": (as_msgpack(input=1), "unknown field `input`"),
+}
+
+
+@pytest.mark.parametrize("case", MSGPACK_BODIES)
+def test_msgpack_bodies_that_are_none_are_refused(case: str) -> None:
+    body, message = MSGPACK_BODIES[case]
+    with pytest.raises(Refusal, match=message):
+        msgpack.decode_query(body)
+
+
 def tensor(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]} | changes]}
 
 
 V2_BODIES: dict[str, tuple[dict[str, Any], bytes, str]] = {
     "no tensors": ({"inputs": []}, b"", "got tensors \\[\\], expected 'inputs'"),
-    "another name": (tensor(name="x"), b"", "expected 'inputs'"),
+    "two fields": ({"inputs": tensor()["inputs"] + tensor(name="x")["inputs"]}, b"", r"got tensors \['inputs', 'x'\]"),
     "twice": ({"inputs": tensor()["inputs"] * 2}, b"", "got 'inputs' twice"),
     "a coordinate left out": (
         {"inputs": tensor()["inputs"] + tensor(name="coordinates.1")["inputs"]},
         b"",
         "'coordinates.0'",
     ),
-    "another datatype": (tensor(datatype="BYTES"), b"", "got datatype 'BYTES', expected one of"),
+    "another datatype": (tensor(datatype="BYTES"), b"", "got datatype 'BYTES', expected a field of numbers: one of"),
+    "an integer of 25 bits": (tensor(datatype="INT64", data=[1, 2**24 + 1]), b"", "got 16777217.0 as INT64, expected"),
+    "a fraction as an integer": (tensor(datatype="INT32", data=[1, 1.5]), b"", "got 1.5 as INT32, expected integers"),
+    "a table": (tensor() | {"parameters": {"content_type": "pd"}}, b"", "got content_type 'pd', expected 'np'"),
+    "a timeout of 400 digits": (tensor() | {"parameters": {"timeout": 10**400, "x": 1}}, b"", "unknown field `x`"),
     "another shape": (tensor(shape=[3]), b"", r"got 2 numbers, expected those of shape \[3\]"),
     "a negative shape": (tensor(shape=[-1, -2]), b"", r"expected those of shape \[-1, -2\]"),
     "no data": ({"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32"}]}, b"", "got no data"),
@@ -178,7 +239,7 @@ V2_BODIES: dict[str, tuple[dict[str, Any], bytes, str]] = {
     ),
     "bytes too many": (tensor(), b"1234", "got 4 bytes behind the JSON header, expected 0"),
     "a size that is a text": (tensor(parameters={"binary_data_size": "8"}), b"12345678", "got binary_data_size 8"),
-    "half a number": (tensor(parameters={"binary_data_size": 3}), b"123", "expected a multiple of 4"),
+    "half a number": (tensor(parameters={"binary_data_size": 3}), b"123", "got 3 bytes, expected a multiple of 4"),
     "an unknown parameter": (tensor() | {"parameters": {"temperature": 1}}, b"", "unknown field `temperature`"),
 }
 
@@ -209,6 +270,7 @@ def damaged(content: bytes, generator: np.random.Generator) -> bytes:
     [
         (wire_json.decode_query, json.dumps({"inputs": FIELD.tolist(), "outputs": ["mean"], "seed": 3}).encode()),
         (lambda body: npy.decode_query(body, {}), as_npy(FIELD, *POINTS)),
+        (msgpack.decode_query, as_msgpack()),
         (lambda body: v2.decode_query(body, None, "heat", None), as_v2(False)[0]),
         (lambda body: v2.decode_query(body, as_v2(True)[1], "heat", None), as_v2(True)[0]),
     ],

@@ -1,0 +1,145 @@
+"""What the service answers, typed; fields that a later version adds are passed over."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from serving.client.errors import ServerFault, error_of
+
+T = TypeVar("T")
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A channel of every array."""
+
+    name: str = ""
+    unit: str = ""
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """What `lower` and `upper` are: the level, the kind, and what is guaranteed, if anything."""
+
+    level: float
+    kind: str
+    guarantee: dict[str, Any] | None = None
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Live: it need not be restarted. Ready: it answers. models: the state of each NAME/VERSION."""
+
+    live: bool
+    ready: bool
+    draining: bool = False
+    models: dict[str, str] = {}
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A version of a model, and why it does not answer if it does not."""
+
+    name: str
+    version: str
+    state: str
+    error: str | None = None
+    digest: str | None = None
+    signature: dict[str, Any] | None = None
+    buckets: list[tuple[int, ...]] = []
+    num_samples: int = 0
+    calibration: dict[str, Any] | None = None
+    provenance: dict[str, Any] = {}
+
+
+class _About(msgspec.Struct, frozen=True):
+    outputs: list[str]
+    model: str
+    version: str
+    bucket: tuple[int, ...]
+    method: str
+    cached: bool
+    channels: tuple[Channel, ...]
+    interval: Interval | None = None
+
+
+class _Models(msgspec.Struct, frozen=True):
+    models: list[Model]
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An answer: the outputs that were asked for, by name, in physical units, and what the service says of them.
+
+    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
+    cases axis where the inputs had none. request_id: what the call is known as in the service's log.
+    """
+
+    arrays: Mapping[str, NDArray[np.float32]]
+    model: str
+    version: str
+    bucket: tuple[int, ...]
+    method: str
+    cached: bool
+    channels: tuple[Channel, ...]
+    interval: Interval | None
+    request_id: str
+
+    def __getitem__(self, output: str) -> NDArray[np.float32]:
+        return self.arrays[output]
+
+
+def read_prediction(reply: httpx.Response) -> Prediction:
+    """The prediction in a reply of npy arrays."""
+    about = _decode(reply.headers.get("answer", "").encode(), _About)
+    file = io.BytesIO(reply.content)
+    try:
+        arrays = {name: npy.read_array(file, allow_pickle=False) for name in about.outputs}
+    except ValueError as error:
+        raise ServerFault(f"the answer is not what its header says: {error}", reply.status_code) from None
+    fields = {name: getattr(about, name) for name in about.__struct_fields__ if name != "outputs"}
+    return Prediction(arrays, request_id=reply.headers.get("x-request-id", ""), **fields)
+
+
+def read_health(reply: httpx.Response) -> Health:
+    """The health in a reply."""
+    return _decode(reply.content, Health)
+
+
+def read_models(reply: httpx.Response) -> list[Model]:
+    """The models in a reply."""
+    return _decode(reply.content, _Models).models
+
+
+def read_object(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON object in a reply."""
+    return _decode(reply.content, dict[str, Any])
+
+
+def check(reply: httpx.Response, expected: tuple[int, ...]) -> httpx.Response:
+    """The reply, if its status is one that is expected.
+
+    Raises:
+        ServingError: what the status stands for, with the server's message.
+    """
+    if reply.status_code in expected:
+        return reply
+    try:
+        message = msgspec.json.decode(reply.content, type=_Error).error
+    except msgspec.DecodeError:  # a proxy's page
+        message = f"{reply.status_code} {reply.reason_phrase}"
+    raise error_of(reply.status_code, message, reply.headers.get("retry-after", ""))
+
+
+def _decode(content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise ServerFault(f"the answer is none of this service: {error}") from None

@@ -1,0 +1,80 @@
+"""The schemas of bodies: those of requests from the types that read them, those of answers as they are written."""
+
+from typing import Any
+
+import msgspec
+
+from serving.query import Options
+from serving.service import Interval
+from serving.utilisation import Scaling
+from serving.wire import json, v2
+
+REFERENCES = "#/components/schemas/{name}"
+WAVE = [0.0, 0.38, 0.71, 0.92, 1.0, 0.92, 0.71, 0.38, 0.0, -0.38, -0.71, -0.92, -1.0, -0.92, -0.71, -0.38]
+TENSOR = {"name": "inputs", "shape": [len(WAVE)], "datatype": "FP32", "data": WAVE}
+BYTES = {"type": "string", "format": "binary"}
+OBJECT = {"type": "object"}
+PREDICTION = {
+    "type": "object",
+    "description": "The arrays are nested lists; a figure of a single case is a number.",
+    "required": ["model", "version", "bucket", "method", "cached", "channels", "interval", "outputs"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "bucket": {"type": "array", "items": {"type": "integer"}},
+        "method": {"type": "string"},
+        "cached": {"type": "boolean"},
+        "channels": {"type": "array", "items": OBJECT},
+        "interval": {"anyOf": [{"$ref": REFERENCES.format(name="Interval")}, {"type": "null"}]},
+        "outputs": {"type": "object", "additionalProperties": {"type": ["array", "number", "null"]}},
+    },
+}
+INFER_RESPONSE = {
+    "type": "object",
+    "required": ["model_name", "model_version", "outputs"],
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "parameters": OBJECT,
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "datatype": {"const": "FP32"},
+                    "data": {"type": "array"},
+                },
+            },
+        },
+    },
+}
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+PREDICT_EXAMPLE = {"inputs": WAVE, "outputs": ["mean", "interval"]}
+INFER_EXAMPLE = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "mean"}], "parameters": {"level": 0.5}}
+
+
+def schemas() -> dict[str, Any]:
+    """The components of the document."""
+    kinds = [json.Body, v2.InferRequest, Interval, Scaling]
+    _, components = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
+    return {**components, "Prediction": PREDICTION, "InferResponse": INFER_RESPONSE, "Error": ERROR}
+
+
+def reference(name: str) -> dict[str, Any]:
+    """A reference to a component."""
+    return {"$ref": REFERENCES.format(name=name)}
+
+
+def option_parameters() -> list[dict[str, Any]]:
+    """The options, which stand in the URL beside an npy body; what is null in JSON is left out there."""
+    _, components = msgspec.json.schema_components([Options])
+    parameters = []
+    for name, schema in components["Options"]["properties"].items():
+        stated = next((kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}), schema)
+        style = {"style": "form", "explode": False} if stated["type"] == "array" else {}
+        parameters.append({"name": name, "in": "query", "schema": stated, **style})
+    return parameters

@@ -1,0 +1,56 @@
+"""The formats of `POST /predict` by their media types: how a query is read and how an answer is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from serving.query import Query
+from serving.refusals import Unsupported
+from serving.service import Answer
+from serving.wire import json, msgpack, npy
+
+
+@dataclass(frozen=True)
+class Format:
+    """decode: from the body and the URL's parameters. encode: the body and its own headers."""
+
+    media_type: str
+    decode: Callable[[bytes, Mapping[str, str]], Query]
+    encode: Callable[[Answer], tuple[bytes, dict[str, str]]]
+
+
+FORMATS = {
+    form.media_type: form
+    for form in (
+        Format(
+            json.MEDIA_TYPE, lambda body, _: json.decode_query(body), lambda answer: (json.encode_answer(answer), {})
+        ),
+        Format(npy.MEDIA_TYPE, npy.decode_query, npy.encode_answer),
+        Format(
+            msgpack.MEDIA_TYPE,
+            lambda body, _: msgpack.decode_query(body),
+            lambda answer: (msgpack.encode_answer(answer), {}),
+        ),
+    )
+}
+
+
+def find_format(content_type: str) -> Format:
+    """The format of a request's body, JSON if it does not say.
+
+    Raises:
+        Unsupported: it is none of ours.
+    """
+    media_type = _media_type(content_type) or json.MEDIA_TYPE
+    if media_type not in FORMATS:
+        raise Unsupported(f"content-type: got {media_type!r}, expected one of {sorted(FORMATS)}")
+    return FORMATS[media_type]
+
+
+def accepted(accept: str, asked: Format) -> Format:
+    """The format of the answer: the first of ours that `Accept` names, or that of the request."""
+    named = (_media_type(part) for part in accept.split(","))
+    return next((FORMATS[part] for part in named if part in FORMATS), asked)
+
+
+def _media_type(text: str) -> str:
+    return text.partition(";")[0].strip().lower()

@@ -1,0 +1,72 @@
+"""`application/msgpack`: one map, in which an array is `{"shape": [...], "dtype": "float32", "data": bytes}`.
+
+In: the fields of `serving.query.Options`, `inputs`, and, if they are not equally spaced, `coordinates`, one array per
+axis; dtype float32 or float64. Out: `outputs`, a map from names to arrays, and beside it what every format says of an
+answer. Bytes are little-endian, in C order. Errors are JSON, as everywhere.
+"""
+
+import math
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.query import Options, Query
+from serving.refusals import Refusal
+from serving.service import Answer
+from serving.wire.json import describe
+
+MEDIA_TYPE = "application/msgpack"
+
+
+class Array(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An array; reading one copies nothing."""
+
+    shape: tuple[int, ...]
+    dtype: Literal["float32", "float64"]
+    data: memoryview
+
+
+class Body(Options, frozen=True, kw_only=True):
+    """A request: the options, the inputs, and their grid."""
+
+    inputs: Array
+    coordinates: tuple[Array, ...] | None = None
+
+
+_decoder = msgspec.msgpack.Decoder(Body)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def decode_query(body: bytes) -> Query:
+    """The query in a msgpack body.
+
+    Raises:
+        Refusal: no msgpack, unknown or ill-typed fields, bytes that are not those of the shape.
+    """
+    try:
+        parsed = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(f"body: {error}") from None
+    coordinates = None
+    if parsed.coordinates is not None:
+        coordinates = tuple(_read(array, f"coordinates[{i}]") for i, array in enumerate(parsed.coordinates))
+    return Query(parsed, _read(parsed.inputs, "inputs"), None, coordinates)
+
+
+def _read(array: Array, where: str) -> NDArray[Any]:
+    dtype = np.dtype(array.dtype).newbyteorder("<")
+    expected = math.prod(array.shape) * dtype.itemsize
+    if min(array.shape, default=0) < 0 or len(array.data) != expected:
+        raise Refusal(f"{where}: got {len(array.data)} bytes, expected {expected} for shape {list(array.shape)}")
+    return np.frombuffer(array.data, dtype).reshape(array.shape)
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """The msgpack map of an answer."""
+    return _encoder.encode({**describe(answer), "outputs": {name: _write(a) for name, a in answer.arrays.items()}})
+
+
+def _write(array: NDArray[np.float32]) -> Array:
+    return Array(array.shape, "float32", np.ascontiguousarray(array, "<f4").reshape(-1).data)

@@ -1,0 +1,203 @@
+"""The OpenAPI document is true: its routes, its statuses, its examples and its schemas are the service's."""
+
+import collections
+import copy
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+
+from benchmarks.child import ROOT
+from benchmarks.peers import python_of
+from serving.information import INFORMATION
+from serving.openapi import PATH, document
+from serving.predictions import PREDICTIONS
+from serving.wire.v2 import HEADER_LENGTH
+from tests import heat
+from tests.serving.conftest import Server, running
+from tests.serving.test_bad_input import REQUESTS
+
+FUZZ_SECONDS = 40  # of each run
+JSON, NPY, MSGPACK, OCTETS = (f"application/{name}" for name in ("json", "x-npy", "msgpack", "octet-stream"))
+HOOKS = ROOT / "benchmarks" / "peer_scripts"
+CHECKS = "status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
+
+
+@pytest.fixture(scope="module")
+def server(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    flags = ["--batch-sizes", "[1]", "--body-seconds", "1"]
+    with running(small, tmp_path_factory.mktemp("log") / "errors", *flags) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> dict[str, Any]:
+    """The document, as the service gives it."""
+    found: dict[str, Any] = httpx.get(server.url + PATH).json()
+    return found
+
+
+def operations(api: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    return {(path, method): about for path, methods in api["paths"].items() for method, about in methods.items()}
+
+
+def routes() -> set[tuple[str, str]]:
+    handlers = [*PREDICTIONS, *INFORMATION]
+    return {
+        (re.sub(r":\w+}", "}", path), method.lower())
+        for handler in handlers
+        for path in handler.paths
+        for method in handler.http_methods
+    }
+
+
+def template(path: str, api: dict[str, Any]) -> str | None:
+    """The path of the document that a request's path is one of."""
+    patterns = {re.sub(r"{\w+}", "[^/]+", known): known for known in api["paths"]}
+    return next((known for pattern, known in patterns.items() if re.fullmatch(pattern, path)), None)
+
+
+def test_the_service_gives_the_document(api: dict[str, Any]) -> None:
+    assert api == json.loads(msgspec.json.encode(document()))
+
+
+def test_every_route_is_in_it_and_no_other(api: dict[str, Any]) -> None:
+    assert set(operations(api)) == routes()
+    for (path, _), about in operations(api).items():
+        named = {parameter["name"] for parameter in about["parameters"] if parameter["in"] == "path"}
+        assert named == set(re.findall(r"{(\w+)}", path))
+
+
+def test_every_status_that_bad_requests_get_is_in_it(api: dict[str, Any]) -> None:
+    seen = 0
+    for path, _, _, status, _ in REQUESTS.values():
+        known = template(path.partition("?")[0], api)
+        if known is not None and "post" in api["paths"][known]:
+            assert str(status) in api["paths"][known]["post"]["responses"]
+            seen += 1
+    assert seen > 30
+
+
+def check_schema(api: dict[str, Any], about: dict[str, Any], response: httpx.Response) -> None:
+    content = about["responses"][str(response.status_code)]["content"]
+    media_type = response.headers["content-type"].partition(";")[0]
+    schema = content[media_type].get("schema", {}) | {"components": api["components"]}
+    if media_type == "application/json":
+        jsonschema.Draft202012Validator(schema).validate(response.json())
+
+
+def test_every_example_succeeds_and_is_answered_as_documented(server: Server, api: dict[str, Any]) -> None:
+    examples = 0
+    for (path, method), about in operations(api).items():
+        url = server.url + path.format(name="line", number="10")
+        if method == "get":
+            response = httpx.get(url)
+        else:
+            body = about["requestBody"]["content"]["application/json"]
+            jsonschema.Draft202012Validator(body["schema"] | {"components": api["components"]}).validate(
+                body["example"]
+            )
+            response = httpx.post(url, json=body["example"])
+            examples += 1
+        assert response.status_code == 200, response.text
+        check_schema(api, about, response)
+    assert examples == 3
+
+
+def test_refusals_look_as_documented(server: Server, api: dict[str, Any]) -> None:
+    for path in ("/v2/models/wave", "/v2/models/line/versions/7/ready"):
+        known = template(path, api)
+        assert known
+        response = httpx.get(server.url + path)
+        assert response.status_code == 404
+        check_schema(api, api["paths"][known]["get"], response)
+    response = httpx.post(f"{server.url}/predict", content=b"{")
+    check_schema(api, api["paths"]["/predict"]["post"], response)
+
+
+def guided(api: dict[str, Any], *media_types: str) -> dict[str, Any]:
+    """The document narrowed to what reaches the readers of some kinds of body.
+
+    Predictions alone; models that there are; and no header length, since one drawn at random cuts the JSON short, and
+    then nothing behind it is read.
+    """
+    api, paths = copy.deepcopy(api), {}
+    known = {"name": ["line"], "number": ["1", "10"]}
+    for path, about in api["paths"].items():
+        body = about.get("post", {}).get("requestBody", {"content": {}})
+        body["content"] = {kind: content for kind, content in body["content"].items() if kind in media_types}
+        if body["content"]:
+            operation = about["post"]
+            operation["parameters"] = [p for p in operation["parameters"] if p["name"] != HEADER_LENGTH]
+            for parameter in operation["parameters"]:
+                if parameter["name"] in known:
+                    parameter["schema"] = {"enum": known[parameter["name"]]}
+            paths[path] = about
+    return api | {"paths": paths}
+
+
+def bodies(folder: Path) -> Path:
+    """One whole body in each format that schemathesis does not know."""
+    folder.mkdir()
+    field = heat.wave(heat.grid(12), 1)[0]
+    array = {"shape": field.shape, "dtype": "float32", "data": field.tobytes()}
+    np.save(folder / "npy.npy", field)
+    (folder / "npy.npy").rename(folder / "application-x-npy")
+    (folder / "application-msgpack").write_bytes(msgspec.msgpack.encode({"inputs": array, "outputs": ["mean"]}))
+    return folder
+
+
+def sent(report: Path) -> collections.Counter[tuple[str, str, int]]:
+    """What was sent and how it ended: (path, media type, status) of each request, from the HTTP archive."""
+    count: collections.Counter[tuple[str, str, int]] = collections.Counter()
+    for entry in json.loads(report.read_text())["log"]["entries"]:
+        headers = {header["name"].lower(): header["value"] for header in entry["request"]["headers"]}
+        path = httpx.URL(entry["request"]["url"]).path
+        count[path, headers.get("content-type", ""), entry["response"]["status"]] += 1
+    return count
+
+
+@pytest.mark.slow
+def test_no_request_that_schemathesis_makes_brings_a_500_or_an_answer_of_another_shape(
+    server: Server, api: dict[str, Any], tmp_path: Path
+) -> None:
+    """500 is in no part of the document, so that it is a status that does not conform."""
+    try:
+        schemathesis = python_of("schemathesis").parent / "st"
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"schemathesis cannot be installed: {error}")
+    environment = os.environ | {"CI": "1", "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HOOKS)}
+    environment |= {"BODIES": str(bodies(tmp_path / "bodies"))}
+    counts: collections.Counter[tuple[str, str, int]] = collections.Counter()
+    runs = (("whole", api), ("text", guided(api, JSON, OCTETS)), ("bytes", guided(api, NPY, MSGPACK)))
+    for name, described in runs:
+        (tmp_path / f"{name}.json").write_text(json.dumps(described))
+        report = tmp_path / f"{name}.har"
+        command = [schemathesis, "run", tmp_path / f"{name}.json", "--url", server.url, "--checks", CHECKS]
+        command += ["--max-time", str(FUZZ_SECONDS), "--seed", "1", "--continue-on-failure", "--warnings", "off"]
+        command += ["--report-har-path", report]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path, env=environment
+        )
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr
+        counts += sent(report)
+    assert not any(status >= 500 for _, _, status in counts)
+    assert "a request failed" not in server.errors.read_text()
+    read = {  # else the time was spent beside the readers
+        (path, kind, status): counts[path, kind, status]
+        for path in ("/predict", "/v2/models/line/infer")
+        for kind in ((JSON, NPY, MSGPACK) if path == "/predict" else (JSON, OCTETS))
+        for status in (200, 400)
+        if (kind, status) != (OCTETS, 200)  # which a header length belongs to
+    }
+    print(counts.total(), "requests, among them", read)
+    assert min(read.values()) >= 5, read
