@@ -82,6 +82,8 @@ def read_settings(arguments: Sequence[str]) -> Settings:
             raise InputError(f"{name}: got {list(sizes)}, expected increasing sizes that begin with 1")
     if settings.max_cases > settings.queue_cases:
         raise InputError(f"max_cases: got {settings.max_cases}, expected at most queue_cases, {settings.queue_cases}")
+    if settings.workers > 1 and settings.grpc_port == 0:
+        raise InputError(f"grpc_port: got 0 with {settings.workers} workers, expected the port that they share")
     if not Path(settings.models).is_dir():
         raise InputError(f"models: no folder {settings.models!r}")
     return settings

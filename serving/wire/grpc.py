@@ -86,6 +86,10 @@ def _plain(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:
     return values
 
 
+def _parameter(value: str | float) -> InferParameter:
+    return InferParameter(string_param=value) if isinstance(value, str) else InferParameter(double_param=value)
+
+
 def encode_answer(answer: Answer, request: ModelInferRequest) -> ModelInferResponse:
     """The response to a request."""
     header = v2.describe_answer(answer)
@@ -93,7 +97,7 @@ def encode_answer(answer: Answer, request: ModelInferRequest) -> ModelInferRespo
         model_name=header["model_name"],
         model_version=header["model_version"],
         id=request.id,
-        parameters={name: InferParameter(string_param=value) for name, value in header["parameters"].items()},
+        parameters={name: _parameter(value) for name, value in header["parameters"].items()},
     )
     raw = _plain(request.parameters).get("binary_data_output", bool(request.raw_input_contents))
     for name, array in answer.arrays.items():

@@ -122,10 +122,11 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
     """What a response says beside its outputs."""
     about = describe(answer)
     bucket = "x".join(map(str, answer.bucket))
+    near = msgspec.to_builtins(answer.approximate) if answer.approximate else {}
     return {
         "model_name": about["model"],
         "model_version": about["version"],
-        "parameters": {"bucket": bucket, "method": about["method"]},
+        "parameters": {"bucket": bucket, "method": about["method"], **near},
     }
 
 

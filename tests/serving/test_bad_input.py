@@ -205,7 +205,7 @@ def test_random_bytes_never_bring_a_500(client: httpx.Client, server: Any) -> No
 
 @pytest.mark.parametrize(("error", "status"), [(Unavailable("full", 7), 503), (Expired("late", 7), 504)])
 def test_a_service_that_cannot_answer_now_says_when_to_come_back(error: Unavailable, status: int) -> None:
-    response = _respond(None, error)  # type: ignore[arg-type]
+    response = _respond(SimpleNamespace(scope={"headers": []}), error)  # type: ignore[arg-type]
     assert response.status_code == status
     assert response.headers["retry-after"] == "7"
 

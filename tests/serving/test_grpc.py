@@ -203,9 +203,10 @@ def test_without_its_package_the_setting_is_refused_by_name(small: Path) -> None
         import sys
 
         sys.modules["grpc"] = None
+        from serving.listener import listen
         from serving.process import serve
         from serving.settings import Settings
-        serve(Settings({str(small)!r}, port=0, grpc_port=0))
+        serve(Settings({str(small)!r}, grpc_port=0), listen("127.0.0.1", 0))
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

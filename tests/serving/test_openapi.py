@@ -20,7 +20,7 @@ from benchmarks.child import ROOT
 from benchmarks.peers import python_of
 from serving.information import INFORMATION
 from serving.openapi import PATH, document
-from serving.predictions import PREDICTIONS
+from serving.predictions import ENDPOINTS
 from serving.wire.v2 import HEADER_LENGTH
 from tests import heat
 from tests.serving.conftest import Server, running
@@ -51,13 +51,9 @@ def operations(api: dict[str, Any]) -> dict[tuple[str, str], Any]:
 
 
 def routes() -> set[tuple[str, str]]:
-    handlers = [*PREDICTIONS, *INFORMATION]
-    return {
-        (re.sub(r":\w+}", "}", path), method.lower())
-        for handler in handlers
-        for path in handler.paths
-        for method in handler.http_methods
-    }
+    told = {(path, method) for handler in INFORMATION for path in handler.paths for method in handler.http_methods}
+    predicted = {(path, "POST") for path in ENDPOINTS}
+    return {(re.sub(r":\w+}", "}", path), method.lower()) for path, method in told | predicted}
 
 
 def template(path: str, api: dict[str, Any]) -> str | None:
