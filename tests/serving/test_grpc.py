@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from pnol_jax.errors import InputError
-from serving.refusals import Refusal
+from serving.refusals import Expired, Refusal, Unavailable
 from serving.settings import Settings, read_settings
 from tests import heat
 from tests.serving.conftest import Server, running, wait_until
 
 grpc = pytest.importorskip("grpc")
 
+from serving.rpc import _explain  # noqa: E402
 from serving.wire import grpc as wire  # noqa: E402
 from serving.wire import inference_pb2 as pb  # noqa: E402
 
@@ -131,6 +132,11 @@ REFUSALS: dict[str, tuple[pb.ModelInferRequest, str, str]] = {
         "INVALID_ARGUMENT",
         "unknown field `color`",
     ),
+    "a deadline": (
+        infer(parameters={"timeout": pb.InferParameter(int64_param=1)}),
+        "DEADLINE_EXCEEDED",
+        "no answer within the deadline of 1e-06 s",
+    ),
     "too many cases": (infer(np.zeros((513, 12, 1))), "RESOURCE_EXHAUSTED", "got 513 cases, expected at most 512"),
     "too many bytes": (infer(np.zeros((10, 100, 100))), "RESOURCE_EXHAUSTED", "larger than max"),
 }
@@ -144,6 +150,29 @@ def test_it_says_what_it_got_and_what_it_expected(channel: Any, case: str) -> No
     assert caught.value.code().name == code
     assert message in caught.value.details()
     assert arrays(call(channel, "ModelInfer", infer()))["mean"].shape == (12, 1)
+
+
+def test_a_bomb_is_refused_by_what_it_inflates_to(channel: Any) -> None:
+    request = infer(np.zeros((2000, 2000)))
+    with pytest.raises(grpc.RpcError) as caught:
+        call(channel, "ModelInfer", request, compression=grpc.Compression.Gzip)
+    assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+    small = call(channel, "ModelInfer", infer(), compression=grpc.Compression.Gzip)
+    assert arrays(small)["mean"].shape == (12, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message", "metadata"),
+    [
+        (Unavailable("full", 7), "UNAVAILABLE", "full", (("grpc-retry-pushback-ms", "7000"),)),
+        (Expired("late", 7), "DEADLINE_EXCEEDED", "late", (("grpc-retry-pushback-ms", "7000"),)),
+        (InputError("no grid"), "INVALID_ARGUMENT", "no grid", ()),
+        (RuntimeError("/secret/path"), "INTERNAL", "internal error", ()),
+    ],
+)
+def test_what_failed_has_the_code_of_its_kind(error: Exception, code: str, message: str, metadata: Any) -> None:
+    found = _explain(error)
+    assert (found[0].name, *found[1:]) == (code, message, metadata)
 
 
 def test_the_call_s_deadline_is_the_request_s() -> None:
