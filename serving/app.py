@@ -18,6 +18,7 @@ from serving.metrics import Metrics
 from serving.predictions import PREDICTIONS
 from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
+from serving.repository.endpoints import REPOSITORY
 from serving.service import Service
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
@@ -31,7 +32,7 @@ def build_app(service: Service, readiness: Readiness, settings: Settings) -> Lit
     metrics = Metrics(service)
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     return Litestar(
-        route_handlers=[*PREDICTIONS, *INFORMATION],
+        route_handlers=[*PREDICTIONS, *INFORMATION, *REPOSITORY],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[_counted(metrics)],

@@ -63,9 +63,6 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
         await asyncio.to_thread(repository.load)
         readiness.loaded = True
         ready = [f"{entry.name}/{entry.version}" for entry in repository.entries() if entry.state == "ready"]
-        for entry in repository.entries():
-            if entry.error is not None:
-                print(f"serving: {entry.name}/{entry.version}: {entry.error}", file=sys.stderr, flush=True)
         if server.should_exit:
             return
         if not ready:

@@ -27,6 +27,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="0: one that is free, named in the ready line")] = 8080
 
+    poll_seconds: Annotated[float, Meta(ge=0, description="between looks at the folder for new versions; 0: none")] = (
+        5.0
+    )
+    load_threads: Annotated[Count, Meta(description="that load versions, and as many that compile for them")] = 2
+    keep_versions: Annotated[
+        Natural, Meta(description="newest of a model that stay loaded, beside those with a label; 0: all")
+    ] = 0
+    repository_control: Annotated[bool, Meta(description="whether requests may load and unload models")] = False
+
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
