@@ -18,8 +18,9 @@ from serving.metrics import Metrics
 from serving.predictions import PREDICTIONS
 from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
+from serving.releases import ReleasingService
+from serving.releases.endpoints import RELEASES
 from serving.repository.endpoints import REPOSITORY
-from serving.service import Service
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
 
@@ -27,12 +28,12 @@ log = logging.getLogger("serving")
 AnyRequest = Request[Any, Any, State]
 
 
-def build_app(service: Service, readiness: Readiness, settings: Settings) -> Litestar:
+def build_app(service: ReleasingService, readiness: Readiness, settings: Settings) -> Litestar:
     """The ASGI application that serves a service."""
     metrics = Metrics(service)
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     return Litestar(
-        route_handlers=[*PREDICTIONS, *INFORMATION, *REPOSITORY],
+        route_handlers=[*PREDICTIONS, *INFORMATION, *REPOSITORY, *RELEASES],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[_counted(metrics)],

@@ -18,8 +18,8 @@ from serving.cache import LRUCache
 from serving.connection import Connection
 from serving.engine import Engine
 from serving.readiness import Readiness
+from serving.releases import ReleasingService
 from serving.repository import Repository
-from serving.service import Service
 from serving.settings import Settings
 
 BACKLOG = 2048
@@ -37,7 +37,16 @@ def serve(settings: Settings) -> None:
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
     cache = LRUCache(settings.cache_bytes)
-    service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
+    service = ReleasingService(
+        repository,
+        engine,
+        cache,
+        settings.max_cases,
+        settings.deadline_seconds,
+        feedback_requests=settings.feedback_requests,
+        feedback_bytes=settings.feedback_bytes,
+        shadow_queue=settings.shadow_queue,
+    )
     readiness = Readiness(service)
     server = _Server(_configuration(build_app(service, readiness, settings), settings), readiness)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -40,7 +40,8 @@ class Answer:
     """The outputs that were asked for, in physical units.
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
-    cases axis where the query had none. `cached`: nothing had to be computed.
+    cases axis where the query had none. `cached`: nothing had to be computed. `id`: by which a truth may
+    name the request, where it is remembered.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -48,6 +49,7 @@ class Answer:
     bucket: Bucket
     interval: Interval | None
     cached: bool
+    id: str | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:

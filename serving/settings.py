@@ -46,6 +46,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_bytes: Annotated[Natural, Meta(description="of answers that are kept; 0: none")] = 256 * 2**20
     operands_cached: Annotated[Count, Meta(description="batches of grid operands kept on the device")] = 64
 
+    feedback_requests: Annotated[Natural, Meta(description="answered last, whose truth may come later")] = 4096
+    feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20
+    shadow_queue: Annotated[Count, Meta(description="copies of requests that wait for an idle engine")] = 16
+
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
     max_header_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**10

@@ -49,7 +49,7 @@ class Catalogue:
         Raises:
             NotFound: there is none.
         """
-        model = self._model(name)
+        model = self.model(name)
         labels = self.labels.get(model, {})
         wanted = STABLE if version is None and STABLE in labels else version
         ready = [entry for entry in self.models[model] if entry.ladder is not None]
@@ -69,7 +69,12 @@ class Catalogue:
         """The labels that a version answers to."""
         return [name for name, label in self.labels.get(entry.name, {}).items() if label.version == entry.version]
 
-    def _model(self, name: str | None) -> str:
+    def model(self, name: str | None) -> str:
+        """The model's name, which may be left out if there is only one.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
         names = list(self.models)
         if name is None and len(names) != 1:
             raise NotFound(f"model: none was named, expected one of {names}")

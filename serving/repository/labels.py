@@ -104,18 +104,18 @@ def _check(versions: Mapping[str, str], sections: Sections, where: str) -> None:
         raise InputError(f"{where}: split: got shares that add up to {total:g}, expected 1")
 
 
-def set_label(path: Path, label: str, version: str) -> None:
-    """Let a label of the file stand for another version; everything else in the file stays as it is.
+def set_label(path: Path, label: str, before: str, version: str) -> None:
+    """Let a label of the file stand for another version than before; everything else in the file stays as it is.
 
     Raises:
-        InputError: the file does not set the label on a line of its own.
+        InputError: the file does not say on a line of its own that the label stands for what it did before.
         OSError: it cannot be written.
     """
     head, rest = _split_head(path.read_text(encoding="utf-8"))
-    line = re.compile(rf"^[ \t]*{re.escape(label)}[ \t]*=[ \t]*(\"[^\"\n]*\"|'[^'\n]*')", re.MULTILINE)
+    line = re.compile(rf"^[ \t]*{re.escape(label)}[ \t]*=[ \t]*[\"']{re.escape(before)}[\"']", re.MULTILINE)
     changed, count = line.subn(lambda _: f"{label} = {json.dumps(version)}", head)
     if count != 1:
-        raise InputError(f'{path}: expected one line {label} = "VERSION" before the sections, found {count}')
+        raise InputError(f'{path}: expected one line {label} = "{before}" before the sections, found {count}')
     write_atomically(path, changed + rest)
 
 

@@ -95,7 +95,7 @@ class Repository:
             before = self._catalogue
             settled = settle(before, edit(before.table), before.files if files is None else files, self._keep)
             self._catalogue = settled.catalogue
-            self._tell(before)
+            self._tell()
             for key in settled.load:
                 self._begin(key)
             self._changed.notify_all()
@@ -146,13 +146,16 @@ class Repository:
             log.error("%s", error)
         self._said[place] = error
 
-    def _tell(self, before: Catalogue) -> None:
-        """Log where a label's version is not the one that the file says."""
+    def _tell(self) -> None:
+        """Log where a label's version is not the one that the file says, and will not be soon."""
+        table = self._catalogue.table
         for model, labels in self._catalogue.labels.items():
             for name, label in labels.items():
-                if label.version != label.target and before.labels.get(model, {}).get(name) != label:
+                target = table.get((model, label.target))
+                if target is None or target.state != "loading":
                     answers = f"{label.version} answers" if label.version else "nothing answers"
-                    log.warning("%s: label %s is %s, which is not ready: %s", model, name, label.target, answers)
+                    right = f"{model}: label {name} is {label.target}, which is not ready: {answers}"
+                    self._say(f"{model} {name}", "" if label.version == label.target else right)
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._poll_seconds):

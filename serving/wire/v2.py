@@ -78,7 +78,7 @@ def decode_query(body: bytes, header_length: str | None, model: str, version: st
     named = sorted(name for name in tensors if name != "inputs")
     if named != [f"coordinates.{i}" for i in range(len(named))]:
         raise Refusal(f"inputs: got tensors {sorted(tensors)}, expected 'inputs', 'coordinates.0', 'coordinates.1' ...")
-    options: dict[str, Any] = dict(request.parameters) | {"model": model, "version": version}
+    options: dict[str, Any] = dict(request.parameters) | {"model": model, "version": version, "id": request.id}
     options.pop("binary_data_output", None)
     if isinstance(options.get("timeout"), int):
         options["timeout"] /= 1e6
@@ -160,8 +160,8 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
         "parameters": {"bucket": "x".join(map(str, answer.bucket)), "method": about["method"]},
         "outputs": outputs,
     }
-    if request.id is not None:
-        header["id"] = request.id
+    if (identifier := request.id or answer.id) is not None:
+        header["id"] = identifier
     text = encode(header)
     if not blobs:
         return text, {}

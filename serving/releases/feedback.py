@@ -1,0 +1,108 @@
+"""A truth that came: the versions that it concerns are asked again, scored, and compared as the rule says.
+
+Both versions of the rule are scored on every truth, whichever of them had answered: a prediction does not change what
+comes true, and differences on the same case say more than means over different ones.
+"""
+
+import asyncio
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.errors import InputError
+from serving.query import Query
+from serving.refusals import NotFound, Unavailable
+from serving.releases.decision import carry_out
+from serving.releases.ledger import Pair
+from serving.releases.memory import Asked
+from serving.releases.scores import Scores, fit_truth, score
+from serving.releases.service import ReleasingService, at_version
+from serving.repository.catalogue import Catalogue
+from serving.repository.labels import Labels, Rule
+
+log = logging.getLogger("serving")
+OUTPUTS = ("mean", "std", "lower", "upper")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a truth said of each version; `counted`: it was not given before."""
+
+    model: str
+    version: str
+    scores: dict[str, Scores]
+    counted: bool
+
+
+async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float64]) -> Judged:
+    """Score the versions on a truth, (cases, *space, channels) as the answer was, and do what follows.
+
+    Raises:
+        NotFound: the version that answered is not loaded any more.
+        Refusal, InputError: the truth or the inputs do not fit.
+        Unavailable: the queue is full, or the deadline passed.
+    """
+    catalogue, model = service.repository.catalogue, asked.model
+    rule = catalogue.files.get(model, Labels()).sections.rule
+    pair = compared(catalogue, model, rule)
+    scores = {asked.version: await _score(service, asked.query, asked.version, truth, rule or Rule())}
+    for version in set(pair or ()) - {asked.version}:
+        try:
+            scores[version] = await _score(service, asked.query, version, truth, rule or Rule())
+        except (InputError, Unavailable) as error:
+            log.info("%s/%s could not be scored on a truth: %s", model, version, error)
+    ledger = service.ledger(model)
+    counted = ledger.is_new(_digest(asked.query, truth))
+    if counted:
+        for version, found in scores.items():
+            ledger.tally(version).add(found)
+    if counted and rule and pair and set(pair) <= set(scores):
+        action = ledger.compare(pair, rule, scores[pair[0]], scores[pair[1]])
+        if action is not None:
+            await carry_out(action, service.repository, model, rule, pair, ledger)
+    return Judged(model, asked.version, scores, counted)
+
+
+def compared(catalogue: Catalogue, model: str, rule: Rule | None) -> Pair | None:
+    """The versions that a rule compares, if they are two and both answer."""
+    if rule is None:
+        return None
+    labels = catalogue.labels.get(model, {})
+    base, candidate = (labels[name].version if name in labels else None for name in (rule.base, rule.candidate))
+    return None if base is None or candidate is None or base == candidate else (base, candidate)
+
+
+def recall(service: ReleasingService, identifier: str) -> Asked:
+    """The request of an id.
+
+    Raises:
+        NotFound: it is not remembered, or not any more.
+    """
+    asked = service.memory.get(identifier)
+    if asked is None:
+        raise NotFound(f"id: got {identifier!r}, expected that of one of the last {len(service.memory)} requests")
+    return asked
+
+
+async def _score(
+    service: ReleasingService, query: Query, version: str, truth: NDArray[np.float64], rule: Rule
+) -> Scores:
+    """Of what a version answers, which is often still in the cache."""
+    asked = at_version(query, version, outputs=OUTPUTS, level=rule.coverage, timeout=None)
+    answer = await service.ask(asked)
+    fields = [np.asarray(answer.arrays[name], np.float64) for name in OUTPUTS]
+    fields.append(fit_truth(truth, fields[0].shape))
+    if fields[0].ndim == len(answer.manifest.signature.axes) + 1:
+        fields = [field[None] for field in fields]
+    mean, std, lower, upper, fitted = fields
+    return await asyncio.to_thread(score, mean, std, lower, upper, fitted, rule.coverage)
+
+
+def _digest(query: Query, truth: NDArray[np.float64]) -> bytes:
+    state = hashlib.blake2b(digest_size=16)
+    for array in (query.inputs, truth, *(query.coordinates or ())):
+        state.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+    return state.digest()

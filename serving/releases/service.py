@@ -1,0 +1,96 @@
+"""The service with several versions of a model at once: it chooses who gets which, and learns from truths."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from serving.query import Options, Query
+from serving.refusals import NotFound
+from serving.releases.ledger import Ledger
+from serving.releases.memory import Asked, Memory
+from serving.releases.shadow import Shadow
+from serving.releases.split import choose, key_of, place
+from serving.repository.labels import Labels
+from serving.service import Answer, Service
+
+
+class ReleasingService(Service):
+    """Answers queries by the shares of `labels.toml`. Used from one event loop."""
+
+    def __init__(self, *parts: Any, feedback_requests: int, feedback_bytes: int, shadow_queue: int) -> None:
+        super().__init__(*parts)
+        self.memory = Memory(feedback_requests, feedback_bytes)
+        self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
+        self._remembered = feedback_requests
+        self._ledgers: dict[str, Ledger] = {}
+
+    async def answer(self, query: Query) -> Answer:
+        """Answer a query; which version does follows from the split, unless the query names one.
+
+        Raises:
+            Refusal, InputError: the query does not fit.
+            Unavailable: the queue is full, or the deadline passed.
+        """
+        routed = self._routed(query)
+        try:
+            answer = await self.ask(routed)
+        except NotFound:  # the version was unloaded after it was chosen
+            if routed is query:
+                raise
+            answer = await self.ask(query)
+        model, version = answer.manifest.name, answer.manifest.version
+        file = self.repository.catalogue.files.get(model, Labels())
+        if file.versions:
+            self.ledger(model).tally(version).requests += 1
+            self._copy(query, model, file.sections.shadow, version)
+        if query.options.id is None and not (file.sections.split or file.sections.rule):
+            return answer
+        identifier = query.options.id or uuid.uuid4().hex
+        self.memory.put(identifier, Asked(at_version(query, None), model, version))
+        return replace(answer, id=identifier)
+
+    async def ask(self, query: Query) -> Answer:
+        """Answer a query as it is: by the version that it names, counted and remembered nowhere."""
+        return await super().answer(query)
+
+    def ledger(self, model: str) -> Ledger:
+        """What is known of a model's versions."""
+        return self._ledgers.setdefault(model, Ledger(self._remembered))
+
+    def asked(self, query: Query) -> Asked:
+        """A query with the model and version that would answer it.
+
+        Raises:
+            NotFound: none does.
+        """
+        options = self._routed(query).options
+        manifest = self.repository.find(options.model, options.version).servable.manifest
+        return Asked(query, manifest.name, manifest.version)
+
+    def _routed(self, query: Query) -> Query:
+        """The query with the version that the split gives it, if it names none; the split may give none that is ready.
+
+        The repository then says which.
+        """
+        catalogue = self.repository.catalogue
+        if query.options.version is not None or not catalogue.files:
+            return query
+        model = catalogue.model(query.options.model)
+        split = catalogue.files.get(model, Labels()).sections.split
+        label = choose(split, place(key_of(query), model, "split")) if split else None
+        return query if label is None else at_version(query, catalogue.labels[model][label].version)
+
+    def _copy(self, query: Query, model: str, shares: Mapping[str, float], answered: str) -> None:
+        key = key_of(query) if shares else b""
+        for label, share in shares.items():
+            resolved = self.repository.catalogue.labels.get(model, {}).get(label)
+            version = resolved.version if resolved else None
+            if version not in (None, answered) and place(key, model, f"shadow {label}") < share:
+                self.shadow.add(at_version(query, version), self.ledger(model).tally(str(version)))
+
+
+def at_version(query: Query, version: str | None, **options: Any) -> Query:
+    """The query with another version and other options, and without the body that it came in."""
+    own = {name: getattr(query.options, name) for name in Options.__struct_fields__}
+    return replace(query, options=Options(**own | {"version": version} | options))
