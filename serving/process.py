@@ -70,6 +70,7 @@ async def _run(server: "_Server", listener: socket.socket, repository: Repositor
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, address: str) -> None:
     try:
         await asyncio.to_thread(repository.load)
+        repository.watch()
         readiness.loaded = True
         ready = [f"{entry.name}/{entry.version}" for entry in repository.entries() if entry.state == "ready"]
         if server.should_exit:

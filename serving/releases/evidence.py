@@ -5,10 +5,12 @@ A truth gives both versions a score, smaller is better and none negative, and th
     d = (score_B - score_A) / (score_B + score_A), in [-1, 1] whatever the scores' unit and tails.
 
 Under the hypothesis that E[d_t | past] <= 0, the wealth of a gambler who bets the share b of it on each d,
-W_t(b) = prod_s (1 + b d_s) with 0 <= b < 1, is a nonnegative supermartingale, and so is the mean of the wealths over
-many b. It ever reaches 1 / level with a probability of at most `level` (Ville's inequality), so that the test may be
-looked at after every truth. Other sequential tests need a bound on the scores or on their tails, which an error of a
-field has not; betting needs none beyond that of d, and adapts to its variance as the mixture finds its best b.
+W_t(b) = prod_s (1 + b d_s) with 0 <= b < 1, is a nonnegative supermartingale, and so is a weighted mean of the wealths
+of many b. It ever reaches 1 / level with a probability of at most `level` (Ville's inequality), so that the test may
+be looked at after every truth. Other sequential tests need a bound on the scores or on their tails, which an error of
+a field has not; betting needs none beyond that of d, and adapts to its variance as the mixture finds its best b. The
+bound of d is also the price: no valid test can reject before about log(1 / level) / mean(d) truths, however steady d
+is, since a rare d = -1 that was not seen yet could make up for them.
 
 What is tested is the mean of relative differences: every truth counts alike, where a difference of means would be
 decided by the few cases with large fields.
@@ -23,7 +25,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BETS: NDArray[np.float64] = np.geomspace(1 / 128, 63 / 64, 15)  # a factor of 1.4 between neighbours
+# Halves of one another; large ones weigh more, as a large difference should be found soon, and a small one cannot be.
+BETS: NDArray[np.float64] = np.array([63 / 64, *(0.5**k for k in range(1, 8))])
+_HARMONIC: NDArray[np.float64] = 1 / np.arange(1.0, len(BETS) + 1)
+WEIGHTS: NDArray[np.float64] = _HARMONIC / _HARMONIC.sum()
 
 
 def relative_difference(base: float, candidate: float) -> float:
@@ -72,6 +77,6 @@ def observe(evidence: Evidence, difference: float) -> Evidence:
 
 
 def _log_mean(logarithms: NDArray[np.float64]) -> float:
-    """The logarithm of the mean of what these are the logarithms of."""
+    """The logarithm of the weighted mean of what these are the logarithms of."""
     top = float(logarithms.max())
-    return top + math.log(float(np.mean(np.exp(logarithms - top))))
+    return top + math.log(float(WEIGHTS @ np.exp(logarithms - top)))

@@ -29,7 +29,7 @@ OUTPUTS = ("mean", "std", "lower", "upper")
 
 @dataclass(frozen=True)
 class Judged:
-    """What a truth said of each version; `counted`: it was not given before."""
+    """What a truth said of each version; `counted`: it was not given before of the version that answered."""
 
     model: str
     version: str
@@ -54,16 +54,15 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
             scores[version] = await _score(service, asked.query, version, truth, rule or Rule())
         except (InputError, Unavailable) as error:
             log.info("%s/%s could not be scored on a truth: %s", model, version, error)
-    ledger = service.ledger(model)
-    counted = ledger.is_new(_digest(asked.query, truth))
-    if counted:
-        for version, found in scores.items():
-            ledger.tally(version).add(found)
-    if counted and rule and pair and set(pair) <= set(scores):
+    ledger, digest = service.ledger(model), _digest(asked.query, truth)
+    new = {version for version in scores if ledger.is_new(digest, version)}
+    for version in new:
+        ledger.tally(version).add(scores[version])
+    if rule and pair and set(pair) <= set(scores) and ledger.is_new(digest, *pair):
         action = ledger.compare(pair, rule, scores[pair[0]], scores[pair[1]])
         if action is not None:
             await carry_out(action, service.repository, model, rule, pair, ledger)
-    return Judged(model, asked.version, scores, counted)
+    return Judged(model, asked.version, scores, asked.version in new)
 
 
 def compared(catalogue: Catalogue, model: str, rule: Rule | None) -> Pair | None:

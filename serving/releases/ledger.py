@@ -10,6 +10,7 @@ from serving.releases.scores import Scores
 from serving.repository.labels import Metric, Rule
 
 EVENTS = 100  # that are kept to be told
+SEEN = 3  # entries of a truth: of two versions and of the pair
 Pair = tuple[str, str]  # the base's version and the candidate's
 Action = Literal["roll_back", "promote"]
 
@@ -48,19 +49,20 @@ class Ledger:
         self.tallies: dict[str, Tally] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._remembered = remembered
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: OrderedDict[tuple[bytes, tuple[str, ...]], None] = OrderedDict()
         self._evidence: dict[tuple[Pair, Metric], Evidence] = {}
 
     def tally(self, version: str) -> Tally:
         """That of a version."""
         return self.tallies.setdefault(version, Tally())
 
-    def is_new(self, digest: bytes) -> bool:
-        """Whether a truth was not given before: repeated, one observation would count as many."""
-        new = digest not in self._seen
-        self._seen[digest] = None
-        self._seen.move_to_end(digest)
-        if len(self._seen) > self._remembered:
+    def is_new(self, digest: bytes, *versions: str) -> bool:
+        """Whether a truth was not given before of a version, or of two: repeated, one would count as many."""
+        key = digest, versions
+        new = key not in self._seen
+        self._seen[key] = None
+        self._seen.move_to_end(key)
+        if len(self._seen) > SEEN * self._remembered:
             self._seen.popitem(last=False)
         return new
 

@@ -59,9 +59,12 @@ class Repository:
         return [entry for entry in self._catalogue.entries if not entry.gone or entry.in_use]
 
     def load(self) -> None:
-        """Load what the policy wants of the folder, wait for it, and go on looking at it in the background."""
+        """Load what the policy wants of the folder, and wait for it."""
         self.refresh()
         self.wait()
+
+    def watch(self) -> None:
+        """Go on looking at the folder in the background, if the settings want it."""
         if self._poll_seconds:
             threading.Thread(target=self._poll, name="repository", daemon=True).start()
 

@@ -21,18 +21,10 @@ from serving.releases.feedback import Judged, judge, recall
 from serving.releases.scores import fit_truth, score
 from serving.repository import Repository
 from serving.settings import Settings
-from tests import heat
+from tests.serving import rivals
+from tests.serving.rivals import LABELS
 
-GRID = heat.grid(12)
-LABELS = 'stable = "1"\ncanary = "2"\n'
 RULE = '[rule]\nlevel = 0.05\nminimum = 20\non_better = "promote"\n'
-
-
-def write(models: Path, version: str, noise: float) -> None:
-    """A version that believes in this noise; the truth's is `heat.NOISE`."""
-    weights = heat.weights(1) | {"noise": np.float32([noise]), "spread": np.float32([0])}
-    only = {"signature": heat.signature(1, ["moments"]), "predict": heat.uncalibrated, "calibration": None}
-    heat.write(models, "line", version, axes=1, weights=weights, **only)
 
 
 class Releases:
@@ -52,9 +44,7 @@ class Releases:
         self.repository.wait()
 
     def case(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        scale = np.float32(self.generator.uniform(1, 2))
-        field, solution = heat.wave(GRID, 1)
-        return scale * field, scale * solution + heat.NOISE * self.generator.standard_normal(solution.shape)
+        return rivals.case(self.generator)
 
     async def told(self, **options: Any) -> Judged:
         """A request and its truth."""
@@ -74,8 +64,7 @@ class Releases:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    write(folder, "1", heat.NOISE)
-    write(folder, "2", heat.NOISE / 5)
+    rivals.write_both(folder)
     return folder
 
 
