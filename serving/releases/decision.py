@@ -4,30 +4,50 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from pnol_jax.errors import InputError
 from serving.releases.ledger import Action, Ledger, Pair
-from serving.repository import Repository
+from serving.repository import Catalogue, Repository
 from serving.repository.labels import FILE, Rule, set_label
 
 log = logging.getLogger("serving")
 
 
 async def carry_out(action: Action, repository: Repository, model: str, rule: Rule, pair: Pair, ledger: Ledger) -> None:
-    """Move the label of `labels.toml`, unless the file says something else by now; nothing else is done twice."""
-    event = {"action": action, "model": model, "reason": _reason(action, rule, pair, ledger)}
-    base, candidate = pair
-    label, before, after = (rule.candidate, candidate, base) if action == "roll_back" else (rule.base, base, candidate)
-    path = repository.folder / model / FILE
-    try:
-        await asyncio.to_thread(set_label, path, label, before, after)
-    except (InputError, OSError) as error:
-        event["error"] = str(error)
-    if any(said["reason"] == event["reason"] for said in ledger.events):
+    """Move the label of `labels.toml`, unless it says something else by now, or is being moved already."""
+    if ledger.acting or compared(repository.catalogue, model, rule) != pair:
         return
-    ledger.events.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), **event})
-    outcome = event.get("error", f"label {label} is {after}, it was {before}")
-    log.warning("%s: %s: %s; %s", model, action, event["reason"], outcome)
-    await asyncio.to_thread(repository.refresh)
+    ledger.acting = True
+    try:
+        error = await asyncio.to_thread(_move, action, repository, model, rule, pair)
+    finally:
+        ledger.acting = False
+    if error is None or not ledger.events or ledger.events[-1]["error"] != error:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        reason = _reason(action, rule, pair, ledger)
+        ledger.events.append({"time": now, "action": action, "reason": reason, "error": error})
+        log.warning("%s: %s: %s; %s", model, action, reason, error or "the label is moved")
+
+
+def compared(catalogue: Catalogue, model: str, rule: Rule | None) -> Pair | None:
+    """The versions that a rule compares, if they are two and both answer."""
+    if rule is None:
+        return None
+    labels = catalogue.labels.get(model, {})
+    base, candidate = (labels[name].version if name in labels else None for name in (rule.base, rule.candidate))
+    return None if base is None or candidate is None or base == candidate else (base, candidate)
+
+
+def _move(action: Action, repository: Repository, model: str, rule: Rule, pair: Pair) -> str | None:
+    """Change the file and read it; why it could not be done, if it could not."""
+    (base, candidate), path = pair, repository.folder / model / FILE
+    try:
+        if action == "roll_back":
+            set_label(path, rule.candidate, candidate, base)
+        else:
+            set_label(path, rule.base, base, candidate)
+    except (ValueError, OSError) as error:  # an InputError is a ValueError, as is a text that is no UTF-8
+        return str(error)
+    repository.refresh()
+    return None
 
 
 def _reason(action: Action, rule: Rule, pair: Pair, ledger: Ledger) -> str:

@@ -8,7 +8,8 @@ from litestar.datastructures import State
 
 from serving.body import read_body
 from serving.refusals import Refusal
-from serving.releases.feedback import compared, judge, recall
+from serving.releases.decision import compared
+from serving.releases.feedback import judge, recall
 from serving.releases.memory import Asked
 from serving.releases.service import ReleasingService
 from serving.repository.labels import Labels

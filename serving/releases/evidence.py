@@ -32,9 +32,12 @@ WEIGHTS: NDArray[np.float64] = _HARMONIC / _HARMONIC.sum()
 
 
 def relative_difference(base: float, candidate: float) -> float:
-    """The relative difference d of two scores that are not negative; 0 where both are 0."""
+    """The relative difference d of two scores that are not negative; one that is not finite is worse than any other."""
+    lost = float(not math.isfinite(candidate)) - float(not math.isfinite(base))
     total = base + candidate
-    return (candidate - base) / total if total > 0 else 0.0
+    if lost or not math.isfinite(total) or total <= 0:
+        return lost
+    return (candidate - base) / total
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import NotFound, Unavailable
-from serving.releases.decision import carry_out
-from serving.releases.ledger import Pair
+from serving.releases.decision import carry_out, compared
 from serving.releases.memory import Asked
-from serving.releases.scores import Scores, fit_truth, score
+from serving.releases.scores import LOST, Scores, fit_truth, score
 from serving.releases.service import ReleasingService, at_version
-from serving.repository.catalogue import Catalogue
 from serving.repository.labels import Labels, Rule
 
 log = logging.getLogger("serving")
@@ -54,6 +52,9 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
             scores[version] = await _score(service, asked.query, version, truth, rule or Rule())
         except (InputError, Unavailable) as error:
             log.info("%s/%s could not be scored on a truth: %s", model, version, error)
+        except Exception:  # its own fault, which counts against it
+            log.exception("%s/%s failed on a request whose truth is known", model, version)
+            scores[version] = LOST
     ledger, digest = service.ledger(model), _digest(asked.query, truth)
     new = {version for version in scores if ledger.is_new(digest, version)}
     for version in new:
@@ -63,15 +64,6 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
         if action is not None:
             await carry_out(action, service.repository, model, rule, pair, ledger)
     return Judged(model, asked.version, scores, asked.version in new)
-
-
-def compared(catalogue: Catalogue, model: str, rule: Rule | None) -> Pair | None:
-    """The versions that a rule compares, if they are two and both answer."""
-    if rule is None:
-        return None
-    labels = catalogue.labels.get(model, {})
-    base, candidate = (labels[name].version if name in labels else None for name in (rule.base, rule.candidate))
-    return None if base is None or candidate is None or base == candidate else (base, candidate)
 
 
 def recall(service: ReleasingService, identifier: str) -> Asked:

@@ -20,6 +20,7 @@ class Tally:
     """Running sums of one version."""
 
     requests: int = 0
+    failures: int = 0  # requests of its share that another version had to answer
     truths: int = 0
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # and of how many: an error relative to 0 is none
     shadow: dict[str, float] = field(default_factory=dict)
@@ -39,7 +40,8 @@ class Tally:
     def means(self) -> dict[str, Any]:
         """Counts, mean scores, and the cost of copies."""
         scores = {name: total / count for name, (total, count) in self.sums.items()}
-        return {"requests": self.requests, "truths": self.truths, **scores, "shadow": self.shadow}
+        counts = {"requests": self.requests, "failures": self.failures, "truths": self.truths}
+        return {**counts, **scores, "shadow": self.shadow}
 
 
 class Ledger:
@@ -48,6 +50,7 @@ class Ledger:
     def __init__(self, remembered: int) -> None:
         self.tallies: dict[str, Tally] = {}
         self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self.acting = False  # a decision is being carried out
         self._remembered = remembered
         self._seen: OrderedDict[tuple[bytes, tuple[str, ...]], None] = OrderedDict()
         self._evidence: dict[tuple[Pair, Metric], Evidence] = {}
@@ -72,10 +75,8 @@ class Ledger:
 
     def compare(self, pair: Pair, rule: Rule, base: Scores, candidate: Scores) -> Action | None:
         """Take one truth's scores of both versions into account; what the rule then wants, if anything."""
-        scores = getattr(base, rule.metric), getattr(candidate, rule.metric)
-        if not all(map(math.isfinite, scores)):
-            return None
-        evidence = observe(self.evidence(pair, rule.metric), relative_difference(*scores))
+        difference = relative_difference(getattr(base, rule.metric), getattr(candidate, rule.metric))
+        evidence = observe(self.evidence(pair, rule.metric), difference)
         self._evidence[pair, rule.metric] = evidence
         return decide(evidence, rule)
 

@@ -25,6 +25,9 @@ class Scores(msgspec.Struct, frozen=True):
     interval: float
 
 
+LOST = Scores(math.inf, math.inf, math.nan, math.inf)  # of a version that failed to answer
+
+
 def score(mean: Field, std: Field, lower: Field, upper: Field, truth: Field, level: float) -> Scores:
     """Score an answer.
 

@@ -1,18 +1,21 @@
 """The service with several versions of a model at once: it chooses who gets which, and learns from truths."""
 
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from serving.query import Options, Query
-from serving.refusals import NotFound
+from serving.refusals import Unavailable
 from serving.releases.ledger import Ledger
 from serving.releases.memory import Asked, Memory
 from serving.releases.shadow import Shadow
 from serving.releases.split import choose, key_of, place
-from serving.repository.labels import Labels
+from serving.repository.labels import STABLE, Labels
 from serving.service import Answer, Service
+
+log = logging.getLogger("serving")
 
 
 class ReleasingService(Service):
@@ -33,12 +36,7 @@ class ReleasingService(Service):
             Unavailable: the queue is full, or the deadline passed.
         """
         routed = self._routed(query)
-        try:
-            answer = await self.ask(routed)
-        except NotFound:  # the version was unloaded after it was chosen
-            if routed is query:
-                raise
-            answer = await self.ask(query)
+        answer = await (self.ask(query) if routed is query else self._try(routed, query))
         model, version = answer.manifest.name, answer.manifest.version
         file = self.repository.catalogue.files.get(model, Labels())
         if file.versions:
@@ -49,6 +47,19 @@ class ReleasingService(Service):
         identifier = query.options.id or uuid.uuid4().hex
         self.memory.put(identifier, Asked(at_version(query, None), model, version))
         return replace(answer, id=identifier)
+
+    async def _try(self, routed: Query, query: Query) -> Answer:
+        """The answer of the version on trial; if it has none, for whatever reason of its own, that of the usual one."""
+        try:
+            return await self.ask(routed)
+        except Unavailable:
+            raise
+        except Exception as error:
+            answer = await self.ask(query)  # which raises what is the query's own fault
+            tally = self.ledger(answer.manifest.name).tally(str(routed.options.version))
+            tally.failures += 1
+            log.warning("%s/%s failed: %s", answer.manifest.name, routed.options.version, error)
+            return answer
 
     async def ask(self, query: Query) -> Answer:
         """Answer a query as it is: by the version that it names, counted and remembered nowhere."""
@@ -69,17 +80,17 @@ class ReleasingService(Service):
         return Asked(query, manifest.name, manifest.version)
 
     def _routed(self, query: Query) -> Query:
-        """The query with the version that the split gives it, if it names none; the split may give none that is ready.
-
-        The repository then says which.
-        """
+        """The query with the version on trial, if it names none and the split gives it that one; else itself."""
         catalogue = self.repository.catalogue
         if query.options.version is not None or not catalogue.files:
             return query
         model = catalogue.model(query.options.model)
         split = catalogue.files.get(model, Labels()).sections.split
         label = choose(split, place(key_of(query), model, "split")) if split else None
-        return query if label is None else at_version(query, catalogue.labels[model][label].version)
+        resolved = catalogue.labels.get(model, {}).get(label or STABLE)
+        if label in (None, STABLE) or resolved is None or resolved.version is None:
+            return query
+        return at_version(query, resolved.version)
 
     def _copy(self, query: Query, model: str, shares: Mapping[str, float], answered: str) -> None:
         key = key_of(query) if shares else b""

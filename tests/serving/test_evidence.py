@@ -91,6 +91,14 @@ def test_relative_differences_are_bounded_and_know_no_unit(base: float, candidat
         assert relative_difference(unit * base, unit * candidate) == pytest.approx(expected)
 
 
+def test_a_score_that_is_no_number_is_worse_than_any_other() -> None:
+    for lost in (math.inf, math.nan):
+        assert relative_difference(1.0, lost) == 1
+        assert relative_difference(lost, 1.0) == -1
+        assert relative_difference(lost, lost) == 0
+    assert relative_difference(1e308, 1e308) == 0
+
+
 def test_scores_of_wealth_cannot_overflow() -> None:
     evidence = follow(np.ones(5000))
     assert math.isfinite(evidence.peaks[0])

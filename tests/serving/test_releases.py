@@ -1,6 +1,7 @@
 """Two versions behind one name: who gets which, what truths say of them, and what the rule does about it."""
 
 import asyncio
+import dataclasses
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,19 @@ class Releases:
 
     def case(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         return rivals.case(self.generator)
+
+    def broken(self, version: str) -> None:
+        """From now on the programs of a version fail."""
+
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("out of memory")
+
+        def edit(table: Any) -> Any:
+            entry = table["line", version]
+            ladder = dataclasses.replace(entry.ladder, programs=dict.fromkeys(entry.ladder.programs, fail))
+            return {**table, entry.key: dataclasses.replace(entry, ladder=ladder)}
+
+        self.repository.change(edit)
 
     async def told(self, **options: Any) -> Judged:
         """A request and its truth."""
@@ -176,6 +190,43 @@ def test_a_rule_that_does_nothing_only_counts(releases: Releases) -> None:
     releases.label(text)
     releases.run(scenario())
     assert releases.file.read_text() == text
+
+
+def test_a_version_on_trial_that_fails_costs_nobody_an_answer_and_is_rolled_back(releases: Releases) -> None:
+    async def scenario() -> None:
+        service = releases.service
+        ledger = service.ledger("line")
+        for number in range(60):
+            answer = await service.answer(Query(Options(key=str(number)), releases.case()[0]))
+            assert answer.manifest.version == "1"
+        failures, truths = ledger.tally("2").failures, 0
+        assert 10 < failures < 50  # the share is a half; five deviations
+        for number in range(20):
+            with pytest.raises(Refusal, match="inputs: got shape"):
+                await service.answer(Query(Options(key=str(number)), np.zeros((3, 3, 3))))
+        assert ledger.tally("2").failures == failures  # a query that fits no version is no version's failure
+        while releases.repository.catalogue.labels["line"]["canary"].version == "2":
+            await releases.told()
+            truths += 1
+        assert truths == 20  # the rule's minimum: there is no doubt
+        assert "canary" in releases.file.read_text()
+
+    releases.label(LABELS + "[split]\nstable = 0.5\ncanary = 0.5\n" + RULE)
+    releases.broken("2")
+    releases.run(scenario())
+
+
+def test_a_label_that_cannot_be_moved_is_said_once(releases: Releases) -> None:
+    async def scenario() -> None:
+        for _ in range(40):
+            await releases.told()
+        [event] = releases.service.ledger("line").events
+        assert event["action"] == "roll_back"
+        assert 'expected one line canary = "2" before the sections, found 0' in event["error"]
+
+    releases.label('stable = "1"\ncanary = """2"""\n' + RULE)
+    releases.broken("2")
+    releases.run(scenario())
 
 
 def test_a_truth_counts_once(releases: Releases) -> None:
