@@ -12,10 +12,14 @@ from serving.repository.labels import STABLE, Labels
 
 @dataclass(frozen=True)
 class Label:
-    """What a label stands for in the file, and the version that answers to it, if one does."""
+    """What a label stands for in the file, and the version that answers to it, if one does.
+
+    `last`: the last that it stood for while that was ready; what merely filled in is not remembered.
+    """
 
     target: str
     version: str | None
+    last: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,9 @@ class Catalogue:
 def resolve(versions: Mapping[str, str], entries: Collection[Entry], before: Mapping[str, Label]) -> dict[str, Label]:
     """The version that answers to each label.
 
-    That which the label stands for, once it is ready. Until then, or if it never is, the one that answered to the label
-    before; the label `stable` falls back further, to the newest ready version that is older than what it stands for,
-    as a newer one may be what is still on trial.
+    That which the label stands for, once it is ready. Until then, or if it never is, the one that it stood for before;
+    the label `stable` falls back further, to the newest ready version that is older than what it stands for, as a
+    newer one may be what is still on trial.
 
     Args:
         versions: what the file says of each label
@@ -104,10 +108,10 @@ def resolve(versions: Mapping[str, str], entries: Collection[Entry], before: Map
     ready = [entry.version for entry in entries if entry.ladder is not None]
     resolved = {}
     for name, target in versions.items():
-        last = before[name].version if name in before else None
+        last = target if target in ready else before[name].last if name in before else None
         choices = [target, last]
         if name == STABLE:
             here = Entry("", target).order
             choices += [entry.version for entry in reversed(list(entries)) if entry.order < here]
-        resolved[name] = Label(target, next((v for v in choices if v in ready), None))
+        resolved[name] = Label(target, next((v for v in choices if v in ready), None), last)
     return resolved

@@ -44,7 +44,7 @@ class Entry:
         """Whether it answers requests, will, or does not."""
         if self.ladder is not None:
             return "ready"
-        if self.idle != "loading" and self.in_use:
+        if self.idle == "unloaded" and self.in_use:
             return "unloading"
         return self.idle or "failed"
 
@@ -90,5 +90,11 @@ def observed(entries: Mapping[Key, Entry], found: Mapping[Key, Fingerprint]) -> 
     for key, fingerprint in found.items():
         before = entries.get(key, Entry(*key, idle="unloaded"))
         seen[key] = replace(before, fingerprint=fingerprint, gone=False)
-    vanished = {key: replace(entry, gone=True) for key, entry in entries.items() if key not in found}
+    vanished = {key: _vanished(entry) for key, entry in entries.items() if key not in found}
     return seen | {key: entry for key, entry in vanished.items() if entry.ladder or entry.in_use}
+
+
+def _vanished(entry: Entry) -> Entry:
+    """Should its folder come back, nothing of it was tried or asked."""
+    gone = replace(entry, gone=True, asked=None)
+    return gone if entry.ladder else replace(gone, idle="unloaded", tried=None)

@@ -25,14 +25,15 @@ def plan(entries: Sequence[Entry], keep: Keep, labelled: Collection[str]) -> Pla
         keep: how many of the newest are loaded, and which others
         labelled: versions that a label stands for, or that answer in the place of one that is not ready
     """
-    candidates = [e for e in entries if not _is_out(e)]
+    candidates = [e for e in entries if not is_out(e)]
     ready = [e for e in entries if e.ladder is not None]
     wanted, kept = _chosen(candidates, keep, labelled), _chosen(ready, keep, labelled)
     load = tuple(e.key for e in wanted if e.is_new)
     return Plan(load, tuple(e.key for e in ready if e.asked == "unload" or e not in kept))
 
 
-def _is_out(entry: Entry) -> bool:
+def is_out(entry: Entry) -> bool:
+    """Whether a version cannot be had: it failed, its folder is gone, or a request unloaded it."""
     return entry.gone or entry.asked == "unload" or (entry.state == "failed" and not entry.is_new)
 
 

@@ -1,12 +1,12 @@
 """What follows from a change: labels resolved, the policy applied. A pure function from one catalogue to the next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from serving.repository.catalogue import Catalogue, Label, resolve
 from serving.repository.entry import Entry, Key, begun, let_go
-from serving.repository.labels import Keep, Labels
-from serving.repository.policy import plan
+from serving.repository.labels import STABLE, Keep, Labels
+from serving.repository.policy import is_out, plan
 
 GONE, ASKED = "its folder is gone", "unloaded by request"
 
@@ -33,7 +33,7 @@ def settle(before: Catalogue, table: Mapping[Key, Entry], files: Mapping[str, La
     load: list[Key] = []
     for name, versions in Catalogue(table).models.items():
         file = files.get(name, Labels())
-        held = _held(resolve(file.versions, versions, before.labels.get(name, {})))
+        held = _held(resolve(file.versions, versions, before.labels.get(name, {})), versions)
         planned = plan(versions, file.sections.keep or keep, held)
         load += planned.load
         entries |= {key: begun(entries[key]) for key in planned.load}
@@ -47,8 +47,14 @@ def settle(before: Catalogue, table: Mapping[Key, Entry], files: Mapping[str, La
     return Settled(replace(after, labels=labels), tuple(load), tuple(_left(before.table, entries)))
 
 
-def _held(labels: Mapping[str, Label]) -> set[str]:
-    return {version for label in labels.values() for version in (label.target, label.version) if version}
+def _held(labels: Mapping[str, Label], versions: Sequence[Entry]) -> set[str]:
+    """What labels stand for or answer with; and what the label `stable` would fall back to, if that is not loaded."""
+    held = {version for label in labels.values() for version in (label.target, label.version, label.last) if version}
+    stable = labels.get(STABLE)
+    if stable is None or stable.version or any(e.version == stable.target and not is_out(e) for e in versions):
+        return held
+    older = [entry.version for entry in versions if entry.order < Entry("", stable.target).order and not is_out(entry)]
+    return held | set(older[-1:])
 
 
 def _why(entry: Entry) -> str:

@@ -64,7 +64,7 @@ def test_truths_that_come_over_http_roll_a_worse_version_back(tmp_path: Path) ->
             assert answer["version"] == "1"
 
         file.write_text('stable = "2"\n')  # as a person would
-        wait_until(lambda: about()["labels"] == {"stable": {"target": "2", "version": "2"}})
+        wait_until(lambda: about()["labels"] == {"stable": {"target": "2", "version": "2", "last": "2"}})
         assert own.post("/predict", json={"inputs": field.tolist()}).json()["version"] == "2"
         assert own.get("/models/wave/releases").status_code == 404
 

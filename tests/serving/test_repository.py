@@ -267,3 +267,20 @@ def test_a_stable_version_that_is_not_there_falls_back_to_an_older_one_only(fold
     unload_model(folder.repository, "line", "2")
     with pytest.raises(NotFound, match="got version 'stable', expected one that is ready"):
         folder.answering()
+
+
+def test_what_the_stable_label_falls_back_to_is_loaded_whatever_the_policy_keeps(
+    tmp_path: Path, versions: Path
+) -> None:
+    folder = Folder(tmp_path, versions, keep_versions=1)
+    folder.add("1", "2", "4")
+    folder.add("3", broken=True)
+    folder.label('stable = "3"\n')
+    assert folder.look() == {"1": "unloaded", "2": "ready", "3": "failed", "4": "ready"}
+    assert folder.answering() == "2"
+    shutil.rmtree(folder.line / "3")
+    folder.add("3")
+    gc.collect()
+    assert folder.look() == {"1": "unloaded", "2": "unloaded", "3": "ready", "4": "ready"}
+    assert folder.answering() == "3"
+    folder.repository.stop()

@@ -24,17 +24,15 @@ def test_versions_come_and_go_under_load_without_a_failed_request(tmp_path: Path
     models = tmp_path / "models"
     write(models, "1")
     with running(models, tmp_path / "errors", *FLAGS) as server:
-        over = threading.Event()
+        over, answered = threading.Event(), [set[str]() for _ in range(4)]
 
-        def client(_: int) -> list[str]:
-            answered = []
+        def client(number: int) -> None:
             with httpx.Client(base_url=server.url, timeout=60) as own:
                 while not over.is_set():
                     response = own.post("/predict", json={"inputs": FIELD.tolist(), "outputs": ["mean"]})
                     assert response.status_code == 200, response.text
                     np.testing.assert_allclose(response.json()["outputs"]["mean"], SOLUTION, atol=1e-6)
-                    answered.append(response.json()["version"])
-            return answered
+                    answered[number].add(response.json()["version"])
 
         def states() -> dict[str, str]:
             found = httpx.get(f"{server.url}/models").json()["models"]
@@ -43,16 +41,18 @@ def test_versions_come_and_go_under_load_without_a_failed_request(tmp_path: Path
         with ThreadPoolExecutor(4) as pool:
             clients = [pool.submit(client, number) for number in range(4)]
             try:
+                wait_until(lambda: all(answered))
                 write(models, "2")
                 wait_until(lambda: states() == {"1": "ready", "2": "ready"})
                 shutil.copytree(models / "line" / "1", models / "line" / "3")  # its manifest says 1
                 wait_until(lambda: states().get("3") == "failed")
                 shutil.rmtree(models / "line" / "1")
                 wait_until(lambda: "1" not in states())
+                wait_until(lambda: answered == [{"1", "2"}] * 4)
             finally:
                 over.set()
-            answered = {version for client in clients for version in client.result()}
-        assert answered == {"1", "2"}
+            for done in clients:
+                done.result()
         assert "line/3: servable" in server.errors.read_text()
         assert server.stop() == 0
 
