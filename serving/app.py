@@ -20,6 +20,7 @@ from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.releases.endpoints import RELEASES
+from serving.releases.figures import ReleaseFigures
 from serving.repository.endpoints import REPOSITORY
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
@@ -31,6 +32,7 @@ AnyRequest = Request[Any, Any, State]
 def build_app(service: ReleasingService, readiness: Readiness, settings: Settings) -> Litestar:
     """The ASGI application that serves a service."""
     metrics = Metrics(service)
+    metrics.register(ReleaseFigures(service))
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     return Litestar(
         route_handlers=[*PREDICTIONS, *INFORMATION, *REPOSITORY, *RELEASES],

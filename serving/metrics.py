@@ -27,6 +27,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._statuses: dict[str, int] = {}
 
+    def register(self, collector: Collector) -> None:
+        """Tell what another part counts, too."""
+        self._registry.register(collector)
+
     def count(self, endpoint: str, status: int, seconds: float) -> None:
         """Note an answered request."""
         self._requests.labels(endpoint, str(status)).inc()

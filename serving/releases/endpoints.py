@@ -55,7 +55,7 @@ async def releases(name: str, service: ReleasingService) -> Response[bytes]:
         "split": sections.split,
         "shadow": sections.shadow,
         "rule": sections.rule,
-        "versions": {version: tally.means() for version, tally in sorted(ledger.tallies.items())},
+        "versions": {version: tally.summary() for version, tally in sorted(ledger.tallies.items())},
         "comparison": ledger.comparison(pair, sections.rule) if pair and sections.rule else None,
         "events": list(ledger.events),
     }

@@ -37,11 +37,14 @@ class Tally:
         """Note what became of a copied request."""
         self.shadow[what] = self.shadow.get(what, 0) + amount
 
-    def means(self) -> dict[str, Any]:
-        """Counts, mean scores, and the cost of copies."""
-        scores = {name: total / count for name, (total, count) in self.sums.items()}
+    def scores(self) -> dict[str, float]:
+        """Mean scores over the truths."""
+        return {name: total / count for name, (total, count) in self.sums.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, mean scores, and what became of copies."""
         counts = {"requests": self.requests, "failures": self.failures, "truths": self.truths}
-        return {**counts, **scores, "shadow": self.shadow}
+        return {**counts, **self.scores(), "shadow": self.shadow}
 
 
 class Ledger:

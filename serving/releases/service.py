@@ -26,7 +26,7 @@ class ReleasingService(Service):
         self.memory = Memory(feedback_requests, feedback_bytes)
         self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
         self._remembered = feedback_requests
-        self._ledgers: dict[str, Ledger] = {}
+        self.ledgers: dict[str, Ledger] = {}
 
     async def answer(self, query: Query) -> Answer:
         """Answer a query; which version does follows from the split, unless the query names one.
@@ -67,7 +67,7 @@ class ReleasingService(Service):
 
     def ledger(self, model: str) -> Ledger:
         """What is known of a model's versions."""
-        return self._ledgers.setdefault(model, Ledger(self._remembered))
+        return self.ledgers.setdefault(model, Ledger(self._remembered))
 
     def asked(self, query: Query) -> Asked:
         """A query with the model and version that would answer it.

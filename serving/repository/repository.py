@@ -104,8 +104,7 @@ class Repository:
             self._changed.notify_all()
         for entry in settled.left:
             log.info("%s/%s: its programs are let go once no request uses them", *entry.key)
-            for listener in self.on_leave:
-                listener(entry)
+            self._report(entry)
 
     def _begin(self, key: Key) -> None:
         attempt = (key, self._catalogue.table[key].fingerprint)
@@ -125,9 +124,15 @@ class Repository:
         if isinstance(outcome, str) and not self._stopping.is_set():
             log.error("%s/%s: %s", *key, outcome)
         with self._changed:
-            self.change(edit)
             self._loading.discard(attempt)
-            self._changed.notify_all()
+            self.change(edit)
+
+    def _report(self, entry: Entry) -> None:
+        for listener in self.on_leave:
+            try:
+                listener(entry)
+            except Exception:  # one that fails keeps neither the others nor the repository from their work
+                log.exception("%s/%s: a listener failed", *entry.key)
 
     def _is_loading(self, model: str | None) -> bool:
         return any(model in (None, name) for (name, _), _ in self._loading)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving import rivals
 from tests.serving.conftest import running, wait_until
@@ -59,6 +60,16 @@ def test_truths_that_come_over_http_roll_a_worse_version_back(tmp_path: Path) ->
         assert after["comparison"] is None
         assert after["versions"]["1"]["crps"] < after["versions"]["2"]["crps"]
         assert "roll_back: crps of version 2 worse than of 1" in server.errors.read_text()
+        figures = {
+            (sample.name, sample.labels["version"], sample.labels.get("score")): sample.value
+            for family in text_string_to_metric_families(own.get("/monitoring/metrics").text)
+            for sample in family.samples
+            if sample.name.startswith("pnol_version")
+        }
+        for version, expected in after["versions"].items():
+            assert figures["pnol_version_requests_total", version, None] == expected["requests"]
+            assert figures["pnol_version_truths_total", version, None] == expected["truths"]
+            assert figures["pnol_version_score", version, "crps"] == expected["crps"]
         for number in range(20):
             answer = own.post("/predict", json={"inputs": field.tolist(), "key": str(number)}).json()
             assert answer["version"] == "1"

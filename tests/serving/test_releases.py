@@ -149,7 +149,7 @@ def test_a_worse_version_is_rolled_back_by_rule_and_the_reason_is_kept(releases:
         assert releases.file.read_text() == LABELS.replace('canary = "2"', 'canary = "1"') + SPLIT + RULE
         truths = ledger.tally("2").truths
         assert 20 <= truths < 200
-        calibrated, confident = ledger.tally("1").means(), ledger.tally("2").means()
+        calibrated, confident = ledger.tally("1").summary(), ledger.tally("2").summary()
         assert calibrated["coverage"] == pytest.approx(0.9, abs=0.06)
         assert confident["coverage"] < 0.5
         assert calibrated["crps"] < confident["crps"]
