@@ -34,7 +34,7 @@ from serving.cache import LRUCache
 from serving.engine import Engine
 from serving.query import Options, Query
 from serving.releases import ReleasingService
-from serving.releases.feedback import judge, recall
+from serving.releases.feedback import judge
 from serving.releases.ledger import Ledger
 from serving.releases.scores import Scores
 from serving.repository import Repository
@@ -160,7 +160,7 @@ async def rollback(repository: Repository, engine: Engine, seed: int) -> tuple[i
     for number, (field, truth) in enumerate(itertools.islice(cases(seed), LIMIT)):
         await asyncio.sleep(began + number / RATE - time.perf_counter())
         answer = await service.answer(Query(Options(model=MODEL), field))
-        await judge(service, recall(service, str(answer.id)), truth)
+        await judge(service, service.memory.recall(str(answer.id)), truth)
         if repository.catalogue.labels[MODEL]["canary"].version == "1":
             return number + 1, time.perf_counter() - began
     return LIMIT, float("inf")

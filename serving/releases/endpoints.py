@@ -9,7 +9,7 @@ from litestar.datastructures import State
 from serving.body import read_body
 from serving.refusals import Refusal
 from serving.releases.decision import compared
-from serving.releases.feedback import judge, recall
+from serving.releases.feedback import judge
 from serving.releases.memory import Asked
 from serving.releases.service import ReleasingService
 from serving.repository.labels import Labels
@@ -67,7 +67,7 @@ def _asked(service: ReleasingService, body: Truth) -> Asked:
     if not bytes(body.inputs):
         if body.id is None:
             raise Refusal("body: got neither id nor inputs, expected one of them")
-        return recall(service, body.id)
+        return service.memory.recall(body.id)
     return service.asked(to_query(body))
 
 

@@ -15,7 +15,7 @@ is, since a rare d = -1 that was not seen yet could make up for them.
 What is tested is the mean of relative differences: every truth counts alike, where a difference of means would be
 decided by the few cases with large fields.
 
-Sources: Waudby-Smith, Ramdas (2023), "Estimating means of bounded random variables by betting", Sections 4 and 5;
+Sources: Waudby-Smith, Ramdas (2023), "Estimating means of bounded random variables by betting", Section 4;
 Orabona, Jun (2021) on the mixture (a universal portfolio); Choe, Ramdas (2023), "Comparing sequential forecasters".
 """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.errors import InputError
 from serving.query import Query
-from serving.refusals import NotFound, Unavailable
+from serving.refusals import Unavailable
 from serving.releases.decision import carry_out, compared
 from serving.releases.memory import Asked
 from serving.releases.scores import LOST, Scores, fit_truth, score
@@ -64,18 +64,6 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
         if action is not None:
             await carry_out(action, service.repository, model, rule, pair, ledger)
     return Judged(model, asked.version, scores, asked.version in new)
-
-
-def recall(service: ReleasingService, identifier: str) -> Asked:
-    """The request of an id.
-
-    Raises:
-        NotFound: it is not remembered, or not any more.
-    """
-    asked = service.memory.get(identifier)
-    if asked is None:
-        raise NotFound(f"id: got {identifier!r}, expected that of one of the last {len(service.memory)} requests")
-    return asked
 
 
 async def _score(

@@ -82,7 +82,7 @@ class Catalogue:
         names = list(self.models)
         if name is None and len(names) != 1:
             raise NotFound(f"model: none was named, expected one of {names}")
-        chosen = name or names[0]
+        chosen = names[0] if name is None else name
         if chosen not in self.models:
             raise NotFound(f"model: got {chosen!r}, expected one of {names}")
         return chosen

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +14,10 @@ log = logging.getLogger("serving")
 
 
 class Loader:
-    """Loads several versions at a time, whose programs share as many compiling threads."""
+    """Loads several versions at a time for these batch sizes; their programs share as many compiling threads."""
 
-    def __init__(self, sizes: Mapping[Answers, tuple[int, ...]], threads: int) -> None:
-        self._sizes = sizes
+    def __init__(self, moments: tuple[int, ...], samples: tuple[int, ...], threads: int) -> None:
+        self._sizes: dict[Answers, tuple[int, ...]] = {"moments": moments, "samples": samples}
         self._versions = ThreadPoolExecutor(threads, "load")
         self._programs = ThreadPoolExecutor(threads, "compile")
         self._stopped = False

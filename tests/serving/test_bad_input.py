@@ -94,7 +94,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
     "unloading by request": ("/v2/repository/models/heat/unload", JSON, b"", 403, "the setting repository_control"),
     "an index of what is none": ("/v2/repository/index", JSON, b'{"ready": 1}', 400, "Expected `bool`, got `int`"),
     "a truth of nothing": ("/feedback", JSON, b'{"truth": [1.0]}', 400, "got neither id nor inputs"),
-    "a truth of a request that nobody made": ("/feedback", JSON, b'{"id": "1", "truth": [1.0]}', 404, "id: got '1'"),
+    "a truth of a request that nobody made": ("/feedback", JSON, b'{"id": "no", "truth": [1.0]}', 404, "id: got 'no'"),
     "a truth of another shape": ("/feedback", JSON, body(truth=[1.0]), 400, "truth: got shape [1], expected"),
     "a truth that is none": ("/feedback", JSON, body(truth="true"), 400, "truth: got 0 nested lists"),
     "an unknown path": ("/nothing", JSON, b"", 404, "path: got '/nothing', expected one of ['/feedback', "),

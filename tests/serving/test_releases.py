@@ -18,7 +18,7 @@ from serving.engine import Engine
 from serving.query import Options, Query
 from serving.refusals import NotFound, Refusal
 from serving.releases import ReleasingService
-from serving.releases.feedback import Judged, judge, recall
+from serving.releases.feedback import Judged, judge
 from serving.releases.scores import fit_truth, score
 from serving.repository import Repository
 from serving.settings import Settings
@@ -65,7 +65,7 @@ class Releases:
         field, truth = self.case()
         answer = await self.service.answer(Query(Options(**options), field))
         assert answer.id is not None
-        return await judge(self.service, recall(self.service, answer.id), truth)
+        return await judge(self.service, self.service.memory.recall(answer.id), truth)
 
     def run(self, scenario: Coroutine[Any, Any, None]) -> None:
         try:
@@ -240,7 +240,7 @@ def test_a_truth_counts_once(releases: Releases) -> None:
         with pytest.raises(Refusal, match=r"truth: got shape \[3\]"):
             await judge(releases.service, asked, np.zeros(3))
         with pytest.raises(NotFound, match="id: got 'nobody'"):
-            recall(releases.service, "nobody")
+            releases.service.memory.recall("nobody")
 
     releases.label(LABELS + RULE)
     releases.run(scenario())

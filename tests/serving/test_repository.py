@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.monitoring
 import msgspec
 import numpy as np
 import pytest
@@ -163,6 +165,34 @@ def test_no_request_is_lost_while_versions_come_and_go(folder: Folder) -> None:
     engine.close()
     assert {"1", "2", "3"} <= set(answered)
     assert folder.states() == {"4": "ready"}
+
+
+def test_nothing_is_compiled_in_the_path_of_a_request(folder: Folder) -> None:
+    compiled: list[str] = []
+
+    def listen(event: str, _: float, **__: Any) -> None:
+        if "compile" in event:
+            compiled.append(event)
+
+    folder.add("1")
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        folder.look()
+        assert compiled  # the listener hears what loading compiles
+        compiled.clear()
+        engine = Engine(queue_cases=100, operands_cached=4, utilisation_window=60.0)
+        service = Service(folder.repository, engine, LRUCache(0), max_cases=4, deadline_seconds=60.0)
+
+        async def scenario() -> None:
+            for points in (9, 12, 16):
+                field = np.stack([heat.wave(heat.grid(points), 1)[0]] * 3)
+                await service.answer(Query(Options(outputs=("mean", "std", "lower", "ood")), field))
+
+        asyncio.run(scenario())
+        engine.close()
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_programs_stay_while_a_request_uses_them_and_are_freed_after_it(folder: Folder) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from pnol_jax.errors import InputError
 from serving.query import Options, Query
+from serving.refusals import NotFound, Refusal
 from serving.releases.memory import Asked, Memory
 from serving.releases.split import choose, key_of, place
 from serving.repository.labels import read_labels, set_label
@@ -45,15 +46,36 @@ def test_a_key_or_the_same_field_in_any_format_is_the_same_place() -> None:
     assert key(FIELD, key="a") == key(FIELD + 1, key="a") != key(FIELD, key="b")
 
 
+def asked(*values: float, version: str = "1") -> Asked:
+    return Asked(Query(Options(), np.float32(values)), "heat", version)
+
+
 def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
     memory = Memory(requests=3, capacity_bytes=100)
     for number in range(5):
-        memory.put(str(number), Asked(Query(Options(), np.zeros(2, np.float32)), "heat", "1"))
-    assert [memory.get(str(number)) is not None for number in range(5)] == [False, False, True, True, True]
-    memory.put("large", Asked(Query(Options(), np.zeros(24, np.float32)), "heat", "1"))
+        memory.put(str(number), asked(number, number))
+    for number in range(2):
+        with pytest.raises(NotFound, match=f"got '{number}', expected that of one of the last 3 requests"):
+            memory.recall(str(number))
+    for number in range(2, 5):
+        np.testing.assert_array_equal(memory.recall(str(number)).query.inputs, number)
+    memory.put("large", asked(*range(24)))
     assert (len(memory), memory.bytes) == (1, 96)
-    memory.put("larger", Asked(Query(Options(), np.zeros(26, np.float32)), "heat", "1"))
+    memory.put("larger", asked(*range(26)))
     assert (len(memory), memory.bytes) == (0, 0)
+
+
+def test_an_id_of_several_requests_is_of_none() -> None:
+    memory = Memory(requests=9, capacity_bytes=100)
+    memory.put("twice", asked(1, 2))
+    memory.put("twice", asked(1, 2))  # the same request, sent again
+    assert memory.bytes == 8
+    memory.recall("twice")
+    for other in (asked(1, 3), asked(1, 2), asked(1, 2, version="2")):
+        memory.put("twice", other)
+        with pytest.raises(Refusal, match="got 'twice', which several requests had"):
+            memory.recall("twice")
+    assert (len(memory), memory.bytes) == (1, 0)
 
 
 TEXT = """# which version answers
