@@ -9,7 +9,6 @@ rollback: a test that is only valid at one time would fail here.
 """
 
 import asyncio
-import contextlib
 import itertools
 import sys
 import tempfile
@@ -17,19 +16,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 
+from benchmarks.ab_sides import MODEL, cases, loaded
 from benchmarks.report import Figure, argument_parser, report
-from pnol_jax.bases import GridOperands
 from pnol_jax.memory import keep_arena
-from pnol_jax.predictive import Predictive
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
 from serving.cache import LRUCache
 from serving.engine import Engine
 from serving.query import Options, Query
@@ -39,9 +32,7 @@ from serving.releases.ledger import Ledger
 from serving.releases.scores import Scores
 from serving.repository import Repository
 from serving.repository.labels import Rule
-from serving.settings import Settings
 
-MODEL, POINTS, NOISE = "field", 64, 0.1
 RATE = 20.0  # requests, and truths, a second
 LIMIT = 2000  # requests until a run is given up
 NULL_RUNS, NULL_TRUTHS, RECORDED = 200, 1000, 1000
@@ -57,12 +48,6 @@ level = {RULE.level}
 minimum = {RULE.minimum}
 on_worse = "{{on_worse}}"
 """
-VERSIONS = {
-    "1": (1.0, 0.0),
-    "2": (0.5, 0.0),
-    "3": (1.0, 0.5),
-    "4": (1.0, -0.5),
-}  # believed noise and bias, of the noise
 
 
 def main() -> int:
@@ -86,56 +71,6 @@ def main() -> int:
     return report(figures, options.json)
 
 
-@contextlib.contextmanager
-def loaded(folder: Path) -> Iterator[tuple[Repository, Engine]]:
-    """The versions, written and loaded, and an engine."""
-    for version, (belief, bias) in VERSIONS.items():
-        write(folder, version, belief * NOISE, bias * NOISE)
-    repository = Repository(Settings(str(folder), batch_sizes=(1,), poll_seconds=0))
-    engine = Engine(queue_cases=64, operands_cached=4, utilisation_window=60.0)
-    try:
-        repository.load()
-        yield repository, engine
-    finally:
-        repository.stop()
-        engine.close()
-
-
-def write(folder: Path, version: str, noise: float, bias: float) -> None:
-    """A version whose mean is the inputs plus a bias, and which believes in this noise."""
-    basis = BasisSignature("fourier", POINTS // 8)
-    signature = Signature(
-        inputs=(Channel("state"),),
-        outputs=(Channel("state"),),
-        axes=(AxisSignature("x", "", "periodic", 1.0, basis),),
-        method="stated",
-    )
-    weights = {"noise": np.array([noise], np.float32), "bias": np.array([bias], np.float32)}
-    case = np.sin(2 * np.pi * np.arange(POINTS) / POINTS, dtype=np.float32)[:, None]
-    tests = [(case, signature.uniform_grid([POINTS]))]
-    write_servable(
-        folder,
-        MODEL,
-        version,
-        predict=predict,
-        weights=weights,
-        signature=signature,
-        buckets=[(POINTS,)],
-        num_samples=0,
-        tests=tests,
-        calibration=None,
-        provenance={},
-    )
-
-
-def predict(
-    weights: dict[str, Any], inputs: jax.Array, grid: GridOperands, key: jax.Array, *, num_samples: int = 0
-) -> Predictive:
-    """The inputs are the mean; the noise is stated."""
-    mean = inputs + weights["bias"]
-    return Predictive(mean, jnp.broadcast_to(weights["noise"] ** 2, mean.shape), jnp.zeros_like(mean))
-
-
 def service_of(repository: Repository, engine: Engine, **labels: str) -> ReleasingService:
     """A service that knows nothing yet, with these labels."""
     (repository.folder / MODEL / "labels.toml").write_text(LABELS.format(**labels))
@@ -143,14 +78,6 @@ def service_of(repository: Repository, engine: Engine, **labels: str) -> Releasi
     repository.wait()
     limits = {"feedback_requests": 100, "feedback_bytes": 2**20, "shadow_queue": 1}
     return ReleasingService(repository, engine, LRUCache(2**20), 1, 60.0, **limits)
-
-
-def cases(seed: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """A field, (points, 1), and what comes true of it, without end."""
-    generator = np.random.default_rng(seed)
-    while True:
-        field = generator.standard_normal((POINTS, 1), np.float32)
-        yield field, field + NOISE * generator.standard_normal(field.shape)
 
 
 async def rollback(repository: Repository, engine: Engine, seed: int) -> tuple[int, float]:

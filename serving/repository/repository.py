@@ -13,6 +13,7 @@ from serving.repository.entry import Entry, Fingerprint, Key, loaded, observed
 from serving.repository.folder import scan
 from serving.repository.labels import FILE, Keep, Labels, read_labels
 from serving.repository.loading import Loader
+from serving.repository.notices import Notices
 from serving.repository.settling import settle
 from serving.settings import Settings
 
@@ -38,7 +39,7 @@ class Repository:
         self._changed = threading.Condition(threading.RLock())
         self._loading: set[tuple[Key, Fingerprint]] = set()
         self._stopping = threading.Event()
-        self._said: dict[str, str] = {}  # what is wrong in the folder, by place
+        self._notices = Notices()
 
     @property
     def catalogue(self) -> Catalogue:
@@ -85,9 +86,9 @@ class Repository:
             try:
                 found = scan(self.folder)
             except OSError as error:  # what was loaded goes on serving
-                self._say(str(self.folder), str(error))
+                self._notices.say(str(self.folder), str(error))
                 return
-            self._say(str(self.folder), "")
+            self._notices.say(str(self.folder), "")
             files = {name: self._labels(name) for name in sorted({name for name, _ in found})}
             self.change(lambda table: observed(table, found), files)
 
@@ -97,7 +98,7 @@ class Repository:
             before = self._catalogue
             settled = settle(before, edit(before.table), before.files if files is None else files, self._keep)
             self._catalogue = settled.catalogue
-            self._tell()
+            self._notices.say_labels(self._catalogue)
             for key in settled.load:
                 self._begin(key)
             self._changed.notify_all()
@@ -142,27 +143,10 @@ class Repository:
         try:
             labels = read_labels(path)
         except InputError as error:
-            self._say(str(path), str(error))
+            self._notices.say(str(path), str(error))
             return self._catalogue.files.get(model, Labels())
-        self._say(str(path), "")
+        self._notices.say(str(path), "")
         return labels
-
-    def _say(self, place: str, error: str) -> None:
-        """Log what is wrong, once."""
-        if error and error != self._said.get(place):
-            log.error("%s", error)
-        self._said[place] = error
-
-    def _tell(self) -> None:
-        """Log where a label's version is not the one that the file says, and will not be soon."""
-        table = self._catalogue.table
-        for model, labels in self._catalogue.labels.items():
-            for name, label in labels.items():
-                target = table.get((model, label.target))
-                if target is None or target.state != "loading":
-                    answers = f"{label.version} answers" if label.version else "nothing answers"
-                    right = f"{model}: label {name} is {label.target}, which is not ready: {answers}"
-                    self._say(f"{model} {name}", "" if label.version == label.target else right)
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
