@@ -18,20 +18,24 @@ from serving.information import INFORMATION
 from serving.metrics import Metrics
 from serving.predictions import ENDPOINTS, Predictions, asked
 from serving.readiness import Readiness
+from serving.releases import ReleasingService
+from serving.releases.endpoints import RELEASES
+from serving.releases.figures import ReleaseFigures
+from serving.repository.endpoints import REPOSITORY
 from serving.request_id import HEADER, find_request_id
-from serving.service import Service
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
 
 AnyRequest = Request[Any, Any, State]
 
 
-def build_app(service: Service, readiness: Readiness, settings: Settings, metrics: Metrics) -> ASGIApp:
+def build_app(service: ReleasingService, readiness: Readiness, settings: Settings, metrics: Metrics) -> ASGIApp:
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
+    metrics.register(ReleaseFigures(service))
     predictions = Predictions(service, settings, metrics)
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     litestar = Litestar(
-        route_handlers=[asgi(list(ENDPOINTS))(predictions.__call__), *INFORMATION],
+        route_handlers=[asgi(list(ENDPOINTS))(predictions.__call__), *INFORMATION, *REPOSITORY, *RELEASES],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[_counted(metrics)],

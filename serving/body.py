@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from litestar import Request
+from litestar.datastructures import State
 from litestar.types import Receive
 
 from serving.refusals import BodyTimeout, Refusal, TooLarge
@@ -36,6 +38,11 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, settings: 
             raise BodyTimeout(f"body: got {got} bytes in {settings.body_seconds:g} s, expected all of it") from None
     encoding.finish()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def read_whole(request: Request[Any, Any, State], settings: Settings) -> bytes:
+    """The same, of a request that came through the framework."""
+    return await read_body(dict(request.scope["headers"]), request.receive, settings, whole=False)
 
 
 async def _read(receive: Receive, encoding: Identity, pieces: list[bytes]) -> None:

@@ -7,7 +7,7 @@ from litestar import MediaType, Response, get
 from serving import openapi
 from serving.metrics import Metrics
 from serving.readiness import Readiness
-from serving.repository import Entry
+from serving.repository import Catalogue, Entry
 from serving.service import Service
 from serving.settings import Settings
 from serving.utilisation import Scaling, recommended_replicas
@@ -66,7 +66,7 @@ async def scaling(service: Service, settings: Settings) -> Response[bytes]:
 @get("/models")
 async def models(service: Service) -> Response[bytes]:
     """Every version in the folder: its state, signature and calibration, or why it does not answer."""
-    return _json({"models": [_describe(entry) for entry in service.repository.entries()]})
+    return _json({"models": [_describe(entry, service.repository.catalogue) for entry in service.repository.entries()]})
 
 
 @get(openapi.PATH)
@@ -125,10 +125,13 @@ def _ready(service: Service, name: str, version: str | None) -> Response[bytes]:
     return _json({"name": name, "version": manifest.version, "ready": True})
 
 
-def _describe(entry: Entry) -> dict[str, Any]:
+def _describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
     about: dict[str, Any] = {"name": entry.name, "version": entry.version, "state": entry.state}
+    about["labels"] = catalogue.labels_of(entry)
+    if entry.error is not None:
+        about["error"] = entry.error
     if entry.ladder is None:
-        return about | {"error": entry.error}
+        return about
     servable = entry.ladder.servable
     manifest = servable.manifest
     return about | {

@@ -1,9 +1,10 @@
 """The compiled programs of one servable: every bucket and kind of answer, for a ladder of batch sizes."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,16 +29,23 @@ class Ladder:
     costs: Mapping[tuple[Bucket, Answers], Costs]
 
 
-def compile_ladder(servable: Servable, sizes: Mapping[Answers, tuple[int, ...]]) -> Ladder:
+def compile_ladder(
+    servable: Servable, sizes: Mapping[Answers, tuple[int, ...]], pool: Executor | None = None
+) -> Ladder:
     """Compile every program for every batch size, replay the test vectors, and see what the programs cost.
+
+    Args:
+        servable: what is compiled
+        sizes: of batches, by the kind of answer
+        pool: whose threads compile; if none is given, COMPILE_THREADS of its own
 
     Raises:
         InputError: a replayed answer is not what the model gave.
     """
     kinds = list(itertools.product(servable.manifest.buckets, servable.manifest.signature.answers))
     wanted = [(bucket, answer, size) for bucket, answer in kinds for size in sizes[answer]]
-    with ThreadPoolExecutor(COMPILE_THREADS) as pool:
-        programs = dict(zip(wanted, pool.map(lambda key: servable.compile(*key), wanted), strict=True))
+    with contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(COMPILE_THREADS) as threads:
+        programs = dict(zip(wanted, threads.map(lambda key: servable.compile(*key), wanted), strict=True))
     servable.replay(lambda bucket, answer: programs[bucket, answer, 1])
     places = Places(servable)
     costs = {
@@ -47,7 +55,7 @@ def compile_ladder(servable: Servable, sizes: Mapping[Answers, tuple[int, ...]])
 
 
 def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:
-    """The fewest seconds that a batch took, of a few."""
+    """The fewest seconds that a batch took, of a few; what its first call alone does is not left to a request."""
     operands = {name: np.stack([leaf] * size) for name, leaf in places.uniform(bucket).operands.items()}
     inputs = np.zeros((size, *bucket, len(places.servable.manifest.signature.inputs)), np.float32)
     keys = [case_keys(0, size)] if answer == "samples" else []

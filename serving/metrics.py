@@ -28,6 +28,10 @@ class Metrics:
         self._series: dict[tuple[str, int | str], tuple[Counter, Histogram]] = {}
         self._statuses: dict[int | str, int] = {}
 
+    def register(self, collector: Collector) -> None:
+        """Tell what another part counts, too."""
+        self._registry.register(collector)
+
     def count(self, endpoint: str, status: int | str, seconds: float) -> None:
         """Note an answered request; the status is HTTP's number or the name of gRPC's code."""
         series = self._series.get((endpoint, status))

@@ -21,8 +21,8 @@ from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.metrics import Metrics
 from serving.readiness import Readiness
-from serving.repository import Repository
-from serving.service import Service
+from serving.releases import ReleasingService
+from serving.repository import Entry, Repository
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,16 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
-    service = Service(repository, engine, cache, settings.max_cases, settings.deadline_seconds)
+    service = ReleasingService(
+        repository,
+        engine,
+        cache,
+        settings.max_cases,
+        settings.deadline_seconds,
+        feedback_requests=settings.feedback_requests,
+        feedback_bytes=settings.feedback_bytes,
+        shadow_queue=settings.shadow_queue,
+    )
     readiness = Readiness(service)
     metrics = Metrics(service)
     rpc = _rpc(service, readiness, metrics, settings)
@@ -58,15 +67,21 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, repository, readiness, alone=alone))
+            runner.run(_run(server, listener, service, readiness, alone=alone))
     finally:
         engine.close()
 
 
 async def _run(
-    server: "_Server", listener: socket.socket, repository: Repository, readiness: Readiness, *, alone: bool
+    server: "_Server", listener: socket.socket, service: ReleasingService, readiness: Readiness, *, alone: bool
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
+    loop, repository = asyncio.get_running_loop(), service.repository
+
+    def forget(entry: Entry) -> None:  # in whichever thread let it go
+        loop.call_soon_threadsafe(service.forget, entry)
+
+    repository.on_leave.append(forget)
     where = address(listener)
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
@@ -82,11 +97,9 @@ async def _run(
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
     try:
         await asyncio.to_thread(repository.load)
+        repository.watch()
         readiness.loaded = True
         ready = [f"{entry.name}/{entry.version}" for entry in repository.entries() if entry.state == "ready"]
-        for entry in repository.entries():
-            if entry.error is not None:
-                print(f"serving: {entry.name}/{entry.version}: {entry.error}", file=sys.stderr, flush=True)
         if server.should_exit:
             return
         if not ready:
@@ -114,7 +127,7 @@ class _Server(uvicorn.Server):
         await asyncio.gather(super().shutdown(sockets), *([] if self.rpc is None else [self.rpc.stop()]))
 
 
-def _rpc(service: Service, readiness: Readiness, metrics: Metrics, settings: Settings) -> "RpcServer | None":
+def _rpc(service: ReleasingService, readiness: Readiness, metrics: Metrics, settings: Settings) -> "RpcServer | None":
     if settings.grpc_port is None:
         return None
     try:

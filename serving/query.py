@@ -31,6 +31,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
     priority: Priority = "normal"  # who waits is asked in this order
+    id: Annotated[str, msgspec.Meta(max_length=128)] | None = None  # by which a truth may name the request later
+    key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,12 @@ class Refusal(InputError):
     status: ClassVar[int] = 400
 
 
+class Forbidden(Refusal):
+    """What the service's settings do not let a request do."""
+
+    status = 403
+
+
 class NotFound(Refusal):
     """No such model or version."""
 

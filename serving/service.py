@@ -18,7 +18,7 @@ from serving.engine import Engine, Job
 from serving.ladder import Ladder
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
-from serving.repository import Repository
+from serving.repository import Entry, Repository
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -52,7 +52,7 @@ class Answer:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs.
+    other inputs. `id`: by which a truth may name the request, where it is remembered.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -61,6 +61,7 @@ class Answer:
     interval: Interval | None
     cached: bool
     approximate: Approximation | None = None
+    id: str | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -95,6 +96,12 @@ class Service:
                 return await self._answer(query, question, ladder)
         except TimeoutError:
             raise Expired(f"no answer within the deadline of {seconds:g} s") from None
+
+    def forget(self, entry: Entry) -> None:
+        """Let go of what a version that was unloaded has answered, and of its programs once nobody waits for them."""
+        self.cache.invalidate(entry.name, entry.version)
+        if entry.ladder is not None:
+            self.engine.forget(entry.ladder)
 
     async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
         manifest = ladder.servable.manifest

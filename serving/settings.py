@@ -38,6 +38,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
 
+    poll_seconds: Annotated[float, Meta(ge=0, description="between looks at the folder for new versions; 0: none")] = (
+        5.0
+    )
+    load_threads: Annotated[Count, Meta(description="that load versions, and as many that compile for them")] = 2
+    keep_versions: Annotated[
+        Natural, Meta(description="newest of a model that stay loaded, beside those with a label; 0: all")
+    ] = 0
+    repository_control: Annotated[bool, Meta(description="whether requests may load and unload models")] = False
+
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
@@ -51,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Distance, Meta(description="of inputs, relative, within which another's answer is given, marked; 0: never")
     ] = 0.0
     operands_cached: Annotated[Count, Meta(description="batches of grid operands kept on the device")] = 64
+
+    feedback_requests: Annotated[Natural, Meta(description="answered last, whose truth may come later")] = 4096
+    feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20
+    shadow_queue: Annotated[Count, Meta(description="copies of requests that wait for an idle engine")] = 16
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20

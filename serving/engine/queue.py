@@ -1,5 +1,6 @@
 """The cases that wait: by program, by priority, fair between models."""
 
+import weakref
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -61,6 +62,7 @@ class Queue:
     def __init__(self, statistics: EngineStatistics) -> None:
         self._lanes: dict[tuple[Ladder, Bucket, Answers], Lane] = {}
         self._busy: dict[Lane, None] = {}  # those where something waits
+        self._left: weakref.WeakSet[Ladder] = weakref.WeakSet()
         self._had: dict[str, float] = {}
         self._clock = 0.0
         self._arrivals = 0
@@ -103,6 +105,8 @@ class Queue:
         lane.patience.went(waiting)
         if not lane.waiting:
             del self._busy[lane]
+            if lane.ladder in self._left:
+                del self._lanes[lane.ladder, lane.bucket, lane.answer]
             if not self._busy:
                 self._statistics.waiting_seconds = 0.0  # what rounding left
         if taken:
@@ -115,7 +119,8 @@ class Queue:
         return next(size for size in sorted(lane.costs.seconds) if size >= cases)
 
     def forget(self, ladder: Ladder) -> None:
-        """Let go of a servable's lanes in which nothing waits."""
-        idle = [key for key, lane in self._lanes.items() if lane.ladder is ladder and lane not in self._busy]
-        for key in idle:
-            del self._lanes[key]
+        """Let go of a servable's programs, once nothing waits for them any more."""
+        self._left.add(ladder)
+        for key, lane in list(self._lanes.items()):
+            if lane.ladder is ladder and lane not in self._busy:
+                del self._lanes[key]

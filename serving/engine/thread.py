@@ -17,6 +17,7 @@ from serving.engine.jobs import Arrays, Job, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked, Queue
 from serving.engine.statistics import EngineStatistics
+from serving.ladder import Ladder
 from serving.refusals import Unavailable
 from serving.utilisation import BusyTime
 
@@ -68,6 +69,11 @@ class Engine:
             self._wake.notify()
         self._thread.join()
 
+    def forget(self, ladder: Ladder) -> None:
+        """Keep nothing of a servable beyond the requests that wait for it."""
+        with self._wake:
+            self._queue.forget(ladder)
+
     def backlog_seconds(self) -> float:
         """How long the engine would need for what is waiting, by what its programs cost."""
         return self.statistics.waiting_seconds
@@ -78,19 +84,24 @@ class Engine:
         return Unavailable(message, retry_after=max(1, math.ceil(self.backlog_seconds())))
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queue and not self._closing:
-                    self._wake.wait()
-                if not self._queue:
-                    return
-                lane = self._chosen()
-                picked = self._queue.take(lane)
-            if picked:
-                started = time.monotonic()
-                outcome = self._answer(lane, picked)
-                self._count(lane, len(picked), started)  # whoever has an answer finds it counted
-                _hand_over(outcome)
+        while self._step():  # a call of its own, so that nothing of a batch is kept while the next one is waited for
+            pass
+
+    def _step(self) -> bool:
+        """Wait for cases and run a batch of them; False if the engine is closed and none are left."""
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            if not self._queue:
+                return False
+            lane = self._chosen()
+            picked = self._queue.take(lane)
+        if picked:
+            started = time.monotonic()
+            outcome = self._answer(lane, picked)
+            self._count(lane, len(picked), started)  # whoever has an answer finds it counted
+            _hand_over(outcome)
+        return True
 
     def _chosen(self) -> Lane:
         """The lane that comes next, once it does not pay any more to wait for another case of it."""

@@ -7,6 +7,7 @@ import pnol_jax
 from serving import refusals
 from serving.openapi.schemas import (
     BYTES,
+    FEEDBACK_EXAMPLE,
     INFER_EXAMPLE,
     OBJECT,
     PREDICT_EXAMPLE,
@@ -30,7 +31,7 @@ def document() -> dict[str, Any]:
             "description": 'Predictions of probabilistic neural operators. Every error is `{"error": message}`. What '
             "is no HTTP/1.1 request gets 400, a head that is too large 431, a connection too many 503.",
         },
-        "paths": {**_predictions(), **_information()},
+        "paths": {**_predictions(), **_information(), **_management()},
         "components": {"schemas": schemas()},
     }
 
@@ -76,6 +77,24 @@ def _information() -> dict[str, Any]:
         paths[path] = ("The tensors of a model", found, OBJECT)
         paths[f"{path}/ready"] = ("Whether a model answers", found, OBJECT)
     return {path: _get(path, *about) for path, about in paths.items()}
+
+
+def _management() -> dict[str, Any]:
+    """Versions that come, go and are compared."""
+    of_model = {"parameters": {"version": "1"}}
+    posts: dict[str, tuple[str, str, dict[str, Any] | None, Any]] = {
+        "/v2/repository/index": ("Every version and its state", "IndexBody", {"type": "array"}, {"ready": True}),
+        "/v2/repository/models/{name}/load": ("Load a model", "ControlBody", None, of_model),
+        "/v2/repository/models/{name}/unload": ("Unload a model", "ControlBody", None, of_model),
+        "/feedback": ("What came true, by which versions are compared", "Truth", OBJECT, FEEDBACK_EXAMPLE),
+    }
+    releases = "/models/{name}/releases"
+    found = {200: "Found", 404: "There is none"}
+    paths = {releases: _get(releases, "Labels, shares, scores and evidence of a model's versions", found, OBJECT)}
+    for path, (summary, body, answer, example) in posts.items():
+        answers = {} if answer is None else {json.MEDIA_TYPE: answer}
+        paths[path] = _post(summary, {json.MEDIA_TYPE: reference(body)}, answers, example, _path_parameters(path))
+    return paths
 
 
 def _get(path: str, summary: str, statuses: dict[int, str], schema: Any) -> dict[str, Any]:

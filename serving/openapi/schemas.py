@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 
 from serving.query import Options
+from serving.releases.endpoints import Truth
+from serving.repository.endpoints import ControlBody, IndexBody
 from serving.service import Interval
 from serving.utilisation import Scaling
 from serving.wire import json, v2
@@ -24,6 +26,8 @@ PREDICTION = {
         "bucket": {"type": "array", "items": {"type": "integer"}},
         "method": {"type": "string"},
         "cached": {"type": "boolean"},
+        "id": {"type": "string"},
+        "approximate": {"anyOf": [OBJECT, {"type": "null"}]},
         "channels": {"type": "array", "items": OBJECT},
         "interval": {"anyOf": [{"$ref": REFERENCES.format(name="Interval")}, {"type": "null"}]},
         "outputs": {"type": "object", "additionalProperties": {"type": ["array", "number", "null"]}},
@@ -54,12 +58,13 @@ INFER_RESPONSE = {
 }
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 PREDICT_EXAMPLE = {"inputs": WAVE, "outputs": ["mean", "interval"]}
+FEEDBACK_EXAMPLE = {"inputs": WAVE, "truth": WAVE}
 INFER_EXAMPLE = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "mean"}], "parameters": {"level": 0.5}}
 
 
 def schemas() -> dict[str, Any]:
     """The components of the document."""
-    kinds = [json.Body, v2.InferRequest, Interval, Scaling]
+    kinds = [json.Body, v2.InferRequest, Interval, Scaling, IndexBody, ControlBody, Truth]
     _, components = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
     return {**components, "Prediction": PREDICTION, "InferResponse": INFER_RESPONSE, "Error": ERROR}
 
@@ -75,6 +80,6 @@ def option_parameters() -> list[dict[str, Any]]:
     parameters = []
     for name, schema in components["Options"]["properties"].items():
         stated = next((kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}), schema)
-        style = {"style": "form", "explode": False} if stated["type"] == "array" else {}
+        style = {"style": "form", "explode": False} if stated.get("type") == "array" else {}
         parameters.append({"name": name, "in": "query", "schema": stated, **style})
     return parameters

@@ -34,17 +34,27 @@ def decode_query(body: bytes) -> Query:
         parsed = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
-    inputs = read_numbers(parsed.inputs, "inputs")
+    return to_query(parsed)
+
+
+def to_query(body: Body) -> Query:
+    """The query in a body.
+
+    Raises:
+        Refusal: arrays that are none.
+    """
+    inputs = read_numbers(body.inputs, "inputs")
     coordinates = None
-    if parsed.coordinates is not None:
-        coordinates = tuple(read_numbers(raw, f"coordinates[{i}]") for i, raw in enumerate(parsed.coordinates))
-    return Query(parsed, inputs, parsed.shape, coordinates)
+    if body.coordinates is not None:
+        coordinates = tuple(read_numbers(raw, f"coordinates[{i}]") for i, raw in enumerate(body.coordinates))
+    return Query(body, inputs, body.shape, coordinates)
 
 
 def describe(answer: Answer) -> dict[str, Any]:
     """What every format says of an answer beside its arrays."""
     manifest = answer.manifest
-    return {
+    named = {} if answer.id is None else {"id": answer.id}
+    return named | {
         "model": manifest.name,
         "version": manifest.version,
         "bucket": answer.bucket,

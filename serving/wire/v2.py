@@ -73,7 +73,8 @@ def decode_query(body: bytes, header_length: str | None, model: str, version: st
         raise Refusal(f"body: {error}") from None
     tensors = _read_tensors(request.inputs, view[length:])
     outputs = [output.name for output in request.outputs]
-    return make_query(tensors, request.parameters, outputs, model, version), request
+    parameters = dict(request.parameters) | {"id": request.id}
+    return make_query(tensors, parameters, outputs, model, version), request
 
 
 def _header_length(text: str | None, total: int) -> int:
@@ -142,8 +143,8 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
             entry["data"] = array.ravel().tolist()
         outputs.append(entry)
     header = describe_answer(answer) | {"outputs": outputs}
-    if request.id is not None:
-        header["id"] = request.id
+    if (identifier := request.id or answer.id) is not None:
+        header["id"] = identifier
     text = encode(header)
     if not blobs:
         return text, {}

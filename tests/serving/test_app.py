@@ -231,7 +231,7 @@ def test_the_models_and_their_metadata_are_told(client: httpx.Client) -> None:
         "placement": "left",
     }
     assert model["calibration"] == heat.CALIBRATION
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
     for path in ("/v2/models/heat", "/v2/models/heat/versions/1"):
         about = client.get(path).json()
         assert about["versions"] == ["1"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import weakref
 
 import msgspec
 import numpy as np
@@ -87,5 +88,6 @@ def test_lanes_of_a_version_that_went_are_let_go(ladder: Ladder) -> None:
     queue.push(ticket(model))
     queue.forget(model)
     assert drain(queue, 1) == [("model", 1)]
-    queue.forget(model)
-    assert not queue._lanes
+    gone = weakref.ref(model)
+    del model
+    assert gone() is None

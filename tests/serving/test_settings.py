@@ -1,5 +1,6 @@
 """Settings come from defaults, a file and flags, in this order; what is wrong is named."""
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ def test_every_setting_has_a_flag(tmp_path: Path) -> None:
     defaults = Settings(models=str(tmp_path))
     flags = []
     for name, value in msgspec.structs.asdict(defaults).items():
-        text = str(list(value)) if isinstance(value, tuple) else str(value)
+        text = value if isinstance(value, str) else json.dumps(value)
         flags += ["--" + name.replace("_", "-"), text]
     assert read_settings(flags) == defaults
 

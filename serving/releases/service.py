@@ -1,0 +1,107 @@
+"""The service with several versions of a model at once: it chooses who gets which, and learns from truths."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from serving.query import Options, Query
+from serving.refusals import Unavailable
+from serving.releases.ledger import Ledger
+from serving.releases.memory import Asked, Memory
+from serving.releases.shadow import Shadow
+from serving.releases.split import choose, key_of, place
+from serving.repository.labels import STABLE, Labels
+from serving.service import Answer, Service
+
+log = logging.getLogger("serving")
+
+
+class ReleasingService(Service):
+    """Answers queries by the shares of `labels.toml`. Used from one event loop."""
+
+    def __init__(self, *parts: Any, feedback_requests: int, feedback_bytes: int, shadow_queue: int) -> None:
+        super().__init__(*parts)
+        self.memory = Memory(feedback_requests, feedback_bytes)
+        self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
+        self._remembered = feedback_requests
+        self.ledgers: dict[str, Ledger] = {}
+
+    async def answer(self, query: Query) -> Answer:
+        """Answer a query; which version does follows from the split, unless the query names one.
+
+        Raises:
+            Refusal, InputError: the query does not fit.
+            Unavailable: the queue is full, or the deadline passed.
+        """
+        routed = self._routed(query)
+        answer = await (self.ask(query) if routed is query else self._try(routed, query))
+        model, version = answer.manifest.name, answer.manifest.version
+        file = self.repository.catalogue.files.get(model, Labels())
+        if file.versions:
+            self.ledger(model).tally(version).requests += 1
+            self._copy(query, model, file.sections.shadow, version)
+        if query.options.id is None and not (file.sections.split or file.sections.rule):
+            return answer
+        identifier = query.options.id or uuid.uuid4().hex
+        self.memory.put(identifier, Asked(at_version(query, None), model, version))
+        return replace(answer, id=identifier)
+
+    async def _try(self, routed: Query, query: Query) -> Answer:
+        """The answer of the version on trial; if it has none, for whatever reason of its own, that of the usual one."""
+        try:
+            return await self.ask(routed)
+        except Unavailable:
+            raise
+        except Exception as error:
+            answer = await self.ask(query)  # which raises what is the query's own fault
+            tally = self.ledger(answer.manifest.name).tally(str(routed.options.version))
+            tally.failures += 1
+            log.warning("%s/%s failed: %s", answer.manifest.name, routed.options.version, error)
+            return answer
+
+    async def ask(self, query: Query) -> Answer:
+        """Answer a query as it is: by the version that it names, counted and remembered nowhere."""
+        return await super().answer(query)
+
+    def ledger(self, model: str) -> Ledger:
+        """What is known of a model's versions."""
+        return self.ledgers.setdefault(model, Ledger(self._remembered))
+
+    def asked(self, query: Query) -> Asked:
+        """A query with the model and version that would answer it.
+
+        Raises:
+            NotFound: none does.
+        """
+        options = self._routed(query).options
+        manifest = self.repository.find(options.model, options.version).servable.manifest
+        return Asked(query, manifest.name, manifest.version)
+
+    def _routed(self, query: Query) -> Query:
+        """The query with the version on trial, if it names none and the split gives it that one; else itself."""
+        catalogue = self.repository.catalogue
+        if query.options.version is not None or not catalogue.files:
+            return query
+        model = catalogue.model(query.options.model)
+        split = catalogue.files.get(model, Labels()).sections.split
+        label = choose(split, place(key_of(query), model, "split")) if split else None
+        resolved = catalogue.labels.get(model, {}).get(label or STABLE)
+        if label in (None, STABLE) or resolved is None or resolved.version is None:
+            return query
+        return at_version(query, resolved.version)
+
+    def _copy(self, query: Query, model: str, shares: Mapping[str, float], answered: str) -> None:
+        key = key_of(query) if shares else b""
+        for label, share in shares.items():
+            resolved = self.repository.catalogue.labels.get(model, {}).get(label)
+            version = resolved.version if resolved else None
+            if version not in (None, answered) and place(key, model, f"shadow {label}") < share:
+                self.shadow.add(at_version(query, version), self.ledger(model).tally(str(version)))
+
+
+def at_version(query: Query, version: str | None, **options: Any) -> Query:
+    """The query with another version and other options, and without the body that it came in."""
+    own = {name: getattr(query.options, name) for name in Options.__struct_fields__}
+    return replace(query, options=Options(**own | {"version": version} | options))
