@@ -4,6 +4,8 @@ What lies there is machine code that the process will run, so nobody else may wr
 the user's own, or it is not used. JAX keys each program by itself, the device and its own version.
 """
 
+import contextlib
+import logging
 import os
 import stat
 from pathlib import Path
@@ -12,21 +14,27 @@ import jax
 
 from pnol_jax.errors import InputError
 
+log = logging.getLogger("serving")
+
 
 def keep_executables(folder: str) -> None:
     """Read programs that were compiled before, and keep those that are compiled from here on; "" keeps none.
 
+    A folder that cannot be had, as where the disk is read only, costs time at every start and nothing else.
+
     Raises:
-        InputError: the folder cannot be made, or others can write to it.
+        InputError: the folder is not the user's alone.
     """
     if not folder:
         return
-    path = Path(folder).expanduser()
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = Path(folder).expanduser()
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = path.lstat()
-    except OSError as error:
-        raise InputError(f"executables: {error}") from None
+    except (OSError, RuntimeError) as error:  # the second where there is no home
+        log.warning("executables: %s; programs are compiled at every start", error)
+        return
     mode = stat.S_IMODE(about.st_mode)
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or mode & 0o077:
         raise InputError(

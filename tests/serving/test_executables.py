@@ -31,6 +31,12 @@ def test_a_folder_that_is_not_the_users_alone_is_refused(tmp_path: Path, mode: i
         keep_executables(str(folder))
 
 
+def test_where_no_folder_can_be_had_nothing_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    keep_executables(str(tmp_path / "file" / "within"))
+    assert "compiled at every start" in caplog.text
+
+
 def test_a_link_and_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
