@@ -6,11 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
+
 from pnol_jax.errors import InputError
-from pnol_jax.servable import Answers, check_name, load_servable
+from pnol_jax.servable import Answers, Manifest, check_name, load_servable
 from serving.ladder import Ladder, compile_ladder
 
 log = logging.getLogger("serving")
+
+# At the first use of a struct msgspec works out what it is; two threads that do so at once end in a segmentation fault.
+msgspec.json.Decoder(Manifest)
 
 
 class Loader:

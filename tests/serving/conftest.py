@@ -58,7 +58,7 @@ def running(models: Path, errors: Path, *flags: str) -> Iterator[Server]:
     try:
         line = read_line(process)
         address = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        assert address, f"no ready line but {line!r}: {errors.read_text()}"
+        assert address, f"no ready line but {line!r}, exit status {process.wait(60)}: {errors.read_text()}"
         yield Server(process, address[0], int(address[1]), errors, line)
     finally:
         process.kill()
