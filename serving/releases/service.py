@@ -98,7 +98,7 @@ class ReleasingService(Service):
             resolved = self.repository.catalogue.labels.get(model, {}).get(label)
             version = resolved.version if resolved else None
             if version not in (None, answered) and place(key, model, f"shadow {label}") < share:
-                self.shadow.add(at_version(query, version), self.ledger(model).tally(str(version)))
+                self.shadow.add(at_version(query, version, priority="low"), self.ledger(model).tally(str(version)))
 
 
 def at_version(query: Query, version: str | None, **options: Any) -> Query:

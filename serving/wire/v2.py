@@ -20,6 +20,7 @@ from serving.wire.numbers import Numbers, read_numbers
 from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_query
 
 HEADER_LENGTH = "inference-header-content-length"
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
 BINARY_MEDIA_TYPE = "application/octet-stream"
 
 Parameters = dict[str, bool | int | float | str]
@@ -153,7 +154,7 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
 
 def server_metadata() -> dict[str, Any]:
     """The server's metadata."""
-    return {"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": ["binary_tensor_data"]}
+    return {"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": EXTENSIONS}
 
 
 def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def test_every_setting_has_a_flag(tmp_path: Path) -> None:
     defaults = Settings(models=str(tmp_path))
     flags = []
     for name, value in msgspec.structs.asdict(defaults).items():
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
         flags += ["--" + name.replace("_", "-"), text]
     assert read_settings(flags) == defaults
 
