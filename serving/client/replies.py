@@ -64,6 +64,8 @@ class _About(msgspec.Struct, frozen=True):
     cached: bool
     channels: tuple[Channel, ...]
     interval: Interval | None = None
+    approximate: dict[str, float] | None = None
+    id: str | None = None
 
 
 class _Models(msgspec.Struct, frozen=True):
@@ -79,7 +81,8 @@ class Prediction:
     """An answer: the outputs that were asked for, by name, in physical units, and what the service says of them.
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
-    cases axis where the inputs had none. request_id: what the call is known as in the service's log.
+    cases axis where the inputs had none. approximate: how near the inputs were whose answer it is, if not these. id: by
+    which a truth may name it, where it is remembered. request_id: what the call is known as in the service's log.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -90,6 +93,8 @@ class Prediction:
     cached: bool
     channels: tuple[Channel, ...]
     interval: Interval | None
+    approximate: Mapping[str, float] | None
+    id: str | None
     request_id: str
 
     def __getitem__(self, output: str) -> NDArray[np.float32]:

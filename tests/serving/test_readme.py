@@ -71,7 +71,9 @@ def test_the_curl_examples_are_answered(home: Path) -> None:
             ["bash", "-euo", "pipefail", "-c", script], cwd=home, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    health, models, stats, *metrics, scaling, predicted, inferred = [line for line in done.stdout.splitlines() if line]
+    health, models, stats, *metrics, scaling, predicted, inferred, shape = [
+        line for line in done.stdout.splitlines() if line
+    ]
     assert json.loads(health)["ready"]
     assert json.loads(models)["models"][0]["name"] == "darcy"
     assert "engine" in json.loads(stats)
@@ -85,6 +87,7 @@ def test_the_curl_examples_are_answered(home: Path) -> None:
         mean, lower, upper = (np.load(file) for _ in range(3))
     np.testing.assert_allclose(mean, outputs["mean"], rtol=1e-5)
     assert np.all(lower <= upper)
+    assert shape == "(31, 31, 1)"
     [tensor] = json.loads(inferred)["outputs"]
     assert (tensor["name"], tensor["shape"]) == ("mean", [1, 31, 31, 1])
     np.testing.assert_allclose(np.reshape(tensor["data"], (31, 31, 1)), outputs["mean"], rtol=1e-5)
