@@ -24,7 +24,7 @@ from pnol_jax.servable import Servable, load_servable
 from pnol_jax.toml import load
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
-from serving.cache import LRUCache
+from serving.cache import Cache
 from serving.engine import Engine
 from serving.query import Options, Query
 from serving.repository import Repository
@@ -126,7 +126,7 @@ def train(experiment: Experiment, folder: Path) -> None:
 def served(models: Path, engine: Engine, inputs: Any, outputs: tuple[str, ...]) -> Answer:
     repository = Repository(Settings(str(models), batch_sizes=(1,), samples_batch_sizes=(1,)))
     repository.load()
-    service = Service(repository, engine, LRUCache(0), max_cases=2, deadline_seconds=60.0)
+    service = Service(repository, engine, Cache(0), max_cases=2, deadline_seconds=60.0)
     return asyncio.run(service.answer(Query(Options(outputs=outputs), inputs)))
 
 
