@@ -24,7 +24,7 @@ from pnol_jax.calibration.record import (
 from pnol_jax.ood.components import Components
 from pnol_jax.predictive import Predictive
 
-REFERENCE = 0.25  # share of the calibration cases that the components are measured against
+REFERENCE = 0.5  # share of the calibration cases that the components are measured against, where as many can be spared
 LEAST_REFERENCE = 10
 BEYOND = 0.25  # over which the number still rises after the strangest calibration case, in deviations
 APART = 1e-3  # least distance between ranked cases, in deviations: equal scores have the rank of their lowest
@@ -32,15 +32,12 @@ APART = 1e-3  # least distance between ranked cases, in deviations: equal scores
 
 def least_for(false_alarm: float) -> int:
     """The fewest calibration cases from which an alarm of this rate can be had."""
-    wanted = math.ceil(1 / exact(false_alarm, "ood.false_alarm")) - 1
-    cases = wanted + LEAST_REFERENCE
-    while cases - _for_reference(cases) < wanted:
-        cases += 1
-    return cases
+    return _ranked(false_alarm) + LEAST_REFERENCE
 
 
-def _for_reference(cases: int) -> int:
-    return max(LEAST_REFERENCE, round(REFERENCE * cases))
+def _ranked(false_alarm: float) -> int:
+    """The fewest cases among which a rank of this rate exists."""
+    return math.ceil(1 / exact(false_alarm, "ood.false_alarm")) - 1
 
 
 @jax.tree_util.register_dataclass
@@ -71,7 +68,7 @@ class Detector:
         found = check_rows(rows, None, "ood components")
         why = f"for a false alarm rate of {false_alarm:g}: some to measure deviations by, the others to rank among"
         check_enough(len(found), least_for(false_alarm), why)
-        first = _for_reference(len(found))
+        first = min(round(REFERENCE * len(found)), len(found) - _ranked(false_alarm))
         centre, high = np.quantile(found[:first], [0.5, 0.84], axis=0)
         scale = np.maximum(high - centre, 1e-6)
         steps = APART * np.arange(len(found) - first)
