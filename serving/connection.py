@@ -38,7 +38,11 @@ class _HeadTooLargeError(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """Refuses heads that are too large, too slow or malformed, and connections beyond the limit, in JSON."""
+    """Refuses heads that are too large, too slow or malformed, and connections beyond the limit, in JSON.
+
+    A client that closes its side of the connection has left, and what it asked is dropped: nobody can tell that from
+    one that only has no more to say, and clients that gave up must not keep the engine busy.
+    """
 
     def __init__(self, *, settings: Settings, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -74,13 +78,6 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.max_header_bytes:
                 self._refuse_head()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has sent its request whole may close its side and still gets its answer."""
-        waiting = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
-        if waiting:
-            self.cycle.keep_alive = False
-        return waiting
 
     def on_message_begin(self) -> None:
         """The head of a request begins."""

@@ -1,5 +1,6 @@
 """The process: what it loads, what it says, and how it ends."""
 
+import io
 import shutil
 import socket
 import subprocess
@@ -104,3 +105,31 @@ def test_serving_works_where_only_its_own_packages_are_installed(small: Path) ->
         load_servable({str(small / "line" / "1")!r}).replay()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=120)
+
+
+def test_clients_that_leave_take_their_requests_out_of_the_engine(small: Path, tmp_path: Path) -> None:
+    flags = ["--batch-sizes", "[1]", "--max-cases", "1024", "--queue-cases", "20000", "--cache-bytes", "0"]
+    with running(small, tmp_path / "errors", *flags) as server:
+        field, _ = heat.wave(heat.grid(12), 1)
+
+        def request(number: int) -> bytes:
+            file = io.BytesIO()
+            np.save(file, np.multiply.outer(np.arange(1, 1001) + number, field).astype(np.float32))
+            body = file.getvalue()
+            head = "POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/x-npy\r\ncontent-length: "
+            return f"{head}{len(body)}\r\n\r\n".encode() + body
+
+        def engine() -> dict[str, int]:
+            figures: dict[str, int] = httpx.get(f"{server.url}/stats").json()["engine"]
+            return figures
+
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
+        for number, client in enumerate(clients):
+            client.sendall(request(number))
+        wait_until(lambda: engine()["waiting"] > 0)
+        for client in clients:
+            client.close()
+        wait_until(lambda: engine()["waiting"] == 0)
+        assert engine()["cases"] < 12_000
+        assert "Exception" not in server.errors.read_text()
+        assert server.stop() == 0
