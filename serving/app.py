@@ -11,13 +11,15 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from serving.access import Guard
 from serving.failures import Response, failure
 from serving.information import INFORMATION
 from serving.metrics import Metrics
 from serving.predictions import ENDPOINTS, Predictions, asked
 from serving.readiness import Readiness
+from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.releases.endpoints import RELEASES
 from serving.releases.figures import ReleaseFigures
@@ -29,7 +31,9 @@ from serving.wire.json import MEDIA_TYPE, encode_error
 AnyRequest = Request[Any, Any, State]
 
 
-def build_app(service: ReleasingService, readiness: Readiness, settings: Settings, metrics: Metrics) -> ASGIApp:
+def build_app(
+    service: ReleasingService, readiness: Readiness, settings: Settings, metrics: Metrics, guard: Guard | None
+) -> ASGIApp:
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics.register(ReleaseFigures(service))
     predictions = Predictions(service, settings, metrics)
@@ -46,10 +50,17 @@ def build_app(service: ReleasingService, readiness: Readiness, settings: Setting
     )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and asked(scope["path"]):
-            await predictions(scope, receive, send)
-        else:
-            await litestar(scope, receive, send)
+        if scope["type"] == ScopeType.HTTP:
+            if guard is not None:
+                try:
+                    guard.admit(scope["path"], scope["headers"])
+                except (Refusal, Unavailable) as error:
+                    await _refuse(error, scope, send, metrics)
+                    return
+            if asked(scope["path"]):
+                await predictions(scope, receive, send)
+                return
+        await litestar(scope, receive, send)
 
     return application
 
@@ -66,6 +77,16 @@ def _constant(value: Any) -> Callable[[], Any]:
         return value
 
     return give
+
+
+async def _refuse(error: Exception, scope: HTTPScope, send: Send, metrics: Metrics) -> None:
+    """Answer a request that is not let in, without reading its body."""
+    response = failure(error, find_request_id(scope["headers"]))
+    length = (b"content-length", b"%d" % len(response.content))
+    head = [length, (b"connection", b"close"), *response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": head})
+    await send({"type": "http.response.body", "body": response.content, "more_body": False})
+    metrics.count("refused", response.status, 0.0)
 
 
 def _respond(request: AnyRequest, error: Exception) -> Answered[bytes]:

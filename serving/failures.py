@@ -32,6 +32,8 @@ def failure(error: Exception, name: bytes | None = None) -> Response:
         case _:
             log.error("a request failed: %s", (name or b"without an id").decode(), exc_info=error)
             status, message = 500, "internal error"
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if status == 405:
         headers.append((b"allow", b"POST"))
     if status in (408, 413):

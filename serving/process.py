@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import uvicorn
 import uvloop
 
 from pnol_jax.errors import InputError
+from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
@@ -55,8 +57,9 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     )
     readiness = Readiness(service)
     metrics = Metrics(service)
-    rpc = _rpc(service, readiness, metrics, settings)
-    app = build_app(service, readiness, settings, metrics)
+    guard = Guard(Path(settings.tokens)) if settings.tokens else None
+    rpc = _rpc(service, readiness, metrics, settings, guard)
+    app = build_app(service, readiness, settings, metrics, guard)
     server = _Server(_configuration(app, settings), readiness, rpc)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
@@ -127,14 +130,16 @@ class _Server(uvicorn.Server):
         await asyncio.gather(super().shutdown(sockets), *([] if self.rpc is None else [self.rpc.stop()]))
 
 
-def _rpc(service: ReleasingService, readiness: Readiness, metrics: Metrics, settings: Settings) -> "RpcServer | None":
+def _rpc(
+    service: ReleasingService, readiness: Readiness, metrics: Metrics, settings: Settings, guard: Guard | None
+) -> "RpcServer | None":
     if settings.grpc_port is None:
         return None
     try:
         from serving.rpc import RpcServer
     except ModuleNotFoundError as error:
         raise InputError(f"grpc_port: needs {error.name}, which is not installed; expected the extra 'grpc'") from None
-    return RpcServer(service, readiness, metrics, settings)
+    return RpcServer(service, readiness, metrics, settings, guard)
 
 
 def _configuration(app: Any, settings: Settings) -> uvicorn.Config:

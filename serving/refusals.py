@@ -17,6 +17,12 @@ class Forbidden(Refusal):
     status = 403
 
 
+class Unauthorized(Refusal):
+    """No token, or none that is known."""
+
+    status = 401
+
+
 class NotFound(Refusal):
     """No such model or version."""
 
@@ -55,6 +61,12 @@ class Unavailable(Exception):
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooMany(Unavailable):
+    """More requests than the token may make in the time."""
+
+    status = 429
 
 
 class Expired(Unavailable):

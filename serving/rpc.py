@@ -9,6 +9,7 @@ import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
 
 from pnol_jax.errors import InputError
+from serving.access import Guard
 from serving.information import find_metadata
 from serving.metrics import Metrics
 from serving.readiness import Readiness
@@ -23,10 +24,21 @@ log = logging.getLogger("serving")
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 MAX_DETAILS = 2000  # characters; they are sent in a header
 Context = Any  # grpc.aio.ServicerContext, which has no types
+PATHS = {  # of the same over HTTP, whose scopes hold
+    "ServerLive": "/v2/health/live",
+    "ServerReady": "/v2/health/ready",
+    "ModelReady": "/v2/models",
+    "ServerMetadata": "/v2",
+    "ModelMetadata": "/v2/models",
+    "ModelInfer": "/infer",
+}
 CODES = {
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -76,8 +88,11 @@ class Inference:
 class RpcServer:
     """A gRPC server on one port."""
 
-    def __init__(self, service: Service, readiness: Readiness, metrics: Metrics, settings: Settings) -> None:
+    def __init__(
+        self, service: Service, readiness: Readiness, metrics: Metrics, settings: Settings, guard: Guard | None
+    ) -> None:
         self._settings = settings
+        self._guard = guard
         self._inference = Inference(service, readiness)
         self._metrics = metrics
 
@@ -105,7 +120,7 @@ class RpcServer:
 
     def _options(self) -> list[tuple[str, int]]:
         return [
-            ("grpc.so_reuseport", 0),  # a port that is taken is an error
+            ("grpc.so_reuseport", int(self._settings.workers > 1)),  # alone, a port that is taken is an error
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", self._settings.max_header_bytes),
@@ -113,7 +128,7 @@ class RpcServer:
 
     def _handler(self, method: Any) -> Any:
         return grpc.unary_unary_rpc_method_handler(
-            self._guarded(f"/{SERVICE.full_name}/{method.name}", getattr(self._inference, method.name)),
+            self._guarded(method.name, getattr(self._inference, method.name)),
             getattr(pb, method.input_type.name).FromString,
             getattr(pb, method.output_type.name).SerializeToString,
         )
@@ -125,6 +140,9 @@ class RpcServer:
             started = time.perf_counter()
             code = grpc.StatusCode.CANCELLED  # unless it comes to an end
             try:
+                if self._guard is not None:
+                    given = context.invocation_metadata() or ()
+                    self._guard.admit(PATHS[name], [(key.encode(), str(value).encode()) for key, value in given])
                 answer = await method(request, context)
                 code = grpc.StatusCode.OK
                 return answer
@@ -132,7 +150,7 @@ class RpcServer:
                 code, message, metadata = _explain(error)
                 await context.abort(code, message[:MAX_DETAILS], metadata)
             finally:
-                self._metrics.count(name, code.name, time.perf_counter() - started)
+                self._metrics.count(f"/{SERVICE.full_name}/{name}", code.name, time.perf_counter() - started)
 
         return guarded
 

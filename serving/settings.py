@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         5.0
     )
     load_threads: Annotated[Count, Meta(description="that load versions, and as many that compile for them")] = 2
+    tokens: Annotated[str, Meta(description="file of bearer tokens' hashes (serving.tokens); '': anybody may ask")] = ""
     keep_versions: Annotated[
         Natural, Meta(description="newest of a model that stay loaded, beside those with a label; 0: all")
     ] = 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pnol_jax
 from serving import refusals
+from serving.access import OPEN
 from serving.openapi.schemas import (
     BYTES,
     FEEDBACK_EXAMPLE,
@@ -32,7 +33,8 @@ def document() -> dict[str, Any]:
             "is no HTTP/1.1 request gets 400, a head that is too large 431, a connection too many 503.",
         },
         "paths": {**_predictions(), **_information(), **_management()},
-        "components": {"schemas": schemas()},
+        "components": {"schemas": schemas(), "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+        "security": [{}, {"bearer": []}],
     }
 
 
@@ -102,6 +104,9 @@ def _get(path: str, summary: str, statuses: dict[int, str], schema: Any) -> dict
     responses = {str(status): {"description": text, "content": content} for status, text in statuses.items()}
     if "404" in responses:
         responses["404"] = _refused(statuses[404])
+    if path not in OPEN:
+        kinds = (refusals.Unauthorized, refusals.Forbidden, refusals.TooMany)
+        responses |= {str(kind.status): _refused(kind.__doc__ or "") for kind in kinds}
     return {"get": {"summary": summary, "parameters": _path_parameters(path), "responses": responses}}
 
 
