@@ -16,19 +16,19 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from matplotlib.figure import FigureBase
 from rich.console import Console
 
 from benchmarks import uq_rows as kept
 from benchmarks.report import argument_parser, report
 from benchmarks.uq_calibrated import summary
 from benchmarks.uq_figures import WIDTH, headline, shift_table, table
+from benchmarks.uq_picture import costs, size
 from benchmarks.uq_problems import POSTERIORS, PROBLEMS, Problem, chosen, shrunk
 from benchmarks.uq_rows import Row
 from benchmarks.uq_scores import scored
 from benchmarks.uq_shifts import SHOWN, shifts_of
 from benchmarks.uq_training import BASE, Clock, equal_cost, trained
-from experiments.report.drawing import MEAN, Draw, svg
+from experiments.report.drawing import svg
 from pnol_jax.files import write_atomically
 from pnol_jax.memory import keep_arena
 
@@ -59,7 +59,7 @@ def main() -> int:
         rows += found
     if options.picture:
         tasks = [task for problem in problems for task in problem.tasks()]
-        write_atomically(options.picture, svg(costs(rows, tasks), 2.8 * len(tasks), 2.8, ground="white"))
+        write_atomically(options.picture, svg(costs(rows, tasks), *size(tasks), ground="white"))
     return report(headline(rows), options.json)
 
 
@@ -108,27 +108,6 @@ def made(problem: Problem, posterior: str, settings: str, base: Row | None, cloc
         crps={task: [value if np.isfinite(value) else None for value in values] for task, values in crps.items()},
         shifts=shifts_of(problem, experiment, found.params) if posterior in SHOWN else {},
     )
-
-
-def costs(rows: Sequence[Row], tasks: Sequence[str]) -> Draw:
-    """Of each task, CRPS against the cost of a prediction, with its interval."""
-
-    def draw(figure: FigureBase) -> None:
-        for axes, task in zip(np.ravel(figure.subplots(1, len(tasks))), tasks, strict=True):
-            for row in (row for row in rows if task in row.tasks):
-                crps = row.figures(task)["crps"]
-                if not np.isfinite(crps.value):
-                    continue
-                reach = [[crps.value - crps.low], [crps.high - crps.value]]
-                axes.errorbar(row.milliseconds, crps.value, yerr=reach, fmt="o", color=MEAN, markersize=3)
-                axes.annotate(row.posterior, (row.milliseconds, crps.value), fontsize=5)
-            axes.set_xscale("log")
-            axes.set_yscale("log")
-            axes.set_title(task.replace("_", " "))
-            axes.set_xlabel("ms a case")
-            axes.set_ylabel("CRPS")
-
-    return draw
 
 
 if __name__ == "__main__":

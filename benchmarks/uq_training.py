@@ -32,7 +32,7 @@ SHARES: Mapping[str, float] = {
     "beta_nll": 1.0,
     "coloured": MOST,
     "laplace": 0.7,  # its `fit` and its passes over the gradients come on top
-    "heads": 1.5,
+    "heads": MOST,
     "quantile": 1.5,
     "swag": 2.0,
     "dropout": 2.0,
