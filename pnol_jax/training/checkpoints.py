@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: the training state, where in data and faults the run is, and the config they belong to."""
 
 import contextlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -196,11 +197,15 @@ class Checkpoints:
                 clear(self._folder)
             self._manager.reload()
             return
+        clear(self._folder)  # whatever still writes there fails at once
         for _ in range(ERRORS):
             with contextlib.suppress(OSError, ValueError):
                 self._manager.close()
                 break
         clear(self._folder)
+        shutil.rmtree(
+            self._folder / str(self._saving), ignore_errors=True
+        )  # put into its place all the same: not whole
         self._manager = self._open()
 
 
