@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from benchmarks.child import ROOT
 from benchmarks.peers import KEEP_MEMORY, python_of
 
@@ -55,9 +57,13 @@ def running(
                 raise RuntimeError(f"{command} ended before it was ready; see {log}")
             yield process.pid
         finally:
+            family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
             process.stdin.close()
             process.terminate()
             process.wait(60)
+            for child in family:  # some servers leave theirs behind
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
 
 
 def ours(models: Path, port: int, *flags: str) -> list[str]:
