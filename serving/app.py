@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from serving.access import Guard
-from serving.failures import Response, failure
+from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
 from serving.metrics import Metrics
 from serving.predictions import ENDPOINTS, Predictions, asked
@@ -82,10 +82,8 @@ def _constant(value: Any) -> Callable[[], Any]:
 async def _refuse(error: Exception, scope: HTTPScope, send: Send, metrics: Metrics) -> None:
     """Answer a request that is not let in, without reading its body."""
     response = failure(error, find_request_id(scope["headers"]))
-    length = (b"content-length", b"%d" % len(response.content))
-    head = [length, (b"connection", b"close"), *response.headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": head})
-    await send({"type": "http.response.body", "body": response.content, "more_body": False})
+    response.headers.append((b"connection", b"close"))
+    await send_response(response, send)
     metrics.count("refused", response.status, 0.0)
 
 

@@ -46,6 +46,10 @@ class Costs:
             return self.first[waiting]
         return max(size for size, taken in self.seconds.items() if taken / size <= self.case * (1 + ABOUT))
 
+    def holding(self, cases: int) -> int:
+        """The smallest compiled batch that holds so many cases, at most the largest."""
+        return min(size for size in self.seconds if size >= cases)
+
     def saving(self, waiting: int) -> float:
         """Seconds of the device that one case more saves by going with these, over going alone."""
         if waiting >= self.largest:

@@ -3,6 +3,8 @@
 import logging
 from typing import NamedTuple
 
+from litestar.types import Send
+
 from pnol_jax.errors import InputError
 from serving.refusals import Refusal, Unavailable
 from serving.wire.json import MEDIA_TYPE, encode_error
@@ -16,6 +18,13 @@ class Response(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     content: bytes
+
+
+async def send_response(response: Response, send: Send) -> None:
+    """Send it whole."""
+    head = [(b"content-length", b"%d" % len(response.content)), *response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": head})
+    await send({"type": "http.response.body", "body": response.content, "more_body": False})
 
 
 def failure(error: Exception, name: bytes | None = None) -> Response:

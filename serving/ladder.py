@@ -11,7 +11,7 @@ import numpy as np
 
 from pnol_jax.servable import Answers, Bucket, Program, Servable, case_keys
 from serving.costs import Costs
-from serving.places import Places
+from serving.places import Places, stack
 
 COMPILE_THREADS = 2  # XLA itself uses more for one program
 RUNS, ENOUGH_SECONDS = 5, 0.2  # of each program to find its cost: so many, or fewer that take so long
@@ -56,7 +56,7 @@ def compile_ladder(
 
 def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:
     """The fewest seconds that a batch took, of a few; what its first call alone does is not left to a request."""
-    operands = {name: np.stack([leaf] * size) for name, leaf in places.uniform(bucket).operands.items()}
+    operands = stack([places.uniform(bucket)] * size)
     inputs = np.zeros((size, *bucket, len(places.servable.manifest.signature.inputs)), np.float32)
     keys = [case_keys(0, size)] if answer == "samples" else []
     taken: list[float] = []

@@ -27,6 +27,11 @@ class Place(NamedTuple):
     operands: Arrays
 
 
+def stack(places: Sequence[Place]) -> Arrays:
+    """The operands of a batch with one case at each of these places."""
+    return {name: np.stack([place.operands[name] for place in places]) for name in places[0].operands}
+
+
 class Places:
     """The grids that a servable was asked on last. Used from the event loop's thread only."""
 

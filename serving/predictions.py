@@ -16,7 +16,7 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from serving.body import read_body
 from serving.connection import CLIENT, Client
-from serving.failures import Response, failure
+from serving.failures import Response, failure, send_response
 from serving.metrics import Metrics
 from serving.refusals import Refusal, WrongMethod
 from serving.request_id import HEADER, find_request_id
@@ -76,9 +76,7 @@ class Predictions:
                 raise
             return
         response = self._packed(response, scope)
-        head = [(b"content-length", b"%d" % len(response.content)), *response.headers]
-        await send({"type": "http.response.start", "status": response.status, "headers": head})
-        await send({"type": "http.response.body", "body": response.content, "more_body": False})
+        await send_response(response, send)
         self._metrics.count(request.endpoint, response.status, time.perf_counter() - started)
 
     def _packed(self, response: Response, scope: HTTPScope) -> Response:

@@ -4,10 +4,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
 from pnol_jax.servable import Arrays
-from serving.places import Place
+from serving.places import Place, stack
 
 
 class OperandStore:
@@ -23,8 +22,7 @@ class OperandStore:
         key = tuple(place.key for place in padded)
         held = self._held.get(key)
         if held is None:
-            stack = {name: np.stack([place.operands[name] for place in padded]) for name in places[0].operands}
-            held = self._held[key] = jax.device_put(stack)
+            held = self._held[key] = jax.device_put(stack(padded))
             if len(self._held) > self._capacity:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)

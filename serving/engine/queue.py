@@ -111,12 +111,8 @@ class Queue:
                 self._statistics.waiting_seconds = 0.0  # what rounding left
         if taken:
             self._clock = self._had[lane.model]
-            self._had[lane.model] += lane.costs.seconds[self.size_of(lane, len(taken))]
+            self._had[lane.model] += lane.costs.seconds[lane.costs.holding(len(taken))]
         return taken
-
-    def size_of(self, lane: Lane, cases: int) -> int:
-        """The compiled batch that so many cases go in."""
-        return next(size for size in sorted(lane.costs.seconds) if size >= cases)
 
     def forget(self, ladder: Ladder) -> None:
         """Let go of a servable's programs, once nothing waits for them any more."""

@@ -124,7 +124,7 @@ class Engine:
             return [(ticket.future, error) for ticket in tickets]
 
     def _compute(self, lane: Lane, picked: Picked) -> None:
-        batch = self._queue.size_of(lane, len(picked))
+        batch = lane.costs.holding(len(picked))
         inputs = np.zeros((batch, *lane.bucket, picked[0][0].job.inputs.shape[-1]), np.float32)
         for place, (ticket, position) in enumerate(picked):
             inputs[place] = pad(ticket.job.inputs[position], lane.bucket)
@@ -144,7 +144,7 @@ class Engine:
         figures = self.statistics
         figures.batches += 1
         figures.cases += cases
-        figures.slots += self._queue.size_of(lane, cases)
+        figures.slots += lane.costs.holding(cases)
         figures.busy_seconds += now - started
 
 

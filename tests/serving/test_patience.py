@@ -22,6 +22,16 @@ def burst(clock: Clock, lane: Patience, cases: int, gap: float) -> None:
         lane.arrived(SAVING)
 
 
+def eight_and_then_three(clock: Clock, lane: Patience, gap: float) -> None:
+    """Many bursts of eight cases, and the beginning of another."""
+    for _ in range(30):
+        clock.now += 0.05
+        burst(clock, lane, 8, gap)
+        lane.went(8)
+    clock.now += 0.05
+    burst(clock, lane, 3, gap)
+
+
 def test_at_low_load_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, lane = Clock(monkeypatch), Patience()
     for _ in range(20):
@@ -32,12 +42,7 @@ def test_at_low_load_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_clients_that_come_together_are_waited_for_and_no_one_else(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, lane, gap = Clock(monkeypatch), Patience(), 1e-4
-    for _ in range(30):
-        clock.now += 0.05
-        burst(clock, lane, 8, gap)
-        lane.went(8)
-    clock.now += 0.05
-    burst(clock, lane, 3, gap)
+    eight_and_then_three(clock, lane, gap)
     assert lane.seconds(3, SAVING) == pytest.approx(PAUSE * gap, rel=0.2)
     burst(clock, lane, 5, gap)
     assert lane.seconds(8, SAVING) == 0.0
@@ -45,12 +50,7 @@ def test_clients_that_come_together_are_waited_for_and_no_one_else(monkeypatch: 
 
 def test_a_burst_that_is_over_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, lane, gap = Clock(monkeypatch), Patience(), 1e-4
-    for _ in range(30):
-        clock.now += 0.05
-        burst(clock, lane, 8, gap)
-        lane.went(8)
-    clock.now += 0.05
-    burst(clock, lane, 3, gap)
+    eight_and_then_three(clock, lane, gap)
     clock.now += 5 * gap
     assert lane.seconds(3, SAVING) == 0.0
 
