@@ -24,7 +24,9 @@ from pnol_jax.data import AxisSpec, CaseGroup, fit_normaliser
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
 from pnol_jax.grids import Axis, Grid, Placement
 from pnol_jax.memory import keep_arena
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
+from pnol_jax.posteriors.march import stepping
+from pnol_jax.servable import Answers, AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
+from pnol_jax.servable.write import LEAST_DRAWS
 
 OF_SHARES = ".exceedance"  # a figure without a unit
 
@@ -52,7 +54,7 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
     config = runs.read_config(folder)
     experiment = open_experiment(as_served(config))
     model = load_model(folder, experiment)
-    settings = experiment.config.export
+    settings, told = experiment.config.export, signature(experiment)
     name = name or settings.name or config.name
     return write_servable(
         to,
@@ -60,20 +62,24 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
         version or next_version(to / name),
         predict=model.predict,
         weights=model.params,
-        signature=signature(experiment),
+        signature=told,
         alarm=model.alarm,
         buckets=settings.buckets or sorted({group.grid.shape for group in experiment.train.groups}),
         num_samples=settings.num_samples,
         tests=_tests(experiment),
         calibration=model.guarantee,
         provenance=runs.provenance(replace(experiment, config=config)) | {"run": folder.name},
+        advance=stepping(experiment.posterior) if "step" in told.answers else None,
     )
 
 
 def as_served(config: ExperimentConfig) -> ExperimentConfig:
-    """The config with the precision that a servable computes in."""
+    """The config with the precision that a servable computes in, and nothing that only training needs.
+
+    What is computed again in a gradient is defined for the reverse mode alone.
+    """
     precision = "float32" if config.training.precision == "float64" else config.training.precision
-    return structs.replace(config, training=structs.replace(config.training, precision=precision))
+    return structs.replace(config, training=structs.replace(config.training, precision=precision, remat="none"))
 
 
 def next_version(folder: Path) -> str:
@@ -104,11 +110,20 @@ def signature(experiment: Experiment) -> Signature:
             for position, (axis, basis, trained_on) in enumerate(placed)
         ),
         method=str(type(config.posterior).__struct_config__.tag),
-        answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
+        answers=_answers(experiment),
         time_step=config.data.time_step,
         levels=tuple(getattr(config.posterior, "levels", ())),
         figures=_figures(experiment),
     )
+
+
+def _answers(experiment: Experiment) -> tuple[Answers, ...]:
+    """Draws where the posterior has them, and steps of at least two where it is a step model's."""
+    settings, drawn = experiment.config.export, experiment.posterior.has_samples
+    marches = drawn and experiment.train.trajectories and settings.num_samples >= LEAST_DRAWS
+    answers: dict[Answers, bool] = {"moments": True, "samples": drawn, "step": marches}
+    answers |= dict.fromkeys(("jvp", "vjp"), settings.derivatives)
+    return tuple(answer for answer, has in answers.items() if has)
 
 
 def _figures(experiment: Experiment) -> tuple[Figure, ...]:

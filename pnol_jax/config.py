@@ -148,6 +148,7 @@ class ExportConfig(Section, frozen=True):
     name: str = ""  # the experiment's if empty
     buckets: list[list[int]] = []  # grids of up to these sizes can be asked; the data's own if empty
     num_samples: Count = 16
+    derivatives: bool = False  # products with the mean's Jacobian can be asked, too; they cost start-up time
 
 
 class ExperimentConfig(Section, frozen=True):

@@ -12,6 +12,9 @@ from pnol_jax.errors import InputError
 from pnol_jax.posteriors.protocol import Params, Posterior
 
 
+Advance = Callable[[Params, jax.Array, GridOperands, jax.Array, jax.Array], jax.Array]
+
+
 @runtime_checkable
 class Marching(Protocol):
     """A posterior that can take a step from many states at once, each with a function of its own."""
@@ -54,11 +57,9 @@ def march(
     Raises:
         InputError: the posterior has no samples.
     """
-    if not posterior.has_samples:
-        raise InputError("rollout: this posterior has no samples; expected one that has, such as 'coloured'")
+    step = stepping(posterior)
     function, noise = jax.random.split(key)
     spread = jnp.broadcast_to(inputs, (draws, *inputs.shape))
-    step = posterior.advance if isinstance(posterior, Marching) else _anew(posterior)
     channels = jax.eval_shape(step, params, spread, grid, function, noise).shape[-1]
     static = spread[..., channels:]
 
@@ -70,7 +71,18 @@ def march(
     return lax.scan(one, spread[..., :channels], jnp.arange(steps))[1]
 
 
-def _anew(posterior: Posterior):  # type: ignore[no-untyped-def]
+def stepping(posterior: Posterior) -> Advance:
+    """The posterior's step from many states at once, as `Marching.advance` has it.
+
+    Raises:
+        InputError: the posterior has no samples.
+    """
+    if not posterior.has_samples:
+        raise InputError("rollout: this posterior has no samples; expected one that has, such as 'coloured'")
+    return posterior.advance if isinstance(posterior, Marching) else _anew(posterior)
+
+
+def _anew(posterior: Posterior) -> Advance:
     """For a posterior that does not say how it marches: every step draws from its predictive anew."""
 
     def step(params: Params, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array) -> jax.Array:

@@ -12,12 +12,13 @@ from pnol_jax.servable.manifest import (
     Signature,
     check_name,
 )
-from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands
+from pnol_jax.servable.program import KEYED, Arrays, Predict, added_shapes, case_keys, flatten_operands
 from pnol_jax.servable.vectors import crop, pad
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
     "FIELDS",
+    "KEYED",
     "Answers",
     "Arrays",
     "AxisSignature",
@@ -30,6 +31,7 @@ __all__ = [
     "Program",
     "Servable",
     "Signature",
+    "added_shapes",
     "case_keys",
     "check_name",
     "crop",

@@ -17,8 +17,8 @@ from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.files import sha256_bytes
 from pnol_jax.servable.manifest import Answers, Manifest, decode
-from pnol_jax.servable.program import BAND, Arrays, argument_shapes, case_keys, flatten_operands, read_program
-from pnol_jax.servable.vectors import SEED, Vector, crop, decode_vector, deviation, pad, smallest_bucket
+from pnol_jax.servable.program import BAND, KEYED, Arrays, argument_shapes, flatten_operands, read_program
+from pnol_jax.servable.vectors import Vector, beside, crop, decode_vector, deviation, pad, smallest_bucket
 
 Bucket = tuple[int, ...]
 FIGURES = 20  # times the tolerance of a field: a rank among cases or a tail amplifies what rounding does
@@ -45,9 +45,11 @@ class Servable:
         return smallest_bucket(self.manifest.buckets, shape)
 
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
-        """Compile a program for this machine and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
+        """Compile a program for this machine and a batch size: `program(inputs, operands, ...) -> arrays`."""
         exported = self.programs[bucket, answer]
-        shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
+        shapes = argument_shapes(
+            self.manifest.signature, self.weights, bucket, answer, batch, self.manifest.num_samples
+        )
         compiled = jax.jit(exported.call).lower(*shapes).compile()
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:
@@ -72,13 +74,13 @@ class Servable:
                     self._compare(vector, bucket, answer, compiled)
 
     def _compare(self, vector: Vector, bucket: Bucket, answer: Answers, program: Program) -> None:
-        if answer == "samples" and bucket != self.bucket(vector.grid.shape):
+        if answer in KEYED and bucket != self.bucket(vector.grid.shape):
             return
         operands = make_operands(vector.grid, self.manifest.signature.bases(), bucket)
         arguments = [pad(vector.inputs, bucket)[None], flatten_operands(stack_operands([operands]))]
-        keys = [case_keys(SEED, 1)] if answer == "samples" else []
+        added = beside(vector.inputs, vector.expected, answer, self.manifest.num_samples, bucket)
         scales = {figure.name: figure.scale for figure in self.manifest.signature.figures}
-        for name, got in program(*arguments, *keys).items():
+        for name, got in program(*arguments, *added).items():
             expected = vector.expected.get(name, np.empty(0, np.float32))
             off = deviation(crop(got[0], vector.grid.shape), expected, scales.get(name))
             allowed = self.manifest.tolerance * (FIGURES if name in scales else 1)
@@ -142,7 +144,7 @@ def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> 
         raise InputError(f"{manifest.weights}: {error}") from None
     programs = {
         (entry.bucket, entry.answer): read_program(
-            content[entry.file], entry.file, signature, weights, entry.bucket, entry.answer
+            content[entry.file], entry.file, signature, weights, entry.bucket, entry.answer, manifest.num_samples
         )
         for entry in manifest.programs
     }

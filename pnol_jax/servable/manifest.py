@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -12,8 +12,9 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid, Kind, Placement
 
 SCHEMA_VERSION = 1
-Answers = Literal["moments", "samples"]
+Answers = Literal["moments", "samples", "step", "jvp", "vjp"]
 FIELDS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")  # names of answers that are fields
+OF_PROGRAMS = ("quantiles", "states", "states.mean", "states.std", "jvp", "vjp")  # what programs give beside those
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -62,7 +63,8 @@ class AxisSignature(Part, frozen=True):
 class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
-    `answers`: what can be asked for; "moments" always. `time_step`: set where the function maps a state to the state
+    `answers`: what can be asked for; "moments" always; "step" where a step model can march, "jvp" and "vjp" where
+    products with the derivative of the mean are exported. `time_step`: set where the function maps a state to the state
     one step later. `levels`: of the quantiles that the moments come with, if they state any. `figures`: what else an
     answer says of each case, one number by name.
     """
@@ -83,9 +85,13 @@ class Signature(Part, frozen=True):
                 "expected at least 1 channel and 1 to 3 axes"
             )
         if "moments" not in self.answers or len(set(self.answers)) != len(self.answers):
-            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and at most 'samples'")
-        if len(set(self.figure_names) - set(FIELDS)) != len(self.figures):
-            raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {FIELDS}")
+            known = ", ".join(map(repr, get_args(Answers)))
+            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and others of {known}")
+        if "step" in self.answers and (self.time_step is None or self.inputs[: len(self.outputs)] != self.outputs):
+            raise InputError("signature.answers: got 'step', expected a time step, and inputs that begin with the outputs")
+        taken = {*FIELDS, *OF_PROGRAMS}
+        if len(set(self.figure_names) - taken) != len(self.figures):
+            raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {taken}")
         if any(figure.answer not in self.answers for figure in self.figures):
             raise InputError(f"signature.figures: got some of 'samples', expected answers among {list(self.answers)}")
 

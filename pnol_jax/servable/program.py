@@ -1,16 +1,21 @@
 """The programs of a servable: what they are called with, how they are written, and how they are read back.
 
-A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat dicts of arrays at its boundary:
+A program is `program(weights, inputs, operands[, keys][, fields]) -> arrays`, with flat dicts of arrays at its boundary:
 
 - weights: {name: array};
 - inputs: (batch, *bucket, input channels), float32, zero on padding;
 - operands: {"axes.0.analysis": (batch, n, K), ...}, the grid of each case;
-- keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
+- keys: (batch, 2), uint32, threefry keys, of "samples": a case's draws do not depend on its batch; of "step"
+  (batch, 3), the key of a trajectory's draws and the number of the step, from 0;
+- fields: of "step" the states of all draws, (batch, num_samples, *bucket, output channels); of "jvp" a tangent of the
+  inputs, of "vjp" a cotangent of the mean, both shaped as what they belong to; zero on padding.
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
 (batch, *bucket, output channels); and of a model that states quantiles these, at the signature's levels:
 (batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels). Each
-gives the figures that the signature says are its own: (batch,).
+gives the figures that the signature says are its own: (batch,). "step" (`pnol_jax.servable.march`) gives the states one
+step later, and their mean and deviation over the draws; "jvp" and "vjp" (`pnol_jax.servable.derivatives`) the mean, and
+the product of its Jacobian in the inputs, or of the transpose, with the field.
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -33,6 +38,7 @@ from pnol_jax.servable.stablehlo import check_module, strip_locations
 PLATFORMS = ("cpu", "cuda")
 MOMENTS = ("mean", "aleatoric", "epistemic")
 BAND = ("lower", "upper")
+KEYED = ("samples", "step")
 QUANTILES = "quantiles"
 _LEAVES = tuple(field.name for field in dataclasses.fields(AxisOperands))
 
@@ -60,10 +66,14 @@ def unflatten_operands(flat: Mapping[str, Any]) -> GridOperands:
     return GridOperands(tuple(AxisOperands(**{leaf: flat[f"axes.{i}.{leaf}"] for leaf in _LEAVES}) for i in axes))
 
 
-def case_keys(seed: int, cases: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The threefry keys of a request's cases, (cases, 2): the seed and the case's position in the request."""
-    keys = np.empty((cases, 2), np.uint32)
+def case_keys(seed: int, cases: int, step: int | None = None) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """The threefry keys of a request's cases, (cases, 2): the seed and the case's position in the request.
+
+    Those of a step, (cases, 3), end with its number.
+    """
+    keys = np.empty((cases, 2 if step is None else 3), np.uint32)
     keys[:, 0], keys[:, 1] = seed, np.arange(cases)
+    keys[:, 2:] = step or 0
     return keys
 
 
@@ -104,7 +114,7 @@ def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
 
 
 def argument_shapes(
-    signature: Signature, weights: Mapping[str, Any], bucket: tuple[int, ...], answer: Answers, batch: Any
+    signature: Signature, weights: Mapping[str, Any], bucket: tuple[int, ...], answer: Answers, batch: Any, draws: int
 ) -> tuple[Any, ...]:
     """Shapes and dtypes of a program's arguments; `batch` is a number or a symbolic dimension."""
 
@@ -117,8 +127,21 @@ def argument_shapes(
         _shape((batch, *bucket, len(signature.inputs)), np.float32),
         {name: shape(leaf, batch) for name, leaf in operands.items()},
     )
-    keys = _shape((batch, 2), np.uint32)
-    return (*arguments, keys) if answer == "samples" else arguments
+    return *arguments, *added_shapes(signature, bucket, answer, batch, draws)
+
+
+def added_shapes(
+    signature: Signature, bucket: tuple[int, ...], answer: Answers, batch: Any, draws: int
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes and dtypes of what a program takes beside inputs and operands: keys and fields."""
+    outputs = len(signature.outputs)
+    added: dict[Answers, tuple[jax.ShapeDtypeStruct, ...]] = {
+        "samples": (_shape((batch, 2), np.uint32),),
+        "step": (_shape((batch, 3), np.uint32), _shape((batch, draws, *bucket, outputs), np.float32)),
+        "jvp": (_shape((batch, *bucket, len(signature.inputs)), np.float32),),
+        "vjp": (_shape((batch, *bucket, outputs), np.float32),),
+    }
+    return added.get(answer, ())
 
 
 def _shape(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -131,10 +154,11 @@ def export_program(
     weights: Mapping[str, Any],
     bucket: tuple[int, ...],
     answer: Answers,
+    draws: int,
 ) -> bytes:
     """Lower a program for every platform, with a symbolic batch, and serialise it (StableHLO, portable)."""
     (batch,) = export.symbolic_shape("batch")
-    arguments = argument_shapes(signature, weights, bucket, answer, batch)
+    arguments = argument_shapes(signature, weights, bucket, answer, batch, draws)
     exported = export.export(jax.jit(program), platforms=PLATFORMS)(*arguments)
     stripped = dataclasses.replace(exported, mlir_module_serialized=strip_locations(exported.mlir_module_serialized))
     return bytes(stripped.serialize())
@@ -147,6 +171,7 @@ def read_program(
     weights: Mapping[str, Any],
     bucket: tuple[int, ...],
     answer: Answers,
+    draws: int,
 ) -> export.Exported:
     """Read a serialised program and check it: operations, platforms, arguments, answers.
 
@@ -161,7 +186,7 @@ def read_program(
     backend = jax.default_backend().replace("gpu", "cuda")
     if backend not in exported.platforms:
         raise InputError(f"{where}: lowered for {exported.platforms}, this machine runs {backend!r}")
-    _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1))
+    _check_arguments(exported, where, argument_shapes(signature, weights, bucket, answer, -1, draws))
     _check_results(exported, where, bucket, signature, answer)
     return exported
 
@@ -187,15 +212,24 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
 def _check_results(
     exported: export.Exported, where: str, bucket: tuple[int, ...], signature: Signature, answer: Answers
 ) -> None:
-    stated, figures = {QUANTILES} if signature.levels else set(), signature.figures_of(answer)
-    fields = [{"samples"}] if answer == "samples" else [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
-    expected = [{*names, *figures} for names in fields]
+    figures = signature.figures_of(answer)
+    expected = [{*names, *figures} for names in _fields(signature, answer)]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")
     for name, got in results.items():
         levels = (len(signature.levels),) if name == QUANTILES else ()
-        tail = () if name in figures else (*levels, *bucket, len(signature.outputs))
+        channels = signature.inputs if name == "vjp" else signature.outputs
+        tail = () if name in figures else (*levels, *bucket, len(channels))
         fits = got.shape[-len(tail) :] == tail if tail else got.ndim == 1
         if not fits or got.dtype != np.float32:
             raise InputError(f"{where}: {name} is {got}, expected float32 ending in {tail}")
+
+
+def _fields(signature: Signature, answer: Answers) -> list[set[str]]:
+    """The fields that a program may give: moments with or without a band."""
+    if answer == "moments":
+        stated = {QUANTILES} if signature.levels else set()
+        return [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
+    given = {"samples": {"samples"}, "step": {"states", "states.mean", "states.std"}}
+    return [given.get(answer, {"mean", answer})]

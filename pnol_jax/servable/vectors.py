@@ -1,7 +1,7 @@
 """Test vectors: a few inputs and the answers that the model gave where it was trained."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from safetensors.numpy import load, save
 from pnol_jax.bases import GridOperands, make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Grid
-from pnol_jax.servable.manifest import Signature
-from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands, moments, samples
+from pnol_jax.servable.manifest import Answers, Signature
+from pnol_jax.servable.program import KEYED, Arrays, case_keys, flatten_operands
 
 SEED = 0
 
@@ -24,7 +24,8 @@ SEED = 0
 class Vector:
     """One case: inputs (*space, input channels) on a grid, and arrays (*space, output channels) or figures () by name.
 
-    Draws, (num_samples, *space, output channels), are those of the smallest bucket: a draw depends on the padded shape.
+    Draws and states, (num_samples, *space, output channels), are those of the smallest bucket: a draw depends on the
+    padded shape. What programs take besides is made of these by `beside`.
     """
 
     inputs: NDArray[np.float32]
@@ -33,8 +34,9 @@ class Vector:
 
 
 def pad(inputs: NDArray[np.float32], bucket: Sequence[int]) -> NDArray[np.float32]:
-    """One case, (*space, channels), with zeros up to the bucket."""
-    padded = np.zeros((*bucket, inputs.shape[-1]), np.float32)
+    """One case, (*space, channels) or (draws, *space, channels), with zeros up to the bucket."""
+    lead = inputs.shape[: -1 - len(bucket)]
+    padded = np.zeros((*lead, *bucket, inputs.shape[-1]), np.float32)
     padded[tuple(slice(n) for n in inputs.shape[:-1])] = inputs
     return padded
 
@@ -52,8 +54,25 @@ def smallest_bucket(buckets: Sequence[tuple[int, ...]], shape: Sequence[int]) ->
     return min(fitting, key=lambda bucket: (math.prod(bucket), bucket))
 
 
+def beside(
+    inputs: NDArray[np.float32], expected: Arrays, answer: Answers, draws: int, bucket: Sequence[int]
+) -> list[NDArray[Any]]:
+    """What a program takes beside inputs and operands when a vector is replayed, for a batch of 1, padded.
+
+    The first step of draws that all begin at the inputs; the inputs as a tangent, the mean as a cotangent.
+    """
+    mean = expected["mean"]
+    fields = {
+        "step": np.broadcast_to(inputs[..., : mean.shape[-1]], (draws, *mean.shape)),
+        "jvp": inputs,
+        "vjp": mean,
+    }
+    keys = [case_keys(SEED, 1, 0 if answer == "step" else None)] if answer in KEYED else []
+    return [*keys, *([pad(fields[answer], bucket)[None]] if answer in fields else [])]
+
+
 def record(
-    predict: Predict,
+    programs: Mapping[Answers, Callable[..., Arrays]],
     weights: Arrays,
     signature: Signature,
     buckets: Sequence[tuple[int, ...]],
@@ -69,13 +88,14 @@ def record(
         )
     bucket = smallest_bucket(buckets, grid.shape)
     bases = signature.bases()
-    expected = jax.jit(moments(predict))(weights, inputs[None], _operands(make_operands(grid, bases)))
-    named = {name: np.asarray(array)[0] for name, array in expected.items()}
-    if "samples" in signature.answers:
-        padded = _operands(make_operands(grid, bases, bucket))
-        drawn = jax.jit(samples(predict, num_samples))(weights, pad(inputs, bucket)[None], padded, case_keys(SEED, 1))
-        named |= {name: crop(np.asarray(array)[0], grid.shape) for name, array in drawn.items()}
-    return Vector(inputs, grid, named)
+    expected: dict[str, NDArray[np.float32]] = {}
+    for answer in ("moments", *(answer for answer in signature.answers if answer != "moments")):
+        size = bucket if answer in KEYED else grid.shape
+        added = beside(inputs, expected, answer, num_samples, size) if expected else []
+        operands = _operands(make_operands(grid, bases, size))
+        given = jax.jit(programs[answer])(weights, pad(inputs, size)[None], operands, *added)
+        expected |= {name: crop(np.asarray(array)[0], grid.shape) for name, array in given.items()}
+    return Vector(inputs, grid, expected)
 
 
 def crop(array: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:

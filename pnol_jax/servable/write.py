@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from safetensors.numpy import save
 from pnol_jax.errors import InputError
 from pnol_jax.files import sha256_bytes, sync_folder, write_atomically
 from pnol_jax.grids import Grid
+from pnol_jax.servable.derivatives import jvp, vjp
 from pnol_jax.servable.load import load_servable
-from pnol_jax.servable.manifest import SCHEMA_VERSION, Manifest, ProgramEntry, Signature, check_name, encode
+from pnol_jax.servable.manifest import SCHEMA_VERSION, Answers, Manifest, ProgramEntry, Signature, check_name, encode
+from pnol_jax.servable.march import Advance, stepping
 from pnol_jax.servable.program import Arrays, Predict, export_program, moments, samples
 from pnol_jax.servable.vectors import encode_vector, record
 
+LEAST_DRAWS = 2  # which have a deviation
 TOLERANCE = 1e-3  # of the largest value
 WEIGHTS = "weights.safetensors"
+Table = dict[Answers, Callable[..., Arrays]]
 
 
 def write_servable(
@@ -39,12 +43,14 @@ def write_servable(
     provenance: dict[str, Any],
     tolerance: float = TOLERANCE,
     alarm: dict[str, Any] | None = None,
+    advance: Advance | None = None,
 ) -> Path:
     """Write `folder/name/version/` and return its path; it appears whole, verified and replayed, or not at all.
 
     `predict` is the posterior's, with operands per case and `num_samples` a static keyword; `weights` its state, a flat
     dict of arrays. `buckets` are the numbers of points per axis up to which grids can be asked, `num_samples` the draws
-    that can be had if the signature's answers name "samples". `tests`, at least one, are cases to replay: inputs
+    that can be had if the signature's answers name "samples", and that march together if they name "step", by
+    `advance`. `tests`, at least one, are cases to replay: inputs
     (*space, input channels) and their grid. `calibration` is the guarantee of the band, with its `level`, if the
     predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
     the largest deviation in a replay, relative to the largest value.
@@ -58,11 +64,17 @@ def write_servable(
         raise InputError(f"servable {target} exists already and a version is never overwritten; expected a new version")
     if not tests:
         raise InputError("servable: got no tests, expected at least one case to replay")
+    if "step" in signature.answers and (advance is None or num_samples < LEAST_DRAWS):
+        raise InputError(
+            f"servable: got {num_samples} draws {'without' if advance is None else 'with'} `advance`, expected at least "
+            f"{LEAST_DRAWS} with it, since the answers name 'step'"
+        )
     arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
     sizes = tuple(tuple(int(n) for n in bucket) for bucket in buckets)
-    vectors = [record(predict, arrays, signature, sizes, num_samples, case) for case in tests]
+    table = _table(predict, num_samples, advance)
+    vectors = [record(table, arrays, signature, sizes, num_samples, case) for case in tests]
     recorded = {f"test-{i}.safetensors": encode_vector(vector) for i, vector in enumerate(vectors)}
-    programs = _programs(predict, arrays, signature, sizes, num_samples)
+    programs = _programs(table, arrays, signature, sizes, num_samples)
     files = {WEIGHTS: save(arrays), **recorded, **{entry.file: data for entry, data in programs}}
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -87,15 +99,25 @@ def write_servable(
     return target
 
 
+def _table(predict: Predict, num_samples: int, advance: Advance | None) -> Table:
+    """The function of each kind of answer."""
+    table: Table = {
+        "moments": moments(predict),
+        "samples": samples(predict, num_samples),
+        "jvp": jvp(predict),
+        "vjp": vjp(predict),
+    }
+    return table if advance is None else table | {"step": stepping(advance)}
+
+
 def _programs(
-    predict: Predict, weights: Arrays, signature: Signature, buckets: Sequence[tuple[int, ...]], num_samples: int
+    table: Table, weights: Arrays, signature: Signature, buckets: Sequence[tuple[int, ...]], num_samples: int
 ) -> list[tuple[ProgramEntry, bytes]]:
-    table = {"moments": moments(predict), "samples": samples(predict, num_samples)}
     programs = []
     for bucket in buckets:
         for answer in signature.answers:
             file = f"program-{'x'.join(map(str, bucket))}-{answer}.bin"
-            data = export_program(table[answer], signature, weights, bucket, answer)
+            data = export_program(table[answer], signature, weights, bucket, answer, num_samples)
             programs.append((ProgramEntry(bucket, answer, file), data))
     return programs
 

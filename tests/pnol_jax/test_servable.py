@@ -242,7 +242,7 @@ def test_a_custom_call_that_is_not_on_the_list_is_refused(copy: Path, servable: 
         mean = jax.ffi.ffi_call("run_anything", jax.ShapeDtypeStruct(inputs.shape, inputs.dtype))(inputs)
         return {"mean": mean, "aleatoric": mean, "epistemic": mean}
 
-    shapes = argument_shapes(servable.manifest.signature, servable.weights, SMALL, "moments", 1)
+    shapes = argument_shapes(servable.manifest.signature, servable.weights, SMALL, "moments", 1, 0)
     allowed = [export.DisabledSafetyCheck.custom_call("run_anything")]
     exported = export.export(jax.jit(program), platforms=["cpu", "cuda"], disabled_checks=allowed)(*shapes)
     replace(copy, "program-12x12-moments.bin", bytes(exported.serialize()))
