@@ -17,7 +17,7 @@ def scope_of(path: str) -> Scope | None:
     """What a path needs; None if anybody may ask it: probes have no tokens."""
     if path in OPEN:
         return None
-    if path in ("/predict", "/feedback") or path.endswith("/infer"):
+    if path in ("/predict", "/rollout", "/derivatives", "/feedback") or path.endswith("/infer"):
         return "predict"
     if path.startswith("/v2/repository/models/"):
         return "manage"

@@ -14,6 +14,8 @@ from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from serving.access import Guard
+from serving.derivatives import DerivativesEndpoint
+from serving.endpoint import Endpoint
 from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
 from serving.metrics import Metrics
@@ -25,6 +27,7 @@ from serving.releases.endpoints import RELEASES
 from serving.releases.figures import ReleaseFigures
 from serving.repository.endpoints import REPOSITORY
 from serving.request_id import HEADER, find_request_id
+from serving.rollouts import RolloutEndpoint, RolloutFigures, Rollouts
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
 
@@ -37,9 +40,19 @@ def build_app(
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics.register(ReleaseFigures(service))
     predictions = Predictions(service, settings, metrics)
+    rollouts = Rollouts(service, settings)
+    metrics.register(RolloutFigures(rollouts))
+    endpoints = [RolloutEndpoint(rollouts, settings, metrics), DerivativesEndpoint(service, settings, metrics)]
+    direct: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
     parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
     litestar = Litestar(
-        route_handlers=[asgi(list(ENDPOINTS))(predictions.__call__), *INFORMATION, *REPOSITORY, *RELEASES],
+        route_handlers=[
+            asgi(list(ENDPOINTS))(predictions.__call__),
+            *(asgi(path)(endpoint.__call__) for path, endpoint in direct.items()),
+            *INFORMATION,
+            *REPOSITORY,
+            *RELEASES,
+        ],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[_counted(metrics)],
@@ -59,6 +72,9 @@ def build_app(
                     return
             if asked(scope["path"]):
                 await predictions(scope, receive, send)
+                return
+            if endpoint := direct.get(scope["path"]):
+                await endpoint(scope, receive, send)
                 return
         await litestar(scope, receive, send)
 

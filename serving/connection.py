@@ -4,6 +4,7 @@ The body's limits are kept where the body is read (`serving.predictions`).
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,15 @@ CLIENT = "pnol.client"  # the name of a `Client` among a scope's extensions
 
 @dataclass
 class Client:
-    """Whoever sent a request: whether all of it is here, and the task that answers it, cancelled when they leave."""
+    """Whoever sent a request: whether all of it is here, and the task that answers it, cancelled when they leave.
+
+    `abort` ends the connection without waiting for what they have not read.
+    """
 
     whole: bool = False
     task: asyncio.Task[Any] | None = None
     gone: bool = False
+    abort: Callable[[], None] | None = None
 
     def leave(self) -> None:
         """The connection is lost."""
@@ -93,7 +98,7 @@ class Connection(HttpToolsProtocol):
         if size > self._settings.max_header_bytes:
             self._refuse_head()
             raise _HeadTooLargeError
-        self._client = Client()
+        self._client = Client(abort=self.transport.abort)
         self.scope["extensions"] = {CLIENT: self._client}  # type: ignore[dict-item]
         super().on_headers_complete()
 

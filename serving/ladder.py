@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pnol_jax.servable import Answers, Bucket, Program, Servable, case_keys
+from pnol_jax.servable import Answers, Bucket, Program, Servable, added_shapes
 from serving.costs import Costs
 from serving.places import Places, stack
 
@@ -56,13 +56,15 @@ def compile_ladder(
 
 def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:
     """The fewest seconds that a batch took, of a few; what its first call alone does is not left to a request."""
+    manifest = places.servable.manifest
     operands = stack([places.uniform(bucket)] * size)
-    inputs = np.zeros((size, *bucket, len(places.servable.manifest.signature.inputs)), np.float32)
-    keys = [case_keys(0, size)] if answer == "samples" else []
+    inputs = np.zeros((size, *bucket, len(manifest.signature.inputs)), np.float32)
+    shapes = added_shapes(manifest.signature, bucket, answer, size, manifest.num_samples)
+    added = [np.zeros(shape.shape, shape.dtype) for shape in shapes]
     taken: list[float] = []
     for _ in range(1 + RUNS):
         began = time.perf_counter()
-        programs[bucket, answer, size](inputs, operands, *keys)
+        programs[bucket, answer, size](inputs, operands, *added)
         taken.append(time.perf_counter() - began)
         if sum(taken) > ENOUGH_SECONDS and len(taken) > 1:
             break

@@ -20,19 +20,24 @@ DEFAULT_LEVEL = 0.9
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a request may say beside its arrays. `outputs`: of OUTPUTS, a figure, or "interval" (lower and upper)."""
+class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every request may say: of which model, how soon, and who gets which version."""
 
     model: str | None = None
     version: str | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
+    priority: Priority = "normal"  # who waits is asked in this order
+    key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
+
+
+class Options(Common, frozen=True, kw_only=True):
+    """What a prediction may say beside its arrays. `outputs`: of OUTPUTS, a figure, or "interval" (lower and upper)."""
+
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     level: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None  # of the interval; that of its guarantee if none
     num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; all that the model has if none
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
-    timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
-    priority: Priority = "normal"  # who waits is asked in this order
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None  # by which a truth may name the request later
-    key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +82,7 @@ def check(query: Query, places: Places, max_cases: int) -> Question:
     asked = query.options.num_samples or manifest.num_samples
     if "samples" in outputs and asked > manifest.num_samples:
         raise Refusal(f"num_samples: got {asked}, expected at most {manifest.num_samples}")
-    return Question(_finite(inputs), place, single, outputs, asked)
+    return Question(finite(inputs, "inputs"), place, single, outputs, asked)
 
 
 def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
@@ -122,7 +127,12 @@ def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int
     return places.of(coordinates)
 
 
-def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
+def finite(inputs: NDArray[Any], where: str) -> NDArray[np.float32]:
+    """The numbers in float32.
+
+    Raises:
+        Refusal: some are too large for it, or no numbers.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         single = np.ascontiguousarray(inputs, np.float32)
         total = np.add.reduce(single, axis=None)
@@ -131,7 +141,7 @@ def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
     wrong = ~np.isfinite(single)
     if wrong.any():
         first = [int(i) for i in np.argwhere(wrong)[0]]
-        raise Refusal(f"inputs: got {int(wrong.sum())} values that are not finite in float32, the first at {first}")
+        raise Refusal(f"{where}: got {int(wrong.sum())} values that are not finite in float32, the first at {first}")
     return single
 
 

@@ -11,7 +11,6 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors.protocol import Params, Posterior
 
-
 Advance = Callable[[Params, jax.Array, GridOperands, jax.Array, jax.Array], jax.Array]
 
 

@@ -88,7 +88,9 @@ class Signature(Part, frozen=True):
             known = ", ".join(map(repr, get_args(Answers)))
             raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and others of {known}")
         if "step" in self.answers and (self.time_step is None or self.inputs[: len(self.outputs)] != self.outputs):
-            raise InputError("signature.answers: got 'step', expected a time step, and inputs that begin with the outputs")
+            raise InputError(
+                "signature.answers: got 'step', expected a time step, and inputs that begin with the outputs"
+            )
         taken = {*FIELDS, *OF_PROGRAMS}
         if len(set(self.figure_names) - taken) != len(self.figures):
             raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {taken}")

@@ -10,9 +10,8 @@ from pnol_jax.bases import GridOperands
 from pnol_jax.precision import exact
 from pnol_jax.servable.program import Arrays, unflatten_operands
 
-
 # One step from many states at once, each draw with a function of its own, as `pnol_jax.posteriors.march` has it:
-# weights, inputs (draws, batch, *space, in), operands, keys of functions and noise -> states (draws, batch, *space, out).
+# weights, inputs (draws, batch, *space, in), operands, keys of functions and noise -> (draws, batch, *space, out).
 Advance = Callable[[Arrays, jax.Array, GridOperands, jax.Array, jax.Array], jax.Array]
 
 
@@ -37,9 +36,7 @@ def stepping(advance: Advance) -> Callable[..., Arrays]:
             "states.std": jnp.std(after, axis=0, ddof=1),
         }
 
-    def program(
-        weights: Arrays, inputs: jax.Array, operands: Arrays, keys: jax.Array, states: jax.Array
-    ) -> Arrays:
+    def program(weights: Arrays, inputs: jax.Array, operands: Arrays, keys: jax.Array, states: jax.Array) -> Arrays:
         stepped: Arrays = jax.vmap(one, in_axes=(None, 0, 0, 0, 0))(weights, inputs, operands, keys, states)
         return stepped
 

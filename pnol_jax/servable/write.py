@@ -66,8 +66,8 @@ def write_servable(
         raise InputError("servable: got no tests, expected at least one case to replay")
     if "step" in signature.answers and (advance is None or num_samples < LEAST_DRAWS):
         raise InputError(
-            f"servable: got {num_samples} draws {'without' if advance is None else 'with'} `advance`, expected at least "
-            f"{LEAST_DRAWS} with it, since the answers name 'step'"
+            f"servable: got {num_samples} draws {'without' if advance is None else 'with'} `advance`, expected it and "
+            f"at least {LEAST_DRAWS}, since the answers name 'step'"
         )
     arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
     sizes = tuple(tuple(int(n) for n in bucket) for bucket in buckets)

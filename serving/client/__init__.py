@@ -3,6 +3,7 @@
 from serving.client.asynchronous import AsyncClient
 from serving.client.blocking import Client
 from serving.client.calls import Asking
+from serving.client.derivatives import Derivative, Where
 from serving.client.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -15,6 +16,7 @@ from serving.client.errors import (
 )
 from serving.client.replies import Channel, Health, Interval, Model, Prediction
 from serving.client.retries import Retries
+from serving.client.rollouts import Marching, Step
 
 __all__ = [
     "Asking",
@@ -23,8 +25,10 @@ __all__ = [
     "Client",
     "ConnectionLost",
     "DeadlineExceeded",
+    "Derivative",
     "Health",
     "Interval",
+    "Marching",
     "Model",
     "NotFound",
     "Prediction",
@@ -32,6 +36,8 @@ __all__ = [
     "Retries",
     "ServerFault",
     "ServingError",
+    "Step",
     "TooLarge",
     "Unavailable",
+    "Where",
 ]

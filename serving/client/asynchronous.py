@@ -8,11 +8,13 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 from numpy.typing import ArrayLike
 
-from serving.client import calls
+from serving.client import calls, derivatives, rollouts
 from serving.client.calls import Asking, Call
+from serving.client.derivatives import Derivative, Where
 from serving.client.errors import ServingError
 from serving.client.replies import Health, Model, Prediction
 from serving.client.retries import RETRIES, Attempts, Retries
+from serving.client.rollouts import Marching, Step
 
 T = TypeVar("T")
 
@@ -62,6 +64,30 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
+    async def jvp(self, inputs: ArrayLike, tangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
+        """As `serving.client.Client.jvp`."""
+        return await self._run(derivatives.call(inputs, "tangent", tangent, where), where.get("deadline"))
+
+    async def vjp(self, inputs: ArrayLike, cotangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
+        """As `serving.client.Client.vjp`."""
+        return await self._run(derivatives.call(inputs, "cotangent", cotangent, where), where.get("deadline"))
+
+    async def rollout(self, inputs: ArrayLike, steps: int, **asking: Unpack[Marching]) -> AsyncIterator[Step]:
+        """As `serving.client.Client.rollout`."""
+        call = rollouts.call(inputs, steps, asking)
+        attempts = self._attempts(asking.get("deadline"))
+        reply = await self._opened(call, attempts)
+        try:
+            frames = rollouts.Frames()
+            async for piece in reply.aiter_bytes():
+                for step in frames.feed(piece):
+                    yield step
+            frames.finish()
+        except httpx.TransportError as error:
+            raise attempts.lost(error) from error
+        finally:
+            await reply.aclose()
+
     async def health(self) -> Health:
         """Whether the service lives and answers."""
         return await self._run(calls.health())
@@ -85,10 +111,28 @@ class AsyncClient:
         await self.aclose()
 
     async def _run(self, call: Call[T], deadline: float | None = None) -> T:
-        attempts = Attempts(self._retries, self._deadline if deadline is None else deadline)
+        attempts = self._attempts(deadline)
         while True:
             try:
                 return call.answer(await self._send(call, attempts))
+            except ServingError as error:
+                pause = attempts.pause(error)
+            await asyncio.sleep(pause)
+
+    def _attempts(self, deadline: float | None) -> Attempts:
+        return Attempts(self._retries, self._deadline if deadline is None else deadline)
+
+    async def _opened(self, call: Call[None], attempts: Attempts) -> httpx.Response:
+        """A reply whose body is still to come."""
+        while True:
+            try:
+                reply = await self._http.send(call.request(self._http, attempts.remaining()), stream=True)
+                if reply.status_code in call.expected:
+                    return reply
+                await reply.aread()
+                call.answer(reply)
+            except httpx.TransportError as error:
+                pause = attempts.pause(attempts.lost(error))
             except ServingError as error:
                 pause = attempts.pause(error)
             await asyncio.sleep(pause)

@@ -9,11 +9,13 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 from numpy.typing import ArrayLike
 
-from serving.client import calls
+from serving.client import calls, derivatives, rollouts
 from serving.client.calls import Asking, Call
+from serving.client.derivatives import Derivative, Where
 from serving.client.errors import ServingError
 from serving.client.replies import Health, Model, Prediction
 from serving.client.retries import RETRIES, Attempts, Retries
+from serving.client.rollouts import Marching, Step
 
 T = TypeVar("T")
 
@@ -67,6 +69,45 @@ class Client:
                 for future in waiting:
                     future.cancel()
 
+    def jvp(self, inputs: ArrayLike, tangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
+        """The mean at the inputs, and its derivative along a tangent of them, (cases, *space, output channels).
+
+        Raises:
+            ServingError: as `predict`, and where the version was exported without derivatives.
+        """
+        return self._run(derivatives.call(inputs, "tangent", tangent, where), where.get("deadline"))
+
+    def vjp(self, inputs: ArrayLike, cotangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
+        """The mean at the inputs, and the gradient in them of sum(cotangent * mean), (cases, *space, input channels).
+
+        With the gradient of an objective in the mean as the cotangent it is that of the objective in the inputs.
+
+        Raises:
+            ServingError: as `jvp`.
+        """
+        return self._run(derivatives.call(inputs, "cotangent", cotangent, where), where.get("deadline"))
+
+    def rollout(self, inputs: ArrayLike, steps: int, **asking: Unpack[Marching]) -> Iterator[Step]:
+        """The steps of a step model from a first state, as they are computed; ending the loop ends the rollout.
+
+        It is tried again until it has begun, not after. The deadline is for that, and for each piece that comes later.
+
+        Raises:
+            ServingError: there is no answer, or the rollout ended before its last step.
+        """
+        call = rollouts.call(inputs, steps, asking)
+        attempts = self._attempts(asking.get("deadline"))
+        reply = self._opened(call, attempts)
+        try:
+            frames = rollouts.Frames()
+            for piece in reply.iter_bytes():
+                yield from frames.feed(piece)
+            frames.finish()
+        except httpx.TransportError as error:
+            raise attempts.lost(error) from error
+        finally:
+            reply.close()
+
     def health(self) -> Health:
         """Whether the service lives and answers."""
         return self._run(calls.health())
@@ -90,10 +131,27 @@ class Client:
         self.close()
 
     def _run(self, call: Call[T], deadline: float | None = None) -> T:
-        attempts = Attempts(self._retries, self._deadline if deadline is None else deadline)
+        attempts = self._attempts(deadline)
         while True:
             try:
                 return call.answer(self._send(call, attempts))
+            except ServingError as error:
+                time.sleep(attempts.pause(error))
+
+    def _attempts(self, deadline: float | None) -> Attempts:
+        return Attempts(self._retries, self._deadline if deadline is None else deadline)
+
+    def _opened(self, call: Call[None], attempts: Attempts) -> httpx.Response:
+        """A reply whose body is still to come."""
+        while True:
+            try:
+                reply = self._http.send(call.request(self._http, attempts.remaining()), stream=True)
+                if reply.status_code in call.expected:
+                    return reply
+                reply.read()
+                call.answer(reply)
+            except httpx.TransportError as error:
+                time.sleep(attempts.pause(attempts.lost(error)))
             except ServingError as error:
                 time.sleep(attempts.pause(error))
 

@@ -90,7 +90,7 @@ def predict(inputs: ArrayLike, asking: Asking) -> Call[Prediction]:
         said["outputs"] = ",".join(said["outputs"])
     file = io.BytesIO()
     for array in (inputs, *coordinates):
-        npy.write_array(file, _floats(array), allow_pickle=False)
+        npy.write_array(file, floats(array), allow_pickle=False)
     parameters = {name: str(value) for name, value in said.items()}
     headers = {"content-type": "application/x-npy"}
     content = file.getvalue()
@@ -119,7 +119,7 @@ def check_concurrency(concurrency: int) -> None:
         raise InputError(f"concurrency: got {concurrency}, expected at least 1")
 
 
-def _floats(array: ArrayLike) -> NDArray[Any]:
+def floats(array: ArrayLike) -> NDArray[Any]:
     """The array as little-endian float32, or as float64 if it holds other real numbers."""
     values = np.asarray(array)
     if values.dtype.kind not in "fiub":

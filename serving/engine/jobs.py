@@ -18,7 +18,11 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A request's cases at one place: inputs (cases, *space, input channels), float32."""
+    """A request's cases at one place: inputs (cases, *space, input channels), float32.
+
+    `fields`: what the program takes besides, (cases, *space, channels), or with draws before the space axes. `step`:
+    the number of a step, where it is one.
+    """
 
     ladder: Ladder
     place: Place
@@ -26,6 +30,8 @@ class Job:
     inputs: NDArray[np.float32]
     seed: int = 0
     priority: Priority = "normal"
+    fields: tuple[NDArray[np.float32], ...] = ()
+    step: int | None = None
 
 
 @dataclass(eq=False)

@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pnol_jax.servable import case_keys, crop, pad
+from pnol_jax.servable import KEYED, Bucket, case_keys, crop, pad
 from serving.engine.jobs import Arrays, Job, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked, Queue
@@ -51,7 +52,7 @@ class Engine:
         """
         cases = len(job.inputs)
         future = asyncio.get_running_loop().create_future()
-        ticket = Ticket(job, future, case_keys(job.seed, cases), cases)
+        ticket = Ticket(job, future, case_keys(job.seed, cases, job.step), cases)
         with self._wake:
             if self._closing:
                 raise Unavailable("the service is shutting down")
@@ -125,14 +126,15 @@ class Engine:
 
     def _compute(self, lane: Lane, picked: Picked) -> None:
         batch = lane.costs.holding(len(picked))
-        inputs = np.zeros((batch, *lane.bucket, picked[0][0].job.inputs.shape[-1]), np.float32)
-        for place, (ticket, position) in enumerate(picked):
-            inputs[place] = pad(ticket.job.inputs[position], lane.bucket)
+        inputs = _stacked([ticket.job.inputs[position] for ticket, position in picked], lane.bucket, batch)
         arguments: list[Any] = [inputs, self._operands.stacked([ticket.job.place for ticket, _ in picked], batch)]
-        if lane.answer == "samples":
-            keys = np.zeros((batch, 2), np.uint32)
+        if lane.answer in KEYED:
+            keys = np.zeros((batch, picked[0][0].keys.shape[1]), np.uint32)
             keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
             arguments.append(keys)
+        for field in range(len(picked[0][0].job.fields)):
+            rows = [ticket.job.fields[field][position] for ticket, position in picked]
+            arguments.append(_stacked(rows, lane.bucket, batch))
         arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
         for place, (ticket, position) in enumerate(picked):
             shape = ticket.job.place.grid.shape
@@ -146,6 +148,15 @@ class Engine:
         figures.cases += cases
         figures.slots += lane.costs.holding(cases)
         figures.busy_seconds += now - started
+
+
+def _stacked(rows: list[NDArray[np.float32]], bucket: Bucket, batch: int) -> NDArray[np.float32]:
+    """Cases, padded, as a batch; places beyond them are zero."""
+    lead, channels = rows[0].shape[: -1 - len(bucket)], rows[0].shape[-1]
+    stacked = np.zeros((batch, *lead, *bucket, channels), np.float32)
+    for place, row in enumerate(rows):
+        stacked[place] = pad(row, bucket)
+    return stacked
 
 
 def _hand_over(outcome: Outcome) -> None:

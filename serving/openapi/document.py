@@ -8,14 +8,17 @@ from serving import refusals
 from serving.access import OPEN
 from serving.openapi.schemas import (
     BYTES,
+    DERIVATIVES_EXAMPLE,
     FEEDBACK_EXAMPLE,
     INFER_EXAMPLE,
     OBJECT,
     PREDICT_EXAMPLE,
+    ROLLOUT_EXAMPLE,
     option_parameters,
     reference,
     schemas,
 )
+from serving.rollouts import frames as rollouts
 from serving.wire import json, msgpack, npy, v2
 
 PATH = "/schema/openapi.json"
@@ -55,7 +58,20 @@ def _predictions() -> dict[str, Any]:
         "/predict": predict,
         newest: _post(summary, body, answer, INFER_EXAMPLE, [length, *_path_parameters(newest)]),
         version: _post(summary, body, answer, INFER_EXAMPLE, [length, *_path_parameters(version)]),
+        **_of_named_arrays(),
     }
+
+
+def _of_named_arrays() -> dict[str, Any]:
+    """What is asked with more than inputs: steps of a trajectory, and derivatives."""
+    packed = {msgpack.MEDIA_TYPE: BYTES}
+    frames = {rollouts.LINES: reference("RolloutFrame"), rollouts.PACKED: BYTES}
+    summary = "Stream the steps of a step model: a frame that says what comes, one for each step, or a last with an error"
+    march = _post(summary, {json.MEDIA_TYPE: reference("RolloutBody"), **packed}, frames, ROLLOUT_EXAMPLE, [])
+    summary = "The mean, and the product of its Jacobian in the inputs with a tangent, or of the transpose"
+    answer = {json.MEDIA_TYPE: reference("Derivative"), **packed}
+    body = {json.MEDIA_TYPE: reference("DerivativesBody"), **packed}
+    return {"/rollout": march, "/derivatives": _post(summary, body, answer, DERIVATIVES_EXAMPLE, [])}
 
 
 def _information() -> dict[str, Any]:

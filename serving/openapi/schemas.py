@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
+from serving.derivatives.query import DerivativesBody
 from serving.query import Options
 from serving.releases.endpoints import Truth
 from serving.repository.endpoints import ControlBody, IndexBody
+from serving.rollouts.query import RolloutBody
 from serving.service import Interval
 from serving.utilisation import Scaling
 from serving.wire import json, v2
@@ -56,17 +58,45 @@ INFER_RESPONSE = {
         },
     },
 }
+NAMED_ARRAYS = {"type": "object", "additionalProperties": {"type": "array"}}
+DERIVATIVE = {
+    "type": "object",
+    "description": "`outputs`: `mean`, and `jvp` shaped as it, or `vjp` shaped as the inputs.",
+    "required": ["model", "version", "bucket", "method", "outputs"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "bucket": {"type": "array", "items": {"type": "integer"}},
+        "method": {"type": "string"},
+        "outputs": NAMED_ARRAYS,
+    },
+}
+ROLLOUT_FRAME = {
+    "description": "A line: the first says what comes, others are steps, an error is the last.",
+    "anyOf": [
+        {"type": "object", "required": ["model", "version", "steps", "stride", "draws", "time_step"]},
+        {
+            "type": "object",
+            "required": ["step", "time", "outputs"],
+            "properties": {"step": {"type": "integer"}, "time": {"type": "number"}, "outputs": NAMED_ARRAYS},
+        },
+        {"type": "object", "required": ["error", "status"]},
+    ],
+}
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 PREDICT_EXAMPLE = {"inputs": WAVE, "outputs": ["mean", "interval"]}
 FEEDBACK_EXAMPLE = {"inputs": WAVE, "truth": WAVE}
+DERIVATIVES_EXAMPLE = {"inputs": WAVE, "tangent": WAVE}
+ROLLOUT_EXAMPLE = {"inputs": WAVE, "steps": 4, "stride": 2}
 INFER_EXAMPLE = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "mean"}], "parameters": {"level": 0.5}}
 
 
 def schemas() -> dict[str, Any]:
     """The components of the document."""
-    kinds = [json.Body, v2.InferRequest, Interval, Scaling, IndexBody, ControlBody, Truth]
+    kinds = [json.Body, v2.InferRequest, Interval, Scaling, IndexBody, ControlBody, Truth, RolloutBody, DerivativesBody]
     _, components = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
-    return {**components, "Prediction": PREDICTION, "InferResponse": INFER_RESPONSE, "Error": ERROR}
+    written = {"Prediction": PREDICTION, "InferResponse": INFER_RESPONSE, "Error": ERROR}
+    return {**components, **written, "Derivative": DERIVATIVE, "RolloutFrame": ROLLOUT_FRAME}
 
 
 def reference(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
@@ -22,7 +23,8 @@ class Loader:
     """Loads several versions at a time for these batch sizes; their programs share as many compiling threads."""
 
     def __init__(self, moments: tuple[int, ...], samples: tuple[int, ...], threads: int) -> None:
-        self._sizes: dict[Answers, tuple[int, ...]] = {"moments": moments, "samples": samples}
+        self._sizes: dict[Answers, tuple[int, ...]] = dict.fromkeys(get_args(Answers), samples)
+        self._sizes["moments"] = moments
         self._versions = ThreadPoolExecutor(threads, "load")
         self._programs = ThreadPoolExecutor(threads, "compile")
         self._stopped = False

@@ -40,7 +40,7 @@ def find_format(content_type: str) -> Format:
     Raises:
         Unsupported: it is none of ours.
     """
-    media_type = _media_type(content_type) or json.MEDIA_TYPE
+    media_type = bare(content_type) or json.MEDIA_TYPE
     if media_type not in FORMATS:
         raise Unsupported(f"content-type: got {media_type!r}, expected one of {sorted(FORMATS)}")
     return FORMATS[media_type]
@@ -48,9 +48,10 @@ def find_format(content_type: str) -> Format:
 
 def accepted(accept: str, asked: Format) -> Format:
     """The format of the answer: the first of ours that `Accept` names, or that of the request."""
-    named = (_media_type(part) for part in accept.split(","))
+    named = (bare(part) for part in accept.split(","))
     return next((FORMATS[part] for part in named if part in FORMATS), asked)
 
 
-def _media_type(text: str) -> str:
+def bare(text: str) -> str:
+    """A media type without its parameters."""
     return text.partition(";")[0].strip().lower()

@@ -51,11 +51,16 @@ def decode_query(body: bytes) -> Query:
         raise Refusal(f"body: {error}") from None
     coordinates = None
     if parsed.coordinates is not None:
-        coordinates = tuple(_read(array, f"coordinates[{i}]") for i, array in enumerate(parsed.coordinates))
-    return Query(parsed, _read(parsed.inputs, "inputs"), None, coordinates)
+        coordinates = tuple(read_array(array, f"coordinates[{i}]") for i, array in enumerate(parsed.coordinates))
+    return Query(parsed, read_array(parsed.inputs, "inputs"), None, coordinates)
 
 
-def _read(array: Array, where: str) -> NDArray[Any]:
+def read_array(array: Array, where: str) -> NDArray[Any]:
+    """The numbers of an array.
+
+    Raises:
+        Refusal: its bytes are not those of its shape.
+    """
     dtype = np.dtype(array.dtype).newbyteorder("<")
     expected = math.prod(array.shape) * dtype.itemsize
     if min(array.shape, default=0) < 0 or len(array.data) != expected:
@@ -65,8 +70,9 @@ def _read(array: Array, where: str) -> NDArray[Any]:
 
 def encode_answer(answer: Answer) -> bytes:
     """The msgpack map of an answer."""
-    return _encoder.encode({**describe(answer), "outputs": {name: _write(a) for name, a in answer.arrays.items()}})
+    return _encoder.encode({**describe(answer), "outputs": {name: write_array(a) for name, a in answer.arrays.items()}})
 
 
-def _write(array: NDArray[np.float32]) -> Array:
+def write_array(array: NDArray[np.float32]) -> Array:
+    """An array as it is sent, float32."""
     return Array(array.shape, "float32", np.ascontiguousarray(array, "<f4").reshape(-1).data)

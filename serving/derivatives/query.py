@@ -1,0 +1,91 @@
+"""What a derivative is asked with: inputs, and a tangent of them or a cotangent of the mean."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pnol_jax.servable import Signature
+from serving.engine import Job
+from serving.ladder import Ladder
+from serving.query import Common, Question, check, finite
+from serving.refusals import Refusal
+from serving.releases import ReleasingService
+from serving.settings import Settings
+from serving.wire.msgpack import Array
+from serving.wire.named import Bodies, Shape, query_of, read
+from serving.wire.numbers import Numbers
+
+Product = Literal["jvp", "vjp"]
+
+
+class DerivativesBody(Common, frozen=True, kw_only=True):
+    """The body of `POST /derivatives` in JSON, with one of `tangent` and `cotangent`."""
+
+    inputs: Numbers
+    shape: Shape | None = None
+    coordinates: tuple[Numbers, ...] | None = None
+    tangent: Numbers | None = None  # shaped as the inputs, in their units
+    cotangent: Numbers | None = None  # shaped as the mean, in units of an objective over the mean's
+
+
+class DerivativesPack(Common, frozen=True, kw_only=True):
+    """The same in msgpack."""
+
+    inputs: Array
+    coordinates: tuple[Array, ...] | None = None
+    tangent: Array | None = None
+    cotangent: Array | None = None
+
+
+BODIES: Bodies[Common] = Bodies(DerivativesBody, DerivativesPack)
+
+
+@dataclass(frozen=True, eq=False)
+class Derivative:
+    """A product that fits a model. `single`: the inputs came without a cases axis."""
+
+    ladder: Ladder
+    product: Product
+    job: Job
+    single: bool
+
+
+def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative:
+    """Find the version that a derivative is asked of, and see that it fits.
+
+    Raises:
+        Refusal, InputError: shapes, values or grid do not fit, or the version has no derivatives.
+    """
+    given = {"jvp": asked.tangent, "vjp": asked.cotangent}
+    products: list[Product] = [name for name in ("jvp", "vjp") if given[name] is not None]
+    if len(products) != 1:
+        raise Refusal(f"body: got {'both' if products else 'neither'} of tangent and cotangent, expected one of them")
+    product = products[0]
+    query = query_of(asked, ("mean",))
+    found = service.asked(query)
+    ladder = service.repository.find(found.model, found.version)
+    signature = ladder.servable.manifest.signature
+    if product not in signature.answers:
+        raise Refusal(
+            "derivatives: this version has none; expected one that was exported with export.derivatives = true"
+        )
+    question = check(query, ladder.places, settings.max_cases)
+    what = "tangent" if product == "jvp" else "cotangent"
+    field = _fitting(read(given[product], what), question, signature, product, what)
+    job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,))
+    return Derivative(ladder, product, job, question.single)
+
+
+def _fitting(
+    field: NDArray[Any], question: Question, signature: Signature, product: Product, what: str
+) -> NDArray[np.float32]:
+    """The field as (cases, *space, channels); it may leave out what the inputs may, or be flat."""
+    channels = len(signature.inputs if product == "jvp" else signature.outputs)
+    whole = (*question.inputs.shape[:-1], channels)
+    own = whole[1:] if question.single else whole
+    allowed = [own, (field.size,) if field.size == np.prod(whole) else own, *([own[:-1]] if channels == 1 else [])]
+    if field.shape not in allowed:
+        raise Refusal(f"{what}: got shape {list(field.shape)}, expected {list(own)}")
+    return finite(field.reshape(whole), what)
