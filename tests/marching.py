@@ -6,17 +6,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from msgspec import structs
+from numpy.typing import NDArray
 
 from pnol_jax import collectives
-from pnol_jax.bases import GridOperands
+from pnol_jax.bases import GridOperands, stack_operands
 from pnol_jax.posteriors.march import march
 from pnol_jax.predictive import Predictive
 from pnol_jax.servable import Answers, Channel, Signature
 from tests import heat
 
 TIME_STEP, SPREAD, GAIN = 0.5, 0.3, -0.1
-ANSWERS: tuple[Answers, ...] = ("moments", "samples", "step", "jvp", "vjp")
+ANSWERS: tuple[Answers, ...] = ("moments", "step", "jvp", "vjp")
 
 
 def predict(
@@ -42,14 +44,13 @@ class Posterior:
     def advance(
         self, params: dict[str, Any], inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array
     ) -> jax.Array:
-        draws, cases = inputs.shape[:2]
+        draws = inputs.shape[0]
         own = 1 + SPREAD * jax.random.normal(function, (draws,))
 
         def one(inputs: jax.Array, factor: jax.Array, key: jax.Array) -> jax.Array:
             mean = predict(params, inputs, grid, key).mean
             return factor * mean + params["noise"] * collectives.normal(key, mean.shape, mean.dtype)
 
-        assert inputs.shape[1] == cases
         return jax.vmap(one)(inputs, own, jax.random.split(noise, draws))
 
 
@@ -59,33 +60,35 @@ def signature(axes: int, answers: Sequence[Answers] = ANSWERS) -> Signature:
     return structs.replace(one, inputs=inputs, answers=tuple(answers), time_step=TIME_STEP)
 
 
-def first(*shape: int) -> Any:
+def first(*shape: int) -> NDArray[np.float32]:
     """A first state and a source, (*space, 2)."""
     grid = heat.grid(*shape)
     waves = [heat.wave(grid, *pair[: len(shape)])[0] for pair in ((1, 2, 1), (2, 1, 2))]
-    return jnp.concatenate([waves[0], 0.1 * waves[1]], axis=-1).__array__()
+    return np.concatenate([waves[0], np.float32(0.1) * waves[1]], axis=-1)
 
 
 def write(folder: Path, name: str = "march", *, axes: int = 1, **changes: Any) -> Path:
-    """A servable of it, in one dimension in the buckets 16 and 24."""
+    """A servable of it, whose bucket pads."""
     shape = (13, 11)[:axes]
     arguments: dict[str, Any] = {
         "predict": predict,
         "advance": Posterior().advance,
         "signature": signature(axes),
-        "buckets": [(16,), (24,)] if axes == 1 else [(16, 16)],
+        "buckets": [(16,) * axes],
         "tests": [(first(*shape), heat.grid(*shape))],
         "calibration": None,
     }
     return heat.write(folder, name, axes=axes, **(arguments | changes))
 
 
-def marched(inputs: Any, grid: GridOperands, seed: int, case: int, steps: int) -> Any:
+def marched(inputs: Any, grid: GridOperands, seed: int, case: int, steps: int) -> NDArray[np.float32]:
     """The library's own states of a case, (steps, draws, *space, 1): inputs (*space, 2), operands without cases."""
     key = jax.random.wrap_key_data(jnp.asarray([seed, case], jnp.uint32), impl="threefry2x32")
-    axes = len(grid.axes)
-    run = jax.jit(
-        lambda inputs, grid: march(Posterior(), heat.weights(axes), inputs, grid, key, steps, heat.NUM_SAMPLES)  # type: ignore[arg-type]
-    )
-    batched = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], grid)
-    return run(jnp.asarray(inputs)[None], batched)[:, :, 0]
+    params: Any = heat.weights(len(grid.axes))
+    posterior: Any = Posterior()
+
+    @jax.jit
+    def run(inputs: jax.Array, grid: GridOperands) -> jax.Array:
+        return march(posterior, params, inputs, grid, key, steps, heat.NUM_SAMPLES)[:, :, 0]  # type: ignore[no-any-return]
+
+    return np.asarray(run(jnp.asarray(inputs)[None], stack_operands([grid])))

@@ -66,7 +66,7 @@ def _of_named_arrays() -> dict[str, Any]:
     """What is asked with more than inputs: steps of a trajectory, and derivatives."""
     packed = {msgpack.MEDIA_TYPE: BYTES}
     frames = {rollouts.LINES: reference("RolloutFrame"), rollouts.PACKED: BYTES}
-    summary = "Stream the steps of a step model: a frame that says what comes, one for each step, or a last with an error"
+    summary = "Stream the steps of a step model: a frame that says what comes, then one for each step"
     march = _post(summary, {json.MEDIA_TYPE: reference("RolloutBody"), **packed}, frames, ROLLOUT_EXAMPLE, [])
     summary = "The mean, and the product of its Jacobian in the inputs with a tangent, or of the transpose"
     answer = {json.MEDIA_TYPE: reference("Derivative"), **packed}

@@ -56,6 +56,8 @@ def guard(tmp_path: Path) -> Guard:
         ("/v2/health/live", None),
         ("/predict", "predict"),
         ("/feedback", "predict"),
+        ("/rollout", "predict"),
+        ("/derivatives", "predict"),
         ("/v2/models/darcy/infer", "predict"),
         ("/v2/models/darcy/versions/2/infer", "predict"),
         ("/v2/repository/models/darcy/load", "manage"),
