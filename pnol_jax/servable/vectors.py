@@ -89,7 +89,8 @@ def record(
     bucket = smallest_bucket(buckets, grid.shape)
     bases = signature.bases()
     expected: dict[str, NDArray[np.float32]] = {}
-    for answer in ("moments", *(answer for answer in signature.answers if answer != "moments")):
+    first: Answers = "moments"  # of which the others' cotangent is made
+    for answer in (first, *(answer for answer in signature.answers if answer != first)):
         size = bucket if answer in KEYED else grid.shape
         added = beside(inputs, expected, answer, num_samples, size) if expected else []
         operands = _operands(make_operands(grid, bases, size))

@@ -17,7 +17,7 @@ class Packed(msgspec.Struct, frozen=True):
 
     shape: tuple[int, ...]
     dtype: str
-    data: bytes | memoryview
+    data: memoryview
 
     def array(self) -> NDArray[Any]:
         """The array; a view of what came."""

@@ -45,7 +45,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 def call(inputs: ArrayLike, name: Literal["tangent", "cotangent"], field: ArrayLike, where: Where) -> Call[Derivative]:
     """`POST /derivatives`."""
-    said: Mapping[str, Any] = where  # type: ignore[assignment]
+    said: Mapping[str, Any] = where
     content = body(inputs, said, **{name: field})
     headers = {"content-type": MEDIA_TYPE}
     product = "jvp" if name == "tangent" else "vjp"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from pnol_jax.servable import Signature
@@ -26,8 +27,8 @@ class DerivativesBody(Common, frozen=True, kw_only=True):
     inputs: Numbers
     shape: Shape | None = None
     coordinates: tuple[Numbers, ...] | None = None
-    tangent: Numbers | None = None  # shaped as the inputs, in their units
-    cotangent: Numbers | None = None  # shaped as the mean, in units of an objective over the mean's
+    tangent: Numbers | UnsetType = UNSET  # shaped as the inputs, in their units
+    cotangent: Numbers | UnsetType = UNSET  # shaped as the mean, in units of an objective over the mean's
 
 
 class DerivativesPack(Common, frozen=True, kw_only=True):
@@ -35,8 +36,8 @@ class DerivativesPack(Common, frozen=True, kw_only=True):
 
     inputs: Array
     coordinates: tuple[Array, ...] | None = None
-    tangent: Array | None = None
-    cotangent: Array | None = None
+    tangent: Array | UnsetType = UNSET
+    cotangent: Array | UnsetType = UNSET
 
 
 BODIES: Bodies[Common] = Bodies(DerivativesBody, DerivativesPack)
@@ -59,7 +60,7 @@ def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative
         Refusal, InputError: shapes, values or grid do not fit, or the version has no derivatives.
     """
     given = {"jvp": asked.tangent, "vjp": asked.cotangent}
-    products: list[Product] = [name for name in ("jvp", "vjp") if given[name] is not None]
+    products: list[Product] = [name for name in ("jvp", "vjp") if given[name] is not UNSET]
     if len(products) != 1:
         raise Refusal(f"body: got {'both' if products else 'neither'} of tangent and cotangent, expected one of them")
     product = products[0]

@@ -133,7 +133,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
         400,
         "expected one that was exported with export.derivatives = true",
     ),
-    "an unknown path": ("/nothing", JSON, b"", 404, "path: got '/nothing', expected one of ['/feedback', "),
+    "an unknown path": ("/nothing", JSON, b"", 404, "path: got '/nothing', expected one of ['/derivatives', "),
     "a path upwards": ("/v2/models/..%2f..%2fetc/infer", JSON, v2(), 404, "path: got '/v2/models/"),
     "another method": ("/health", JSON, b"", 405, "method: got POST, expected GET"),
 }
