@@ -26,7 +26,8 @@ AT_ONCE = 2e-4  # seconds of the device for which the event loop itself may stan
 class Engine:
     """Owner of the device, which runs one batch at a time. Everything public is called from the event loop's thread.
 
-    inline_seconds: of work that came alone, while lately nothing came together, for which the loop may stand still.
+    inline_seconds: of work that came alone, while lately nothing came together, for which the loop may stand still; 0:
+    everything is the thread's.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Engine:
 
     def _is_little(self) -> bool:
         seconds = self.statistics.waiting_seconds
-        return seconds <= AT_ONCE or (seconds <= self._inline and self._queue.next().alone)
+        return seconds <= self._inline and (seconds <= AT_ONCE or self._queue.next().alone)
 
     def _run(self) -> None:
         while self._step():  # a call of its own, so that nothing of a batch is kept while the next one is waited for
