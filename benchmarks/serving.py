@@ -2,10 +2,10 @@
 
 Models: "small" (FNO, width 16, 8 modes, 32x32), "medium" (width 32, 12 modes, 64x64), "mixed" (medium, asked on eight
 grids from 30 to 64 points a side, which share batches), "identity" (16 KiB there and back: what the wire costs) and
-"cached" (the identity asked the same again and again, of servers that keep answers). But for the last no request is like
-another. Ours and Triton are asked by the same bytes of the Open Inference Protocol; LitServe and FastAPI in JSON, as
-their documentation has it. wrk asks, with 1 to 64 connections, each of which waits for its answer. Triton computes in
-JAX 0.7: its Python binding allows no later one.
+"cached" (the identity asked the same again and again, of servers that keep answers). But for the last no request is
+like another. Ours and Triton are asked by the same bytes of the Open Inference Protocol; LitServe and FastAPI in JSON,
+as their documentation has it. wrk asks, with 1 to 64 connections, each of which waits for its answer. Triton computes
+in JAX 0.7: its Python binding allows no later one.
 """
 
 import contextlib
