@@ -4,8 +4,9 @@ Models: "small" (FNO, width 16, 8 modes, 32x32), "medium" (width 32, 12 modes, 6
 grids from 30 to 64 points a side, which share batches), "identity" (16 KiB there and back: what the wire costs) and
 "cached" (the identity asked the same again and again, of servers that keep answers). But for the last no request is
 like another. Ours and Triton are asked by the same bytes of the Open Inference Protocol; LitServe and FastAPI in JSON,
-as their documentation has it. wrk asks, with 1 to 64 connections, each of which waits for its answer. Triton computes
-in JAX 0.7: its Python binding allows no later one.
+as their documentation has it. wrk asks, with 1 to 64 connections, each of which waits for its answer. Triton stands
+here twice: by its Python binding (PyTriton), and as the server with its Python backend; both compute in JAX 0.7, since
+PyTriton allows no later one.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ CONNECTIONS = (1, 8, 32, 64)
 SIZES = (1, 2, 4, 8, 16)
 MODELS = ("small", "medium", "mixed", "identity", "cached")
 WIRE = {"identity": "transport_vs_triton", "cached": "cache_hit_vs_triton"}
-PEERS = ("triton", "litserve", "fastapi")
+PEERS = (*servers.TRITON, "litserve", "fastapi")
 
 
 @dataclass
@@ -100,7 +101,7 @@ def measured(model: str, folder: Path, peers: Sequence[str], connections: Sequen
 
 def _possible(peer: str, model: str) -> bool:
     """Others serve one grid; and what JSON costs is not what the identity is for."""
-    return model != "mixed" and (model not in WIRE or peer == "triton")
+    return model != "mixed" and (model not in WIRE or peer in servers.TRITON)
 
 
 @contextlib.contextmanager
@@ -120,7 +121,7 @@ def peer(name: str, model: str, folder: Path) -> Iterator[Asked]:
     port = servers.free_port(3)
     command = servers.peer(name, folder / f"{model}-hlo", model, port, *(["--cache"] if model == "cached" else []))
     with servers.running(command, folder / f"{model}-{name}.log", servers.ENVIRONMENT):
-        if name == "triton":
+        if name in servers.TRITON:
             yield Asked(name, port, binary_requests(model, folder), kind(model))
         else:
             yield Asked(name, port, json_requests(model, folder), "text")
@@ -138,7 +139,7 @@ def compared(model: str, sides: Sequence[Asked], connections: Sequence[int]) -> 
     for side in sides[1:]:
         if model in WIRE:
             ratio = paired_ratio(mine.best_rates(), side.best_rates())
-            found.append(Figure.of_ratio(WIRE[model], ratio, 1.0))
+            found.append(Figure.of_ratio(WIRE[model].replace("triton", side.name), ratio, 1.0))
         for number in connections:
             ratio = paired_ratio(mine.rates(number), side.rates(number))
             found.append(Figure.of_ratio(f"vs_{side.name}_c{number}_{model}", ratio, 1.0 if model in WIRE else 1.5))
