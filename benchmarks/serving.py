@@ -10,6 +10,7 @@ PyTriton allows no later one.
 """
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,8 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--connections", nargs="*", type=int, default=list(CONNECTIONS))
-    parser.add_argument("--flags", nargs="*", default=[], help="of our service, such as --workers=2")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--flags", nargs="*", default=[f"--workers={cores}"], help="of our service")
     asked = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
