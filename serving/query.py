@@ -127,21 +127,21 @@ def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int
     return places.of(coordinates)
 
 
-def finite(inputs: NDArray[Any], where: str) -> NDArray[np.float32]:
+def finite(array: NDArray[Any], where: str) -> NDArray[np.float32]:
     """The numbers in float32.
 
     Raises:
         Refusal: some are too large for it, or no numbers.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = np.ascontiguousarray(inputs, np.float32)
-        total = np.add.reduce(single, axis=None)
-    if math.isfinite(total):  # the quick way to see that all are; a sum may also be too large
-        return single
-    wrong = ~np.isfinite(single)
-    if wrong.any():
-        first = [int(i) for i in np.argwhere(wrong)[0]]
-        raise Refusal(f"{where}: got {int(wrong.sum())} values that are not finite in float32, the first at {first}")
+    if array.dtype == np.float32:
+        single = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            single = np.ascontiguousarray(array, np.float32)
+    known = np.isfinite(single)
+    if not known.all():
+        first = [int(i) for i in np.argwhere(~known)[0]]
+        raise Refusal(f"{where}: got {int((~known).sum())} values that are not finite in float32, the first at {first}")
     return single
 
 
