@@ -49,11 +49,10 @@ def write_servable(
 
     `predict` is the posterior's, with operands per case and `num_samples` a static keyword; `weights` its state, a flat
     dict of arrays. `buckets` are the numbers of points per axis up to which grids can be asked, `num_samples` the draws
-    that can be had if the signature's answers name "samples", and that march together if they name "step", by
-    `advance`. `tests`, at least one, are cases to replay: inputs
-    (*space, input channels) and their grid. `calibration` is the guarantee of the band, with its `level`, if the
-    predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
-    the largest deviation in a replay, relative to the largest value.
+    that can be had if the signature's answers name "samples", and that march by `advance` if they name "step". `tests`,
+    at least one, are cases to replay: inputs (*space, input channels) and their grid. `calibration` is the guarantee of
+    the band, with its `level`, if the predictive has one, `alarm` what its figure "ood" does; `provenance` says where
+    the model comes from; `tolerance` is the largest deviation in a replay, relative to the largest value.
 
     Raises:
         InputError: the version exists, a name could leave the folder, there are no tests, a bucket is too small for

@@ -1,5 +1,6 @@
 """Every posterior with draws is exported with a step that marches as it does, and with its mean's derivatives."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ warmup_steps = 2
 [training]
 steps = 20
 batch_size = 6
-remat = "block"
+remat = "{remat}"
 [export]
 buckets = [[12]]
 num_samples = 3
@@ -56,6 +57,14 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     u = (c * decay) @ np.stack([np.cos(x), np.sin(x)])
     np.savez(folder / "train.npz", u=u + 0.05 * rng.standard_normal(u.shape))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _compile_fast() -> Iterator[None]:
+    """These programs run once or twice and are compiled for every test."""
+    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
 
 
 def stepped(servable: Servable, first: Any, arguments: list[Any]) -> np.ndarray[Any, Any]:
@@ -74,7 +83,9 @@ def test_a_servable_marches_and_derives_as_its_posterior(
     cases: Path, run_dir: Path, tmp_path: Path, posterior: str
 ) -> None:
     config = tmp_path / "config.toml"
-    config.write_text(CONFIG.format(folder=cases, posterior=posterior, options=OPTIONS[posterior]))
+    remat = "none" if posterior == "laplace" else "block"  # Laplace needs a forward mode itself
+    text = CONFIG.format(folder=cases, posterior=posterior, options=OPTIONS[posterior], remat=remat)
+    config.write_text(text)
     train(open_experiment(load(config, ExperimentConfig)), run_dir)
     servable = load_servable(export(run_dir, tmp_path / "models"))
     assert servable.manifest.signature.answers == ("moments", "samples", "step", "jvp", "vjp")
