@@ -97,12 +97,20 @@ def save_trained(folder: Path, params: Params) -> None:
     runs.save_model(folder, params)
 
 
-def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
-    """Write parameters, calibrator and detector into a run's folder."""
+def assembled(
+    params: Params, calibrator: Calibrator | None, detector: Detector | None
+) -> tuple[Params, dict[str, Any] | None, dict[str, Any] | None]:
+    """The weights of everything, what the calibration promises, and what the detector does."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
     strange, alarm = detector.to_dict() if detector else ({}, None)
     beside = {CALIBRATION + name: value for name, value in arrays.items()}
-    save_trained(folder, params | beside | {OOD + name: value for name, value in strange.items()})
+    return params | beside | {OOD + name: value for name, value in strange.items()}, guarantee, alarm
+
+
+def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
+    """Write parameters, calibrator and detector into a run's folder."""
+    whole, guarantee, alarm = assembled(params, calibrator, detector)
+    save_trained(folder, whole)
     if runs.leads():
         write_atomically(folder / ALARM, json.dumps(alarm, indent=2) + "\n")
         write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")

@@ -11,13 +11,16 @@ from pnol_jax.servable.manifest import (
     Manifest,
     Signature,
     check_name,
+    read_manifest,
 )
 from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands
 from pnol_jax.servable.vectors import crop, pad
+from pnol_jax.servable.weights import SCALE, decode_weights, encode_weights, quantise, restore
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
     "FIELDS",
+    "SCALE",
     "Answers",
     "Arrays",
     "AxisSignature",
@@ -33,8 +36,13 @@ __all__ = [
     "case_keys",
     "check_name",
     "crop",
+    "decode_weights",
+    "encode_weights",
     "flatten_operands",
     "load_servable",
     "pad",
+    "quantise",
+    "read_manifest",
+    "restore",
     "write_servable",
 ]

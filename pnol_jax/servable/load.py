@@ -10,8 +10,6 @@ import jax
 import numpy as np
 from jax import export
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
@@ -19,6 +17,7 @@ from pnol_jax.files import sha256_bytes
 from pnol_jax.servable.manifest import Answers, Manifest, decode
 from pnol_jax.servable.program import BAND, Arrays, argument_shapes, case_keys, flatten_operands, read_program
 from pnol_jax.servable.vectors import SEED, Vector, crop, decode_vector, deviation, pad, smallest_bucket
+from pnol_jax.servable.weights import decode_weights
 
 Bucket = tuple[int, ...]
 FIGURES = 20  # times the tolerance of a field: a rank among cases or a tail amplifies what rounding does
@@ -46,14 +45,18 @@ class Servable:
 
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
         """Compile a program for this machine and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
-        exported = self.programs[bucket, answer]
-        shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
-        compiled = jax.jit(exported.call).lower(*shapes).compile()
+        compiled = self.executable(bucket, answer, batch)
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:
             return {name: np.asarray(array) for name, array in compiled(self.weights, *arguments).items()}
 
         return program
+
+    def executable(self, bucket: Bucket, answer: Answers, batch: int) -> jax.stages.Compiled:
+        """The same as JAX has it, with the weights as its first argument and arrays of the device as its answers."""
+        exported = self.programs[bucket, answer]
+        shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
+        return jax.jit(exported.call).lower(*shapes).compile()
 
     def replay(self, program: Callable[[Bucket, Answers], Program] | None = None) -> None:
         """Ask every test vector in every bucket that it fits into and compare with what the model answered.
@@ -107,7 +110,7 @@ def load_servable(folder: str | os.PathLike[str]) -> Servable:
     try:
         manifest = decode(text)
         _verify(manifest, content)
-        return _assemble(manifest, sha256_bytes(text), content)
+        return assemble(manifest, sha256_bytes(text), content)
     except InputError as error:
         raise InputError(f"servable {path}: {error}") from None
 
@@ -134,12 +137,14 @@ def _verify(manifest: Manifest, content: Mapping[str, bytes]) -> None:
             raise InputError(f"{name}: got SHA-256 {got}, expected {expected}; the file was changed")
 
 
-def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> Servable:
+def assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> Servable:
+    """The servable in the contents of its files, by name, of which the digests were compared.
+
+    Raises:
+        InputError: a file is not what the manifest says that it is.
+    """
     signature = manifest.signature
-    try:
-        weights = load(content[manifest.weights])
-    except SafetensorError as error:
-        raise InputError(f"{manifest.weights}: {error}") from None
+    weights = decode_weights(content[manifest.weights], manifest.weights)
     programs = {
         (entry.bucket, entry.answer): read_program(
             content[entry.file], entry.file, signature, weights, entry.bucket, entry.answer

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -138,7 +139,8 @@ class Manifest(Part, frozen=True):
     """`manifest.json`.
 
     `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
-    what the band promises; `alarm`: what the figure "ood" does.
+    what the band promises; `alarm`: what the figure "ood" does; `optimised`: of a variant, what was done to which
+    version, and what that lost and gained.
     """
 
     schema_version: int
@@ -156,6 +158,7 @@ class Manifest(Part, frozen=True):
     written_with: dict[str, str]
     files: dict[str, str]
     alarm: dict[str, Any] | None = None
+    optimised: dict[str, Any] | None = None
 
 
 def check_name(name: str, what: str) -> str:
@@ -163,6 +166,18 @@ def check_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"{what}: got {name!r}, expected 1 to 64 letters, digits or . _ -, not starting with . _ or -")
     return name
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a servable, whose other files are not looked at.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return decode((folder / "manifest.json").read_bytes())
+    except InputError as error:
+        raise InputError(f"servable {folder}: {error}") from None
 
 
 def encode(manifest: Manifest) -> bytes:

@@ -4,21 +4,22 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from pnol_jax.errors import InputError
 from pnol_jax.files import sha256_bytes, sync_folder, write_atomically
 from pnol_jax.grids import Grid
-from pnol_jax.servable.load import load_servable
+from pnol_jax.servable.load import Servable, assemble, load_servable
 from pnol_jax.servable.manifest import SCHEMA_VERSION, Manifest, ProgramEntry, Signature, check_name, encode
 from pnol_jax.servable.program import Arrays, Predict, export_program, moments, samples
 from pnol_jax.servable.vectors import encode_vector, record
+from pnol_jax.servable.weights import encode_weights
 
 TOLERANCE = 1e-3  # of the largest value
 WEIGHTS = "weights.safetensors"
@@ -39,6 +40,7 @@ def write_servable(
     provenance: dict[str, Any],
     tolerance: float = TOLERANCE,
     alarm: dict[str, Any] | None = None,
+    optimised: Callable[[Servable], dict[str, Any]] | None = None,
 ) -> Path:
     """Write `folder/name/version/` and return its path; it appears whole, verified and replayed, or not at all.
 
@@ -47,7 +49,8 @@ def write_servable(
     that can be had if the signature's answers name "samples". `tests`, at least one, are cases to replay: inputs
     (*space, input channels) and their grid. `calibration` is the guarantee of the band, with its `level`, if the
     predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
-    the largest deviation in a replay, relative to the largest value.
+    the largest deviation in a replay, relative to the largest value; `optimised` gives the record of a variant, and is
+    asked about the servable before any of it is written.
 
     Raises:
         InputError: the version exists, a name could leave the folder, there are no tests, a bucket is too small for
@@ -63,7 +66,7 @@ def write_servable(
     vectors = [record(predict, arrays, signature, sizes, num_samples, case) for case in tests]
     recorded = {f"test-{i}.safetensors": encode_vector(vector) for i, vector in enumerate(vectors)}
     programs = _programs(predict, arrays, signature, sizes, num_samples)
-    files = {WEIGHTS: save(arrays), **recorded, **{entry.file: data for entry, data in programs}}
+    files = {WEIGHTS: encode_weights(arrays), **recorded, **{entry.file: data for entry, data in programs}}
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
@@ -83,6 +86,9 @@ def write_servable(
         files={file: sha256_bytes(content) for file, content in sorted(files.items())},
         alarm=alarm,
     )
+    if optimised is not None:
+        whole = assemble(manifest, sha256_bytes(encode(manifest)), files)
+        manifest = structs.replace(manifest, optimised=optimised(whole))
     _place(target, {**files, "manifest.json": encode(manifest)})
     return target
 
