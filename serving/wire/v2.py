@@ -158,7 +158,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
-    """A model's metadata; -1 stands for any number of cases or points."""
+    """A model's metadata; -1 stands for any number of cases or points. Of a variant also what was done to it."""
     signature = manifest.signature
     space = [-1] * len(signature.axes)
     inputs: list[dict[str, Any]] = [
@@ -172,10 +172,12 @@ def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
     outputs += [{"name": name, "datatype": "FP32", "shape": [-1]} for name in signature.figure_names]
     if "samples" in signature.answers:
         outputs.append({"name": "samples", "datatype": "FP32", "shape": [-1, -1, *space, len(signature.outputs)]})
+    variant = {} if manifest.optimised is None else {"optimised": manifest.optimised}
     return {
         "name": manifest.name,
         "versions": list(versions),
         "platform": "jax_export",
         "inputs": inputs,
         "outputs": outputs,
+        **variant,
     }
