@@ -57,23 +57,25 @@ def _beside(base: Servable, variant: Servable, bucket: Bucket, batch: int) -> Be
     calls, peaks = [], []
     for servable in (base, variant):
         compiled = servable.executable(bucket, "moments", batch)
-        arguments = jax.device_put((servable.weights, *_asked(servable, bucket, batch)))
-        calls.append(_call(compiled, arguments))
+        calls.append(call(compiled, asked(servable, bucket, batch)))
         needs = compiled.memory_analysis()
         peaks.append(needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes)
     first, second = in_turns(calls)
     return Beside(bucket, batch, (first, second), (peaks[0], peaks[1]))
 
 
-def _asked(servable: Servable, bucket: Bucket, batch: int) -> tuple[Any, ...]:
-    """Inputs and operands of so many cases that fill the bucket; what the numbers are costs nothing."""
+def asked(servable: Servable, bucket: Bucket, batch: int) -> tuple[Any, ...]:
+    """The arguments of a program of moments, on the device: cases that fill the bucket, of ones: any cost as much."""
     signature = servable.manifest.signature
     operands = make_operands(signature.uniform_grid(bucket), signature.bases())
     inputs = np.ones((batch, *bucket, len(signature.inputs)), np.float32)
-    return inputs, flatten_operands(stack_operands([operands] * batch))
+    arguments = servable.weights, inputs, flatten_operands(stack_operands([operands] * batch))
+    on_device: tuple[Any, ...] = jax.device_put(arguments)
+    return on_device
 
 
-def _call(compiled: jax.stages.Compiled, arguments: Any) -> Callable[[], object]:
+def call(compiled: jax.stages.Compiled, arguments: tuple[Any, ...]) -> Callable[[], object]:
+    """A call of a compiled program that returns when its answers are there."""
     return lambda: jax.block_until_ready(compiled(*arguments))  # type: ignore[no-untyped-call]
 
 

@@ -24,7 +24,6 @@ ERRORS = ("relative_l2", "crps")  # whose relative loss is limited
 POINTS = "coverage"  # the share of points inside the interval of the level
 COVERAGES = {"simultaneous": "band_simultaneous_coverage", "pointwise": "band_coverage"}  # by what a band promises
 SHOWN = (*ERRORS, POINTS, *COVERAGES.values(), "sharpness", "band_width")
-ROUNDED = {"xla_allow_excess_precision": False}  # else a CPU's compiler leaves roundings to 16 bits out
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def figures(
     def score(weights: Any, inputs: jax.Array, truth: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:
         return score_cases(predict(weights, inputs, grid, key), truth, grid.weights(), level)
 
-    compiled, rows = jax.jit(score, compiler_options=ROUNDED), []
+    compiled, rows = jax.jit(score), []
     for _, batch, grid, mask in batches(experiment, cases):
         found = jax.device_get(compiled(weights, batch.inputs, batch.outputs, grid))
         rows.append({name: values[np.asarray(mask) > 0] for name, values in found.items()})

@@ -65,7 +65,7 @@ def test_a_product_is_off_by_no_more_than_half_a_step_of_every_weight_that_it_se
 def test_a_program_restores_what_is_stored_to_the_bit(kernel: Any) -> None:
     whole, scale = quantise(kernel, SHARED)
     half = jnp.asarray(kernel, jnp.bfloat16)
-    count = np.arange(3)
+    count = np.arange(3, dtype=np.int32)
     stored = {"a": whole, SCALE + "a": scale, "b": half, "c": kernel, "d": count}
     found = jax.jit(restore)(stored)
     assert found.keys() == {"a", "b", "c", "d"}
@@ -82,7 +82,7 @@ def test_a_file_keeps_every_type_that_weights_have(kernel: Any) -> None:
         "half": np.asarray(jnp.asarray(kernel, jnp.bfloat16)),
         "single": kernel,
         "flag": np.array([True, False]),
-        "number": np.float32(2),
+        "number": np.float32([2]),
     }
     found = decode_weights(encode_weights(stored), "w")
     for name, value in stored.items():
