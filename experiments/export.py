@@ -98,9 +98,10 @@ def served_name(experiment: Experiment) -> str:
     return experiment.config.export.name or experiment.config.name
 
 
-def buckets(experiment: Experiment) -> list[Sequence[int]]:
+def buckets(experiment: Experiment) -> list[tuple[int, ...]]:
     """The sizes of grids up to which it can be asked."""
-    return list(experiment.config.export.buckets or sorted({group.grid.shape for group in experiment.train.groups}))
+    asked = [tuple(bucket) for bucket in experiment.config.export.buckets]
+    return asked or sorted({group.grid.shape for group in experiment.train.groups})
 
 
 def as_served(config: ExperimentConfig) -> ExperimentConfig:

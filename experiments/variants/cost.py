@@ -58,7 +58,7 @@ def _beside(base: Servable, variant: Servable, bucket: Bucket, batch: int) -> Be
     for servable in (base, variant):
         compiled = servable.executable(bucket, "moments", batch)
         calls.append(call(compiled, asked(servable, bucket, batch)))
-        needs = compiled.memory_analysis()
+        needs: Any = compiled.memory_analysis()
         peaks.append(needs.argument_size_in_bytes + needs.output_size_in_bytes + needs.temp_size_in_bytes)
     first, second = in_turns(calls)
     return Beside(bucket, batch, (first, second), (peaks[0], peaks[1]))

@@ -21,8 +21,8 @@ from pnol_jax.errors import InputError
 from pnol_jax.servable import Servable, write_servable
 from pnol_jax.servable.write import TOLERANCE
 
-# Of the largest value, in a replay: the logarithm of a variance between 8 and 16 is stated in steps of 2^-4 in bfloat16,
-# so a last bit that another order of sums turns over makes 6% of the variance.
+# Of the largest value, in a replay: bfloat16 states the logarithm of a variance, where that is 8 to 16, in steps of
+# 2^-4, so a last bit that another order of sums turns over makes 6% of the variance.
 OF_SIXTEEN_BITS = 0.1
 
 

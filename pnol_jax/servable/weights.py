@@ -41,7 +41,7 @@ def decode_weights(data: bytes, where: str) -> Arrays:
         InputError: no safetensors, or an array of a type that no weights have.
     """
     try:
-        entries = deserialize(data)
+        entries = deserialize(data)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise InputError(f"{where}: {error}") from None
     strange = [f"{name} of {entry['dtype']}" for name, entry in entries if entry["dtype"] not in _TYPES]
