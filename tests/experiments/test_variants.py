@@ -1,6 +1,7 @@
 """Variants of an exported run: what they are made of, what they are measured to lose, and what the service answers."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 from experiments import export as command
 from experiments.calibrate import calibrate
 from experiments.experiment import Experiment
-from experiments.model import load_model
-from experiments.variants import Recipe, Variant, make_variant, read_recipe
+from experiments.model import Model, load_model
+from experiments.variants import Recipe, cost, make, read_recipe
 from experiments.variants.losses import Change, Losses
 from experiments.variants.make import shared_dimensions
 from experiments.variants.members import fewer_members
@@ -23,7 +24,7 @@ from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.posteriors import trained
 from pnol_jax.scores import Estimate
-from pnol_jax.servable import SCALE, Servable, flatten_operands, load_servable
+from pnol_jax.servable import SCALE, Servable, flatten_operands, load_servable, quantise, restore
 from serving.cache import Cache
 from serving.engine import Engine
 from serving.information import _describe, find_metadata
@@ -47,8 +48,9 @@ WRECKED = 1  # the member whose last layer is turned round
 
 
 @pytest.fixture(autouse=True)
-def _compile_fast() -> Iterator[None]:
-    """These programs run once or twice."""
+def _fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """These programs run once or twice, and how long they take is nobody's concern here."""
+    monkeypatch.setattr(cost, "in_turns", functools.partial(cost.in_turns, rounds=2))
     jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
     yield
     jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
@@ -73,10 +75,6 @@ def export(home: Path, *words: str) -> Servable:
     command.main([str(home / "run"), "--to", str(home / "models"), *words])
     newest = max((home / "models" / "smoothing").iterdir(), key=lambda path: int(path.name))
     return load_servable(newest)
-
-
-def variant_of(home: Path, experiment: Experiment, *words: str) -> Variant:
-    return make_variant(experiment, load_model(home / "run", experiment), read_recipe(words))
 
 
 def moments(servable: Servable, inputs: Any, experiment: Experiment) -> dict[str, Any]:
@@ -152,49 +150,46 @@ def test_a_member_that_is_wrong_is_left_out_and_other_cases_calibrate(home: Path
 # --- what is written ---
 
 
-def test_int8_is_served_with_its_own_calibration_and_says_what_it_lost(home: Path, experiment: Experiment) -> None:
-    base = load_servable(home / "models" / "smoothing" / "1")
+def test_int8_has_its_own_calibration_and_answers_what_the_library_does(home: Path, experiment: Experiment) -> None:
     made = export(home, "--optimise", "int8", "--max-loss", "9")
-    variant = variant_of(home, experiment, "int8")
     name = "operator.blocks.0.spectral.kernel"
     assert made.weights[name].dtype == np.int8
     assert made.weights[SCALE + name].size * 8 * 2 == made.weights[name].size  # 8 channels in, two parts
     assert made.weights["operator.blocks.0.spectral.bias"].dtype == np.float32
-    calibrator = calibrate(variant.experiment, variant.model.params)
+    params, group = restore(made.weights), experiment.test[0].groups[0]
+    calibrator = calibrate(experiment, params)
     assert calibrator is not None
     for key, value in calibrator.to_dict()[0].items():
         assert np.array_equal(np.ravel(made.weights[f"calibration.{key}"]), np.ravel(value))
-    _the_record_is_true(made, base, variant, experiment)
+    operands = jax.tree.map(jnp.asarray, stack_operands([make_operands(group.grid, experiment.bases)]))
+    inputs = group.inputs[:1].astype(np.float32)
+    model = Model(experiment.posterior, params, made.manifest.calibration)
+    expected, found = model.predict(params, inputs, operands, jax.random.key(0)), moments(made, inputs, experiment)
+    for name in ("mean", "epistemic", "lower", "upper"):
+        value = getattr(expected, name)
+        np.testing.assert_allclose(found[name], value, atol=1e-5 * float(jnp.abs(value).max()))
+    _the_record_is_true(made, load_servable(home / "models" / "smoothing" / "1"), experiment)
 
 
-def _the_record_is_true(made: Servable, base: Servable, variant: Variant, experiment: Experiment) -> None:
-    about = made.manifest.optimised
+def _the_record_is_true(made: Servable, base: Servable, experiment: Experiment) -> None:
+    about, group = made.manifest.optimised, experiment.test[0].groups[0]
     assert about is not None
     assert about["of"] == {"name": "smoothing", "version": "1", "digest": base.digest}
     assert about["what"] == ["int8"]
     assert about["arithmetic"].startswith("products of float32, exact")
     (tested,) = about["tests"].values()
-    group = experiment.test[0].groups[0]
     for key, servable in (("before", base), ("after", made)):
         answer = moments(servable, group.inputs.astype(np.float32), experiment)
         square = ((answer["mean"] - group.outputs) ** 2).mean(axis=(1, 2))
         errors = np.sqrt(square / (group.outputs**2).mean(axis=(1, 2)))
         assert tested["scores"]["relative_l2"][key] == pytest.approx(errors.mean(), rel=1e-4)
         inside = (answer["lower"] <= group.outputs) & (group.outputs <= answer["upper"])
-        assert tested["scores"]["band_coverage"][key] == pytest.approx(inside.mean(), abs=1e-6)
+        assert tested["scores"]["band_coverage"][key] == pytest.approx(inside.mean(), abs=2e-3)
     before, after = about["cost"]["weights_bytes"]
     assert after < 0.5 * before
     assert [program["batch"] for program in about["cost"]["programs"]] == [1, 16]
-    assert all(peak > after for program in about["cost"]["programs"] for peak in program["peak_bytes"])
-    got = variant.model.predict(variant.model.params, *_first_case(experiment), jax.random.key(0))
-    served = moments(made, group.inputs[:1].astype(np.float32), experiment)
-    np.testing.assert_allclose(served["mean"], got.mean, atol=1e-5 * float(jnp.abs(got.mean).max()))
-
-
-def _first_case(experiment: Experiment) -> Any:
-    group = experiment.test[0].groups[0]
-    operands = jax.tree.map(jnp.asarray, stack_operands([make_operands(group.grid, experiment.bases)]))
-    return jnp.asarray(group.inputs[:1], jnp.float32), operands
+    for program in about["cost"]["programs"]:
+        assert all(peak > size for peak, size in zip(program["peak_bytes"], (before, after), strict=True))
 
 
 def test_bfloat16_is_stored_and_multiplied_so_and_the_manifest_says_it(home: Path, experiment: Experiment) -> None:
@@ -213,13 +208,19 @@ def test_bfloat16_is_stored_and_multiplied_so_and_the_manifest_says_it(home: Pat
     assert [line for line in module.splitlines() if "dot_general" in line and line.count("bf16") > 1]
 
 
-def test_what_loses_too_much_is_refused_with_its_figures_and_nothing_is_written(home: Path) -> None:
-    before = sorted(path.name for path in (home / "models" / "smoothing").iterdir())
-    with pytest.raises(
-        InputError, match=r"--optimise members=2: loses more than --max-loss 0: .*; nothing was written"
-    ):
-        export(home, "--optimise", "members=2", "--max-loss", "0")
-    assert sorted(path.name for path in (home / "models" / "smoothing").iterdir()) == before
+def test_what_loses_too_much_is_refused_with_its_figures_and_nothing_is_written(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(values: Any, shared: tuple[int, ...]) -> Any:
+        whole, scale = quantise(values, shared)
+        return whole, 3 * scale
+
+    monkeypatch.setattr(make, "quantise", wrong)
+    before = sorted(home.glob("models/**/*"))
+    said = r"--optimise int8: loses more than --max-loss 0.02: test@24: relative_l2 .* to .*; nothing was written"
+    with pytest.raises(InputError, match=said):
+        export(home, "--optimise", "int8")
+    assert sorted(home.glob("models/**/*")) == before
 
 
 @pytest.mark.parametrize(
