@@ -16,12 +16,14 @@ from benchmarks.measure import LocalSide, Timings, alternate
 from benchmarks.report import Figure, argument_parser, report
 from experiments import export, fetch, train
 from experiments.variants.cost import BATCHES, asked, call
+from pnol_jax.config import ExportConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.servable import Servable, load_servable
 
 CONFIG = "experiments/configs/darcy.toml"
 MEMBERS, KEPT = 4, 2
 WHOLE = "as trained"
+LIMIT = ExportConfig().max_loss
 MODELS = {
     "one": ([], ("bfloat16", "int8")),
     "four": (
@@ -45,12 +47,12 @@ def main() -> int:
                 fetch.main(["darcy"])
                 train.main([CONFIG, "--run", str(run), "--no-report", *overrides])
             made = exported(run, Path(folder) / f"models-{name}", recipes)
-            figures += [figure for words in recipes for figure in losses(f"{name}: {words}", made[words], made[WHOLE])]
+            figures += [figure for words in recipes for figure in losses(label(name, words), made[words])]
             for batch in BATCHES:
                 found = timed(made, batch, options.rounds, options.burst)
                 timings[f"{name}: a batch of {batch}"] = found
                 figures += [
-                    Figure.of_ratio(f"{name}: {words}: time of a batch of {batch}", found.ratio(words, WHOLE), 1.0)
+                    Figure.of_ratio(f"{label(name, words)}_time_{batch}", found.ratio(words, WHOLE), 1.0)
                     for words in recipes
                 ]
     return report(figures, options.json, timings)
@@ -66,22 +68,27 @@ def exported(run: Path, to: Path, recipes: Sequence[str]) -> dict[str, Servable]
     return found
 
 
-def losses(name: str, variant: Servable, base: Servable) -> Iterable[Figure]:
-    """What its manifest says: relative changes of the scores, of the worse test set, and bytes."""
+def label(model: str, words: str) -> str:
+    """What figures of a variant begin with."""
+    return "_".join([model, *words.replace("=", "").split()])
+
+
+def losses(name: str, variant: Servable) -> Iterable[Figure]:
+    """What its manifest says, over what the model has: scores on the worse test set, bytes, memory."""
     about = variant.manifest.optimised
     assert about is not None
     for score in ("crps", "relative_l2"):
         changes = [test["scores"][score]["change"] for test in about["tests"].values()]
         worst = max(changes, key=lambda change: change["value"])
         interval = (worst["low"] + 1, worst["high"] + 1)
-        yield Figure(f"{name}: {score} ratio", worst["value"] + 1, "ratio", 1.0, interval=interval)
+        yield Figure(f"{name}_{score}", worst["value"] + 1, "ratio", 1 + LIMIT, interval=interval)
     gaps = [test["coverage_gaps"]["coverage"]["value"] for test in about["tests"].values()]
-    yield Figure(f"{name}: coverage gap", max(gaps), "share", 0.0)
+    yield Figure(f"{name}_coverage_gap", max(gaps), "share", LIMIT)
     before, after = about["cost"]["weights_bytes"]
-    yield Figure(f"{name}: bytes of weights", after / before, "ratio", 1.0)
+    yield Figure(f"{name}_weights_bytes", after / before, "ratio", 1.0)
     for program in about["cost"]["programs"]:
         before, after = program["peak_bytes"]
-        yield Figure(f"{name}: memory of a batch of {program['batch']}", after / before, "ratio", 1.0)
+        yield Figure(f"{name}_peak_bytes_{program['batch']}", after / before, "ratio", 1.0)
 
 
 def timed(made: dict[str, Servable], batch: int, rounds: int, burst: float) -> Timings:
