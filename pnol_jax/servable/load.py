@@ -53,7 +53,7 @@ class Servable:
         exported = self.programs[bucket, answer]
         shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
         place = next((leaf.sharding for leaf in jax.tree.leaves(self.weights)), None)
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes)
+        shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
         compiled = jax.jit(exported.call).lower(*shapes).compile()
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:

@@ -2,12 +2,11 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from serving.engine.jobs import Job
 from serving.engine.thread import Engine
+from serving.settings import Choice
 
-Choice = Literal["expected", "least_outstanding", "weighted", "round_robin"]
 Choose = Callable[[Job], int]
 
 
@@ -26,7 +25,7 @@ def _expected(engines: Sequence[Engine]) -> Choose:
 
     def choose(job: Job) -> int:
         def seconds(number: int) -> float:
-            return engines[number].backlog_seconds() + len(job.inputs) * _case_seconds(job, number)
+            return engines[number].free_in() + len(job.inputs) * _case_seconds(job, number)
 
         return min(range(len(engines)), key=seconds)
 
@@ -39,7 +38,7 @@ def _least_outstanding(engines: Sequence[Engine]) -> Choose:
 
 
 def _weighted(engines: Sequence[Engine]) -> Choose:
-    """In turns, each device as often as it is fast at the job's program: smooth weighted round robin, as nginx has it."""
+    """In turns, each as often as it is fast at the job's program: smooth weighted round robin, as nginx has it."""
     credits = [0.0] * len(engines)
 
     def choose(job: Job) -> int:

@@ -6,11 +6,21 @@ from dataclasses import replace
 
 import msgspec
 
-from serving.engine.choice import Choice, make_choice
+from serving.devices import served_devices
+from serving.engine.choice import make_choice
 from serving.engine.jobs import Arrays, Job
 from serving.engine.statistics import EngineStatistics
 from serving.engine.thread import Engine
 from serving.ladder import Ladder
+from serving.settings import Choice, Settings
+
+
+def make_replicas(settings: Settings) -> "Replicas":
+    """An engine for each device that is served on. Where there are several, the event loop runs no batch itself."""
+    devices = served_devices(settings.devices)
+    inline = settings.inline_seconds if len(devices) == 1 else 0.0
+    given = settings.queue_cases, settings.operands_cached, settings.utilisation_window, inline
+    return Replicas([Engine(*given, device) for device in devices], settings.device_choice)
 
 
 class Replicas:
@@ -31,9 +41,10 @@ class Replicas:
         each = [msgspec.structs.astuple(engine.statistics) for engine in self.engines]
         return EngineStatistics(*map(sum, zip(*each, strict=True)))
 
-    def share(self) -> float:
+    @property
+    def utilisation(self) -> float:
         """The busy share of the window, of a device on average."""
-        return sum(engine.busy.share() for engine in self.engines) / len(self.engines)
+        return sum(engine.utilisation for engine in self.engines) / len(self.engines)
 
     def submit(self, job: Job) -> asyncio.Future[Arrays]:
         """Queue a job on a device; see `Engine.submit`.
