@@ -22,6 +22,7 @@ from serving.engine import Engine
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.metrics import Metrics
+from serving.pulse import Pulse
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
     from serving.rpc import RpcServer  # its packages need not be installed
 
 
-def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) -> None:
+def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    `alone`: whether no other process answers on this socket; then probes are answered while the models load.
+    `pulse`: of one of several processes on this socket; one that is alone answers probes while the models load.
 
     Raises:
         InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
@@ -70,13 +71,17 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, service, readiness, alone=alone))
+            runner.run(_run(server, listener, service, readiness, pulse))
     finally:
         engine.close()
 
 
 async def _run(
-    server: "_Server", listener: socket.socket, service: ReleasingService, readiness: Readiness, *, alone: bool
+    server: "_Server",
+    listener: socket.socket,
+    service: ReleasingService,
+    readiness: Readiness,
+    pulse: Pulse | None,
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
     loop, repository = asyncio.get_running_loop(), service.repository
@@ -89,12 +94,15 @@ async def _run(
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, where))
-    if not alone:
+    if pulse is not None:
+        beating = asyncio.create_task(pulse.beat(lambda: readiness.live))
         await asyncio.wait([loading])
     if not server.should_exit:
         await server.serve(sockets=[listener])
     repository.stop()
     await loading
+    if pulse is not None:
+        beating.cancel()
 
 
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
