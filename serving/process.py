@@ -26,6 +26,7 @@ from serving.pulse import Pulse
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
+from serving.saying import say
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
             return
         if not ready:
             raise InputError(f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders")
-        print(f"ready on {url} with {', '.join(ready)}", flush=True)
+        say(f"ready on {url} with {', '.join(ready)}")
     finally:
         if not readiness.ready:
             server.should_exit = True

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving.pulse import Pulse, Watch
+from serving.saying import ERRORS, say
 from serving.settings import Settings
 
 ROLE = (
@@ -109,7 +110,7 @@ class Worker:
         self.start()
 
     def _say(self, what: str) -> None:
-        print(f"serving: worker {self.role.number} {what}", file=sys.stderr, flush=True)
+        say(f"serving: worker {self.role.number} {what}", ERRORS)
 
 
 def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[str]) -> int:
@@ -129,7 +130,7 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     try:
         status = _first(workers, stopping)
         if status is None and not stopping.is_set():
-            print(f"{workers[0].said} in {len(workers)} workers", flush=True)
+            say(f"{workers[0].said} in {len(workers)} workers")
             while not stopping.wait(TICK):
                 for worker in workers:
                     worker.tend(time.monotonic())

@@ -175,9 +175,10 @@ def test_a_full_disk_costs_the_programs_that_are_kept_and_the_log_and_no_answer(
         assert is_right(client, 1.0)  # whatever was left of the programs
 
 
-def test_a_server_whose_output_goes_to_a_full_disk_serves(small: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_whose_output_goes_to_a_full_disk_serves(small: Path, workers: int) -> None:
     port = free_port()
-    arguments = [*command(small, "--batch-sizes", "[1]"), "--port", str(port)]
+    arguments = [*command(small, "--batch-sizes", "[1]"), "--port", str(port), "--workers", str(workers)]
     with Path("/dev/full").open("w") as full, subprocess.Popen(arguments, stdout=full, stderr=full) as process:
         try:
             with Client(f"http://127.0.0.1:{port}") as client:
@@ -190,6 +191,8 @@ def test_a_server_whose_output_goes_to_a_full_disk_serves(small: Path) -> None:
                         return False
 
                 wait_until(ready, 120)
+                for child in psutil.Process(process.pid).children()[:1]:
+                    child.kill()  # of which its parent cannot say a word
                 assert is_right(client, 1.0)
             process.terminate()
             assert process.wait(60) == 0
