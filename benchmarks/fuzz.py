@@ -20,7 +20,8 @@ import numpy as np
 import psutil
 
 from benchmarks import served_models, servers
-from benchmarks.fuzz_bodies import FORMATS, Field, Sent, wrong
+from benchmarks.fuzz_bodies import FORMATS, wrong
+from benchmarks.fuzz_sent import Field, Sent
 from benchmarks.fuzz_targets import Target, in_process, over_the_network
 from benchmarks.fuzz_trees import Rng
 from benchmarks.report import Figure, argument_parser, report

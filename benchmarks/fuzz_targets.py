@@ -11,7 +11,8 @@ import grpc  # type: ignore[import-untyped]
 import httpx
 import psutil
 
-from benchmarks.fuzz_bodies import GRPC, Sent
+from benchmarks.fuzz_grpc import GRPC
+from benchmarks.fuzz_sent import Sent
 from serving.app import build_app
 from serving.cache import Cache
 from serving.engine import Engine
