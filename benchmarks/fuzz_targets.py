@@ -33,7 +33,7 @@ STATUSES = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-LOST = 599  # no status came back: the connection ended, or what came was none of HTTP
+LOST = 599  # no status came back: not in time, the connection ended, or what came was none of HTTP
 SECONDS = 60.0
 
 
@@ -69,7 +69,10 @@ def in_process(settings: Settings) -> Iterator[Target]:
     with asyncio.Runner() as runner:
 
         def ask(sent: Sent) -> tuple[int, bytes]:
-            return runner.run(_called(call, sent) if sent.kind == GRPC else _asked(app, sent))
+            try:
+                return runner.run(_called(call, sent) if sent.kind == GRPC else _asked(app, sent))
+            except TimeoutError as error:
+                return LOST, repr(error).encode()
 
         yield Target("in process", ask, psutil.Process().pid)
     repository.stop()

@@ -125,6 +125,7 @@ class RpcServer:
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", self._settings.max_header_bytes),
+            ("grpc.max_connection_idle_ms", 1000 * self._settings.keep_alive_seconds),
         ]
 
     def _handler(self, method: Any) -> Any:

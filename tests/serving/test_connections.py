@@ -2,7 +2,11 @@
 
 import io
 import select
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +31,7 @@ def server(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     """With limits of time that a test can reach."""
     flags = ["--batch-sizes", "[1, 16]", "--max-cases", str(MANY), "--drain-seconds", "5"]
     flags += ["--header-seconds", "1", "--body-seconds", "1", "--keep-alive-seconds", "1", "--send-seconds", "1"]
+    flags += ["--grpc-port", "0"]
     with running(small, tmp_path_factory.mktemp("log") / "errors", *flags) as server:
         yield server
 
@@ -185,3 +190,24 @@ def test_many_requests_at_once_are_each_answered_in_order(server: Server) -> Non
         while answers.count(b'{"error"') < len(bodies):
             answers += connection.recv(1 << 20)
     assert answers.count(b"HTTP/1.1 400 Bad Request") == len(bodies)
+
+
+def test_a_peer_over_grpc_that_vanished_is_let_go(server: Server) -> None:
+    """It is stopped: its kernel still takes what comes, and nothing answers."""
+    pytest.importorskip("grpc")
+    script = f"""
+        import time, grpc
+        channel = grpc.insecure_channel({server.grpc!r})
+        channel.unary_unary("/inference.GRPCInferenceService/ServerLive", None, None)(b"")
+        print("asked", flush=True)
+        time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        try:
+            assert client.stdout
+            assert client.stdout.readline() == "asked\n"
+            client.send_signal(signal.SIGSTOP)
+            wait_until(lambda: not connections(server), 90)
+        finally:
+            client.kill()
