@@ -20,7 +20,7 @@ def main() -> int:
         keep_arena()  # before anything that allocates in a second thread is imported
         from serving.process import serve
 
-        serve(settings, listener, pulse=role and Pulse(role.pulse))
+        serve(settings, listener, pulse=Pulse(role.pulse) if role else None)
     except InputError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
