@@ -29,6 +29,7 @@ from serving.settings import read_settings
 from serving.wire import inference_pb2 as pb
 
 MODEL, EVERY, BURST, KEPT = "identity", 20, 200, 20
+FIELDS = 30  # of the right requests, some of which are so answered by the caches
 FLAGS = ("--batch-sizes", "[1]", "--max-cases", "64", "--max-body-bytes", "1000000", "--cache-bytes", "1000000")
 
 
@@ -86,10 +87,11 @@ def fuzzed(targets: list[Target], seconds: float, rng: Rng) -> dict[str, Found]:
 def burst(target: Target, found: Found, rng: Rng, requests: int, model: str = MODEL) -> None:
     """So many requests to one target."""
     for number in range(requests):
-        inputs = rng.standard_normal((*rng.integers(9, 14, 2), 1)).astype(np.float32)
+        inputs = drawn(rng)
         if number % EVERY:
             sent = wrong(model, inputs, rng)
         else:
+            inputs = drawn(np.random.default_rng(rng.integers(FIELDS)))
             kinds = list(FORMATS)
             sent = FORMATS[kinds[number // EVERY % len(kinds)]].valid(model, inputs)
         began = time.perf_counter()
@@ -101,6 +103,11 @@ def burst(target: Target, found: Found, rng: Rng, requests: int, model: str = MO
         if not number % EVERY and (status != 200 or not is_right(sent, content, inputs)):
             found.wrong_answers += 1
     found.memory.append(psutil.Process(target.pid).memory_info().rss)
+
+
+def drawn(rng: Rng) -> Field:
+    """A field on a small grid."""
+    return rng.standard_normal((*rng.integers(9, 14, 2), 1)).astype(np.float32)
 
 
 def is_right(sent: Sent, content: bytes, inputs: Field) -> bool:

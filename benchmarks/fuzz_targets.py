@@ -50,7 +50,9 @@ class Target:
 def in_process(settings: Settings) -> Iterator[Target]:
     """The ASGI application and the gRPC method without a network."""
     repository = Repository(settings)
-    engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
+    engine = Engine(
+        settings.queue_cases, settings.operands_cached, settings.utilisation_window, settings.inline_seconds
+    )
     cache = Cache(settings.cache_bytes)
     service = ReleasingService(
         repository,

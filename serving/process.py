@@ -44,7 +44,9 @@ def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
     keep_executables(settings.executables)
-    engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
+    engine = Engine(
+        settings.queue_cases, settings.operands_cached, settings.utilisation_window, settings.inline_seconds
+    )
     repository = Repository(settings)
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
     service = ReleasingService(

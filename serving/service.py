@@ -52,7 +52,8 @@ class Answer:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs. `id`: by which a truth may name the request, where it is remembered.
+    other inputs. `id`: by which a truth may name the request, where it is remembered. `repeatable`:
+    that the same bytes may get the same response again without being read; the seconds that it once took to compute.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -62,6 +63,7 @@ class Answer:
     cached: bool
     approximate: Approximation | None = None
     id: str | None = None
+    repeatable: float | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -106,11 +108,11 @@ class Service:
     async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
         manifest = ladder.servable.manifest
         arrays: dict[str, NDArray[Any]] = {}
-        cached, distances = True, []
+        cached, distances, seconds = True, [], 0.0
         for answer in _kinds(question.outputs, manifest.signature):
             found = await self._ask(question, ladder, answer, query.options)
             arrays |= found.arrays
-            cached = cached and found.cached
+            cached, seconds = cached and found.cached, seconds + found.seconds
             distances += [found.distance] if found.distance is not None else []
         approximate = Approximation(max(distances), self.cache.approximate) if distances else None
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
@@ -120,7 +122,8 @@ class Service:
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, question.place.bucket, interval, cached, approximate)
+        again = seconds if cached and approximate is None else None
+        return Answer(outputs, manifest, question.place.bucket, interval, cached, approximate, repeatable=again)
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place

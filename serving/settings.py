@@ -54,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
+    inline_seconds: Annotated[
+        float, Meta(ge=0, description="of work that came alone, done without handing it to the engine's thread")
+    ] = 0.002
     deadline_seconds: Annotated[
         Seconds, Meta(description="from the whole body to the answer, unless the request asks for less")
     ] = 30.0
