@@ -128,7 +128,7 @@ def test_a_table_is_refused_for_what_it_is(server: Server) -> None:
     body = {"parameters": {"content_type": "pd"}, "inputs": [texts | {"data": ["Joanne", "Michael"]}, numbers]}
     response = httpx.post(f"{server.url}/v2/models/sklearn-iris/infer", json=body)
     assert response.status_code == 400
-    assert "First Name: got datatype 'BYTES'" in response.json()["error"]
+    assert "got content_type 'pd', expected 'np'" in response.json()["error"]
 
 
 def test_texts_are_refused_for_what_they_are(server: Server) -> None:
