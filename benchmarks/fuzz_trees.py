@@ -122,4 +122,6 @@ def as_msgpack(value: Any) -> bytes:
             return b"\xdd" + len(value).to_bytes(4, "big") + b"".join(map(as_msgpack, value))
         case Raw():
             return as_msgpack(value.text)
+        case int() if not -(2**63) <= value < 2**64:  # which msgpack cannot say
+            return as_msgpack(float(value))
     return msgspec.msgpack.encode(value)
