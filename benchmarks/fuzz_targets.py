@@ -14,12 +14,9 @@ import psutil
 from benchmarks.fuzz_grpc import GRPC
 from benchmarks.fuzz_sent import Sent
 from serving.app import build_app
-from serving.cache import Cache
-from serving.engine import Engine
 from serving.metrics import Metrics
+from serving.process import make_service
 from serving.readiness import Readiness
-from serving.releases import ReleasingService
-from serving.repository import Repository
 from serving.rpc import SERVICE, RpcServer
 from serving.settings import Settings
 
@@ -49,25 +46,11 @@ class Target:
 @contextmanager
 def in_process(settings: Settings) -> Iterator[Target]:
     """The ASGI application and the gRPC method without a network."""
-    repository = Repository(settings)
-    engine = Engine(
-        settings.queue_cases, settings.operands_cached, settings.utilisation_window, settings.inline_seconds
-    )
-    cache = Cache(settings.cache_bytes)
-    service = ReleasingService(
-        repository,
-        engine,
-        cache,
-        settings.max_cases,
-        settings.deadline_seconds,
-        feedback_requests=settings.feedback_requests,
-        feedback_bytes=settings.feedback_bytes,
-        shadow_queue=settings.shadow_queue,
-    )
+    service = make_service(settings)
     readiness, metrics = Readiness(service), Metrics(service)
     app = build_app(service, readiness, settings, metrics, None)
     call = RpcServer(service, readiness, metrics, settings, None).guarded(SERVICE.methods_by_name["ModelInfer"])
-    repository.load()
+    service.repository.load()
     with asyncio.Runner() as runner:
 
         def ask(sent: Sent) -> tuple[int, bytes]:
@@ -77,8 +60,8 @@ def in_process(settings: Settings) -> Iterator[Target]:
                 return LOST, repr(error).encode()
 
         yield Target("in process", ask, psutil.Process().pid)
-    repository.stop()
-    engine.close()
+    service.repository.stop()
+    service.engine.close()
 
 
 async def _asked(app: Any, sent: Sent) -> tuple[int, bytes]:

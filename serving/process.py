@@ -18,7 +18,7 @@ from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
-from serving.engine import Engine
+from serving.engine.replicas import make_replicas
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.metrics import Metrics
@@ -44,21 +44,7 @@ def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
     keep_executables(settings.executables)
-    engine = Engine(
-        settings.queue_cases, settings.operands_cached, settings.utilisation_window, settings.inline_seconds
-    )
-    repository = Repository(settings)
-    cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
-    service = ReleasingService(
-        repository,
-        engine,
-        cache,
-        settings.max_cases,
-        settings.deadline_seconds,
-        feedback_requests=settings.feedback_requests,
-        feedback_bytes=settings.feedback_bytes,
-        shadow_queue=settings.shadow_queue,
-    )
+    service = make_service(settings)
     readiness = Readiness(service)
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
@@ -68,7 +54,7 @@ def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = 
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
-        repository.stop()
+        service.repository.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -76,7 +62,21 @@ def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(server, listener, service, readiness, pulse))
     finally:
-        engine.close()
+        service.engine.close()
+
+
+def make_service(settings: Settings) -> ReleasingService:
+    """The service with its engine, its cache and a repository that has loaded nothing yet."""
+    return ReleasingService(
+        Repository(settings),
+        make_replicas(settings),
+        Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate),
+        settings.max_cases,
+        settings.deadline_seconds,
+        feedback_requests=settings.feedback_requests,
+        feedback_bytes=settings.feedback_bytes,
+        shadow_queue=settings.shadow_queue,
+    )
 
 
 async def _run(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, Found, Request
-from serving.engine import Engine, Job
+from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
@@ -75,7 +75,7 @@ class Service:
     """Answers queries from any wire. Used from one event loop."""
 
     def __init__(
-        self, repository: Repository, engine: Engine, cache: Cache, max_cases: int, deadline_seconds: float
+        self, repository: Repository, engine: Engine | Replicas, cache: Cache, max_cases: int, deadline_seconds: float
     ) -> None:
         self.repository = repository
         self.engine = engine

@@ -18,6 +18,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Distance = Annotated[float, Meta(ge=0, lt=1)]
 Switch = Literal["off", "on"]
+Choice = Literal["expected", "least_outstanding", "weighted", "round_robin"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Annotated[int, Meta(ge=0, le=9)]
 Sizes = tuple[Count, ...]
@@ -40,6 +41,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stall_seconds: Annotated[
         Seconds, Meta(description="without a sign of life, after which one of several workers is replaced")
     ] = 20.0
+
+    devices: Annotated[Count | None, Meta(description="of this machine that are served on, the first so many")] = None
+    device_choice: Annotated[
+        Choice, Meta(description="of a device for each request, where there are several; expected: first to be done")
+    ] = "expected"
 
     poll_seconds: Annotated[float, Meta(ge=0, description="between looks at the folder for new versions; 0: none")] = (
         5.0
