@@ -1,4 +1,4 @@
-"""Every module of the benchmarks can be imported: some run in processes of their own, where nobody else would see it."""
+"""Every module of the benchmarks can be imported: some run in processes of their own, where no test would see it."""
 
 import importlib
 import pkgutil
