@@ -11,9 +11,9 @@ from pnol_jax.servable.manifest import (
     Manifest,
     Signature,
     check_name,
-    read_manifest,
 )
 from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands
+from pnol_jax.servable.read import read_manifest
 from pnol_jax.servable.vectors import crop, pad
 from pnol_jax.servable.weights import SCALE, decode_weights, encode_weights, quantise, restore
 from pnol_jax.servable.write import write_servable

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -139,8 +138,9 @@ class Manifest(Part, frozen=True):
     """`manifest.json`.
 
     `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
-    what the band promises; `alarm`: what the figure "ood" does; `optimised`: of a variant, what was done to which
-    version, and what that lost and gained.
+    what the band promises; `alarm`: what the figure "ood" does; `sizes`: the bytes of every other file, so that one
+    that has grown need not be read to be refused; `optimised`: of a variant, what was done to which version, and what
+    that lost and gained.
     """
 
     schema_version: int
@@ -158,6 +158,7 @@ class Manifest(Part, frozen=True):
     written_with: dict[str, str]
     files: dict[str, str]
     alarm: dict[str, Any] | None = None
+    sizes: dict[str, int] = {}  # empty in servables that were written without
     optimised: dict[str, Any] | None = None
 
 
@@ -166,18 +167,6 @@ def check_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name):
         raise InputError(f"{what}: got {name!r}, expected 1 to 64 letters, digits or . _ -, not starting with . _ or -")
     return name
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a servable, whose other files are not looked at.
-
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        return decode((folder / "manifest.json").read_bytes())
-    except InputError as error:
-        raise InputError(f"servable {folder}: {error}") from None
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -211,6 +200,8 @@ def _check(manifest: Manifest) -> None:
         check_name(file, "manifest.json: file")
     if named != set(manifest.files):
         raise InputError(f"manifest.json: files: got digests of {sorted(manifest.files)}, expected {sorted(named)}")
+    if manifest.sizes and set(manifest.sizes) != named:
+        raise InputError(f"manifest.json: sizes: got those of {sorted(manifest.sizes)}, expected {sorted(named)}")
     _check_buckets(manifest.buckets, manifest.signature)
     have = [(program.bucket, program.answer) for program in manifest.programs]
     expected = [(bucket, answer) for bucket in manifest.buckets for answer in manifest.signature.answers]

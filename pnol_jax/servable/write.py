@@ -85,6 +85,7 @@ def write_servable(
         },
         files={file: sha256_bytes(content) for file, content in sorted(files.items())},
         alarm=alarm,
+        sizes={file: len(content) for file, content in sorted(files.items())},
     )
     if optimised is not None:
         whole = assemble(manifest, sha256_bytes(encode(manifest)), files)

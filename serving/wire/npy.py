@@ -20,6 +20,7 @@ from serving.query import Options, Query, convert_options
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe
+from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/x-npy"
 MAX_ARRAYS = 4  # the inputs and the coordinates of three axes
@@ -74,7 +75,7 @@ def _read_array(body: bytes, offset: int, where: str) -> tuple[NDArray[Any], int
     if end > len(body):
         raise Refusal(f"{where}: got {len(body) - start} bytes, expected {end - start} for shape {list(shape)}")
     flat: NDArray[Any] = np.frombuffer(body, dtype, math.prod(shape), start)
-    return flat.reshape(shape, order="F" if header["fortran_order"] == "True" else "C"), end
+    return in_shape(flat, shape, where, "F" if header["fortran_order"] == "True" else "C"), end
 
 
 def _shape(text: str, where: str) -> tuple[int, ...]:
