@@ -2,7 +2,9 @@
 
 from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
 from pnol_jax.servable.manifest import (
+    DERIVED,
     FIELDS,
+    FUNCTIONAL,
     Answers,
     AxisSignature,
     BasisSignature,
@@ -17,7 +19,9 @@ from pnol_jax.servable.vectors import crop, pad
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
+    "DERIVED",
     "FIELDS",
+    "FUNCTIONAL",
     "Answers",
     "Arrays",
     "AxisSignature",

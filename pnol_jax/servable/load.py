@@ -45,7 +45,7 @@ class Servable:
         return smallest_bucket(self.manifest.buckets, shape)
 
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
-        """Compile a program for this machine and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
+        """Compile a program for this machine and a batch size: `program(inputs, operands[, own]) -> arrays`."""
         exported = self.programs[bucket, answer]
         shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
         compiled = jax.jit(exported.call).lower(*shapes).compile()
@@ -76,9 +76,11 @@ class Servable:
             return
         operands = make_operands(vector.grid, self.manifest.signature.bases(), bucket)
         arguments = [pad(vector.inputs, bucket)[None], flatten_operands(stack_operands([operands]))]
-        keys = [case_keys(SEED, 1)] if answer == "samples" else []
+        own: list[Any] = [case_keys(SEED, 1)] if answer == "samples" else []
+        if answer == "functional":
+            own = [pad(vector.expected["mean"], bucket)[None]]
         scales = {figure.name: figure.scale for figure in self.manifest.signature.figures}
-        for name, got in program(*arguments, *keys).items():
+        for name, got in program(*arguments, *own).items():
             expected = vector.expected.get(name, np.empty(0, np.float32))
             off = deviation(crop(got[0], vector.grid.shape), expected, scales.get(name))
             allowed = self.manifest.tolerance * (FIGURES if name in scales else 1)

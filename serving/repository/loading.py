@@ -22,7 +22,7 @@ class Loader:
     """Loads several versions at a time for these batch sizes; their programs share as many compiling threads."""
 
     def __init__(self, moments: tuple[int, ...], samples: tuple[int, ...], threads: int) -> None:
-        self._sizes: dict[Answers, tuple[int, ...]] = {"moments": moments, "samples": samples}
+        self._sizes: dict[Answers, tuple[int, ...]] = {"moments": moments, "samples": samples, "functional": samples}
         self._versions = ThreadPoolExecutor(threads, "load")
         self._programs = ThreadPoolExecutor(threads, "compile")
         self._stopped = False
