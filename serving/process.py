@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from pnol_jax.errors import InputError
+from serving.abstention import Policy
 from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
@@ -54,6 +55,7 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
         feedback_requests=settings.feedback_requests,
         feedback_bytes=settings.feedback_bytes,
         shadow_queue=settings.shadow_queue,
+        policy=Policy(settings.abstain, settings.abstain_from),
     )
     readiness = Readiness(service)
     metrics = Metrics(service)

@@ -1,6 +1,7 @@
 """The programs of a servable: what they are called with, how they are written, and how they are read back.
 
-A program is `program(weights, inputs, operands[, keys or functional]) -> arrays`, with flat dicts of arrays at its boundary:
+A program is `program(weights, inputs, operands[, keys or functional]) -> arrays`, with flat dicts of arrays at its
+boundary:
 
 - weights: {name: array};
 - inputs: (batch, *bucket, input channels), float32, zero on padding;

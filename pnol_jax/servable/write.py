@@ -46,14 +46,15 @@ def write_servable(
     `predict` is the posterior's, with operands per case and `num_samples` a static keyword; `weights` its state, a flat
     dict of arrays. `buckets` are the numbers of points per axis up to which grids can be asked, `num_samples` the draws
     that can be had if the signature's answers name "samples". `tests`, at least one, are cases to replay: inputs
-    (*space, input channels) and their grid. `functional`, where the model knows the distribution of linear functionals,
-    gives it, and the signature's answers then name "functional". `calibration` is the guarantee of the band, with its `level`, if the
+    (*space, input channels) and their grid. `calibration` is the guarantee of the band, with its `level`, if the
     predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
-    the largest deviation in a replay, relative to the largest value.
+    the largest deviation in a replay, relative to the largest value. `functional`, where the model knows linear
+    functionals exactly, gives them, and the signature's answers then name "functional".
 
     Raises:
         InputError: the version exists, a name could leave the folder, there are no tests, functionals in one of
-            signature and arguments only, a bucket is too small for the modes, or the written programs do not reproduce the model, padding included.
+            signature and arguments only, a bucket is too small for the modes, or the written programs do not reproduce
+            the model, padding included.
     """
     target = Path(folder) / check_name(name, "servable name") / check_name(version, "servable version")
     if target.exists():

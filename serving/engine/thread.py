@@ -133,6 +133,8 @@ class Engine:
             keys = np.zeros((batch, 2), np.uint32)
             keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
             arguments.append(keys)
+        elif lane.answer == "functional":
+            arguments.append(_functionals(lane, picked, batch))
         arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
         for place, (ticket, position) in enumerate(picked):
             shape = ticket.job.place.grid.shape
@@ -146,6 +148,14 @@ class Engine:
         figures.cases += cases
         figures.slots += lane.costs.holding(cases)
         figures.busy_seconds += now - started
+
+
+def _functionals(lane: Lane, picked: Picked, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    weights = np.zeros((batch, *lane.bucket, len(lane.ladder.servable.manifest.signature.outputs)), np.float32)
+    for place, (ticket, position) in enumerate(picked):
+        assert ticket.job.functional is not None
+        weights[place] = pad(ticket.job.functional[position], lane.bucket)
+    return weights
 
 
 def _hand_over(outcome: Outcome) -> None:
