@@ -66,8 +66,8 @@ class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
     `answers`: what can be asked for; "moments" always, "functional" where a caller's functionals are known exactly.
-    `time_step`: set where the function maps a state to the state one step later. `levels`: of the quantiles that the moments come with, if they state any. `figures`: what else an
-    answer says of each case, one number by name.
+    `time_step`: set where the function maps a state to the state one step later. `levels`: of the quantiles that the
+    moments come with, if they state any. `figures`: what else an answer says of each case, one number by name.
     """
 
     inputs: tuple[Channel, ...]

@@ -1,7 +1,7 @@
 """`application/x-npy`: one array after the other, as `numpy.save` writes them to one file and `numpy.load` reads them.
 
-In: the inputs, then, if they are not equally spaced, the coordinates of each axis, then weights of functionals, if there
-are some, which have more than one axis; options in the URL's query.
+In: the inputs, then, if they are not equally spaced, the coordinates of each axis, then, if there are some, weights of
+functionals, which have more than one axis; options in the URL's query.
 Out: the outputs in the order asked; their names and what else there is to say in the header `Answer`.
 """
 
