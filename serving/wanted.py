@@ -45,7 +45,7 @@ class Wanted:
     def weights_digest(self) -> str:
         """What tells these functionals from all others."""
         assert self.weights is not None
-        return f"{self.weights.shape} {blake3(self.weights.data).hexdigest()}"
+        return f"{self.weights.shape} {blake3(self.weights.tobytes()).hexdigest()}"
 
 
 NOTHING = Wanted()

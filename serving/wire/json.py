@@ -18,7 +18,7 @@ class Body(Options, frozen=True, kw_only=True):
     inputs: Numbers
     shape: tuple[Annotated[int, msgspec.Meta(ge=2)], ...] | None = None
     coordinates: tuple[Numbers, ...] | None = None
-    functionals: Numbers | None = None
+    functionals: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder = msgspec.json.Decoder(Body)
@@ -48,7 +48,7 @@ def to_query(body: Body) -> Query:
     coordinates = None
     if body.coordinates is not None:
         coordinates = tuple(read_numbers(raw, f"coordinates[{i}]") for i, raw in enumerate(body.coordinates))
-    functionals = None if body.functionals is None else read_numbers(body.functionals, "functionals")
+    functionals = None if body.functionals is msgspec.UNSET else read_numbers(body.functionals, "functionals")
     return Query(body, inputs, body.shape, coordinates, functionals)
 
 
