@@ -147,7 +147,7 @@ def _stated(answer: Answer) -> dict[str, str | float]:
         for part, value in msgspec.to_builtins(about).items()
         if value is not None
     }
-    return {name: ",".join(map(repr, value)) if isinstance(value, list) else value for name, value in told.items()}
+    return {name: ",".join(map(repr, value)) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
 def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
