@@ -57,18 +57,18 @@ class Model:
         return replace(calibrated, figures=figures) if figures else calibrated
 
     def functional(
-        self, weights: Mapping[str, jax.Array], inputs: jax.Array, grid: GridOperands, of: jax.Array
+        self, weights: Mapping[str, jax.Array], inputs: jax.Array, grid: GridOperands, functional: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of int sum_c w_c u_c dx, (batch,), w (batch, *space, channels): exact, calibrated, pure.
 
         For a posterior that knows them (`experiments.risks.exact`).
         """
         params = dict(weights)
-        moments = [part[:, 0] for part in exact(self.posterior)(params, inputs, grid, of[None])]
+        moments = [part[:, 0] for part in exact(self.posterior)(params, inputs, grid, functional[None])]
         before = self.posterior.predict(params, inputs, grid, jax.random.key(0, impl="threefry2x32"))
         calibrator = self.calibrator(weights)
         after = before if calibrator is None else calibrator(before, Asked(inputs, grid))
-        return functional_after((moments[0], moments[1], moments[2]), of, before, after, grid)
+        return functional_after((moments[0], moments[1], moments[2]), functional, before, after, grid)
 
     def calibrator(self, weights: Mapping[str, jax.Array]) -> Calibrator | None:
         """The calibrator whose arrays are among the weights, None without one."""

@@ -40,9 +40,10 @@ def cdf(x: Any) -> Any:
     """
     if not isinstance(x, np.ndarray | np.generic):
         return ndtr(x)
-    distance = np.minimum(np.abs(np.asarray(x, np.float64)), _FAR)
+    values: NDArray[Any] = np.asarray(x)
+    distance = np.minimum(np.abs(values.astype(np.float64)), _FAR)
     tail = np.exp(-0.5 * distance * distance) * np.where(distance < _NEAR, _ratio(distance), _fraction(distance))
-    return np.where(np.isnan(x), x, np.where(x > 0, 1 - tail, tail)).astype(x.dtype)
+    return np.where(np.isnan(values), values, np.where(values > 0, 1 - tail, tail)).astype(values.dtype)
 
 
 def _ratio(distance: NDArray[np.float64]) -> NDArray[np.float64]:

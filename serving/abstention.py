@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.servable import Manifest
@@ -16,6 +15,7 @@ from serving.refusals import Abstained, Refusal
 
 FIGURE = "ood"
 Action = Literal["mark", "refuse"]
+KINDS: tuple[Action, ...] = ("refuse", "mark")
 
 
 class Abstention(msgspec.Struct, frozen=True):
@@ -28,10 +28,10 @@ class Abstention(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to an answer of which a case has this figure or more."""
+    """The figures from which on an answer is refused, and marked; infinite where it never is."""
 
-    action: Action
-    threshold: float
+    refuse: float = math.inf
+    mark: float = math.inf
 
 
 @dataclass
@@ -56,16 +56,17 @@ class Policy:
         if self.action == "off" and asked is None:
             return None
         if FIGURE not in manifest.signature.figures_of("moments"):
-            return _lacking(asked, f"has no figure {FIGURE!r}; expected a model that was trained with a section [ood]")
-        own = self.threshold if self.action != "off" else None
-        named = [number for number in (own, options.abstain_from) if number is not None]
-        if (self.action != "off" and own is None) or not named:
-            named += _alarm(manifest)
-        if not named:
-            return _lacking(
-                asked, "states no alarm; expected abstain_from, the figure from which on it should not answer"
-            )
-        return Rule("refuse" if "refuse" in (self.action, asked) else "mark", min(named))
+            _lacking(asked, f"has no figure {FIGURE!r}; expected a model that was trained with a section [ood]")
+            return None
+        own = _threshold(self.threshold, manifest)
+        theirs = _threshold(options.abstain_from, manifest)
+        if not math.isfinite(theirs):
+            if options.abstain_from is not None:
+                raise Refusal(f"abstain_from: got {theirs}, expected a finite number")
+            _lacking(asked, "states no alarm; expected abstain_from, the figure from which on it should not answer")
+        said = ((self.action, own), (asked, theirs))
+        refuse, mark = (min((at for action, at in said if action == kind), default=math.inf) for kind in KINDS)
+        return Rule(refuse, mark)
 
     def apply(self, rule: Rule, arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> Abstention | None:
         """What is to be said of an answer with these arrays, None if no case is too strange.
@@ -73,27 +74,28 @@ class Policy:
         Raises:
             Abstained: the rule refuses it.
         """
-        scores = np.asarray(arrays[FIGURE], np.float64)
-        cases = np.flatnonzero(~(scores < rule.threshold))  # what is not a number is too strange
-        if not cases.size:
+        scores: list[float] = arrays[FIGURE].tolist()
+        told = tuple(score if math.isfinite(score) else math.inf for score in scores)  # no number: too strange
+        action: Action = "refuse" if math.inf > rule.refuse <= max(told) else "mark"
+        threshold = rule.refuse if action == "refuse" else rule.mark
+        cases = tuple(position for position, score in enumerate(told) if score >= threshold)
+        if not cases or threshold == math.inf:
             return None
-        self.counts[manifest.name, manifest.version, rule.action] += 1
-        told = tuple(score if math.isfinite(score) else math.inf for score in scores.tolist())
-        found = Abstention(rule.threshold, tuple(cases.tolist()), told)
-        if rule.action == "refuse":
-            worst = max(told)
+        self.counts[manifest.name, manifest.version, action] += 1
+        found = Abstention(threshold, cases, told)
+        if action == "refuse":
             raise Abstained(
-                f"inputs: got {FIGURE} up to {worst:.6g} in {cases.size} of {len(told)} cases, expected less than "
-                f"{rule.threshold:g}: unlike what {manifest.name}/{manifest.version} was trained on",
+                f"inputs: got {FIGURE} up to {max(told):.6g} in {len(cases)} of {len(told)} cases, expected less than "
+                f"{threshold:g}: unlike what {manifest.name}/{manifest.version} was trained on",
                 found,
             )
         return found
 
 
-def _alarm(manifest: Manifest) -> list[float]:
-    """The figure at which the model's own alarm goes off, if it states one."""
+def _threshold(named: float | None, manifest: Manifest) -> float:
+    """The figure that is named, else that at which the model's own alarm goes off, infinite if it states none."""
     rate = (manifest.alarm or {}).get("false_alarm")
-    return [1 - rate] if isinstance(rate, float) else []
+    return named if named is not None else 1 - rate if isinstance(rate, float) else math.inf
 
 
 def _lacking(asked: str | None, why: str) -> None:

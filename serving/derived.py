@@ -95,8 +95,12 @@ def derive(wanted: Wanted, answered: Answered) -> tuple[Arrays, Stated]:
         exact = "functional.mean" in answered.arrays
         found = _normal(wanted, answered) if exact else _drawn(wanted, wanted.weights, answered)
         arrays |= {f"functional.{name}": values for name, values in found.items()}
-        about = ("exact", None) if exact else ("samples", answered.num_samples)
-        stated["functional"] = Functional(*about, wanted.tail, wanted.functional_thresholds)  # type: ignore[arg-type]
+        stated["functional"] = Functional(
+            "exact" if exact else "samples",
+            None if exact else answered.num_samples,
+            wanted.tail,
+            wanted.functional_thresholds,
+        )
     return {name: values.astype(np.float32) for name, values in arrays.items()}, stated
 
 

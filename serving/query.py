@@ -164,7 +164,8 @@ def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
 
 def _outputs(names: Sequence[str], signature: Signature, wanted: Wanted) -> tuple[str, ...]:
     """Each output once, in the order asked; "interval" stands for lower and upper, "functional" for what is asked."""
-    named, several = (), _SEVERAL
+    named: tuple[str, ...] = ()
+    several = _SEVERAL
     if wanted is not NOTHING:
         named = wanted.outputs
         several = {**_SEVERAL, "functional": tuple(name for name in named if name in FUNCTIONAL)}

@@ -84,6 +84,7 @@ class Service:
         cache: Cache,
         max_cases: int,
         deadline_seconds: float,
+        *,
         policy: Policy | None = None,
     ) -> None:
         self.repository = repository

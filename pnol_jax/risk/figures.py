@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -168,7 +168,7 @@ def from_marginals(risks: Sequence[Risk], predictive: Predictive, grid: GridOper
     return figures
 
 
-def _exceedance(predictive: Predictive, threshold: float) -> jax.Array:
+def _exceedance(predictive: Predictive, threshold: float) -> Any:
     if predictive.quantiles is None:
         return gaussian.exceedance(predictive.mean, predictive.variance, threshold)
     at = jnp.full_like(predictive.mean, threshold)

@@ -50,7 +50,7 @@ def serve(engine: Engine) -> Callable[..., Ask]:
     """A function that asks a service of one model."""
 
     def make(ladder: Ladder, policy: Policy | None = None) -> Ask:
-        service = Service(OneModel(ladder), engine, Cache(10**7), 8, 60.0, policy)  # type: ignore[arg-type]
+        service = Service(OneModel(ladder), engine, Cache(10**7), 8, 60.0, policy=policy)  # type: ignore[arg-type]
 
         def ask(field: Any = FIELD, functionals: Any = None, coordinates: Any = None, **options: Any) -> Answer:
             query = Query(Options(**options), np.asarray(field), None, coordinates, functionals)
@@ -191,6 +191,7 @@ ENERGY = float((SOLUTION[:, 0] ** 2).sum() * heat.LENGTH / 13)  # the figure "oo
         (Policy("refuse", 2 * ENERGY), {}, "none"),
         (Policy("mark", 2 * ENERGY), {"abstain": "refuse", "abstain_from": ENERGY / 2}, "refuse"),
         (Policy("refuse", ENERGY / 2), {"abstain": "mark", "abstain_from": 2 * ENERGY}, "refuse"),  # never less
+        (Policy("mark", ENERGY / 2), {"abstain": "refuse", "abstain_from": 2 * ENERGY}, "mark"),
         (Policy(), {"abstain": "mark"}, "mark"),
         (Policy(), {"abstain_from": ENERGY / 2}, "refuse"),
     ],
