@@ -68,8 +68,10 @@ class Query:
     def names(self) -> bool:
         """Whether it names levels, thresholds or weights of its own."""
         options = self.options
-        named = options.quantiles, options.thresholds, options.tail, options.functional_thresholds, self.functionals
-        return any(one is not None for one in named)
+        return not (
+            self.functionals is options.quantiles is options.thresholds is options.tail is None
+            and options.functional_thresholds is None
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from serving.repository import Entry, Repository
 from serving.wanted import NOTHING
 
 Arrays = Mapping[str, NDArray[np.float32]]
+_FUNCTIONAL = frozenset(FUNCTIONAL)
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -135,7 +136,7 @@ class Service:
         stated: dict[str, msgspec.Struct] = {}
         if rule is not None and (abstention := self.policy.apply(rule, arrays, manifest)) is not None:
             stated["abstention"] = abstention
-        named: Arrays = {}
+        named: Arrays = {}  # of what the caller names
         if question.wanted is not NOTHING:
             answered = Answered(arrays, levels, question.place.grid.weights(), number)
             named, about = await asyncio.to_thread(derive, question.wanted, answered)  # fields, several times over
@@ -177,13 +178,14 @@ class Service:
 
 def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
     """The programs that the outputs are made of: functionals of the model's own if it has one, else of draws."""
-    drawn = {"samples", *signature.figures_of("samples")}
-    own = set(FUNCTIONAL) if "functional" in signature.answers else set()
-    drawn |= set(FUNCTIONAL) - own
-    asked = set(outputs)
-    kinds: list[Answers] = ["moments"] if asked - drawn - own else []
+    drawn, asked = {"samples", *signature.figures_of("samples")}, set(outputs)
+    weighted = asked & _FUNCTIONAL
+    exact = weighted and "functional" in signature.answers
+    if weighted and not exact:
+        drawn |= weighted
+    kinds: list[Answers] = ["moments"] if asked - drawn - weighted else []
     kinds += ["samples"] if drawn & asked else []
-    return [*kinds, "functional"] if own & asked else kinds
+    return [*kinds, "functional"] if exact else kinds
 
 
 def _interval(level: float | None, ladder: Ladder) -> Interval:
