@@ -49,7 +49,7 @@ async def prometheus(metrics: Metrics) -> Response[bytes]:
 async def scaling(service: Service, settings: Settings) -> Response[bytes]:
     """Figures for an autoscaler."""
     engine = service.engine
-    utilisation, backlog = engine.busy.share(), engine.backlog_seconds()
+    utilisation, backlog = engine.utilisation, engine.backlog_seconds()
     window, target = settings.utilisation_window, settings.utilisation_target
     figures = Scaling(
         queued_cases=engine.statistics.waiting,

@@ -53,7 +53,7 @@ class Metrics:
             "requests_by_status": {str(status): count for status, count in self._statuses.items()},
             "engine": {
                 **msgspec.to_builtins(engine.statistics),
-                "utilisation": engine.busy.share(),
+                "utilisation": engine.utilisation,
                 "batch_fill": _ratio(engine.statistics.cases, engine.statistics.slots),
             },
             "cache": self._service.cache.statistics,
@@ -75,7 +75,7 @@ class _Figures(Collector):
         yield CounterMetricFamily("pnol_engine_busy_seconds", "Time spent computing.", engine.busy_seconds)
         yield GaugeMetricFamily("pnol_engine_waiting_cases", "Cases waiting.", engine.waiting)
         yield GaugeMetricFamily(
-            "pnol_engine_utilisation", "Busy share of the window.", self._service.engine.busy.share()
+            "pnol_engine_utilisation", "Busy share of the window.", self._service.engine.utilisation
         )
         yield CounterMetricFamily("pnol_cache_hits", "Answers from the cache.", cache.hits)
         yield CounterMetricFamily("pnol_cache_misses", "Answers computed.", cache.misses)

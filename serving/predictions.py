@@ -15,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from serving.body import read_body
+from serving.cache.responses import Kept, bytes_key
 from serving.connection import CLIENT, Client
 from serving.failures import Response, failure, send_response
 from serving.metrics import Metrics
@@ -29,6 +30,7 @@ PREDICT = "/predict"
 INFER, INFER_VERSION = "/v2/models/{name:str}/infer", "/v2/models/{name:str}/versions/{number:str}/infer"
 ENDPOINTS = (PREDICT, INFER, INFER_VERSION)
 Headers = Mapping[bytes, bytes]
+Replied = tuple[Response, float | None]  # and whether it is repeatable; see `Answer`
 
 
 class Asked(NamedTuple):
@@ -95,27 +97,35 @@ class Predictions:
             if scope["method"] != "POST":
                 raise WrongMethod(f"method: got {scope['method']}, expected POST")
             body = await read_body(headers, receive, self._settings, whole=whole)
+            cache, catalogue = self._service.cache, self._service.repository.catalogue
+            key = bytes_key(scope["path"], scope["query_string"], headers, body) if cache.responses.capacity else b""
+            if key and (known := cache.repeat(key, catalogue)) is not None:
+                return Response(*known)
             if request.endpoint == PREDICT:
-                return await self._predict(headers, scope["query_string"], body)
-            return await self._infer(request, headers, body)
+                response, repeatable = await self._predict(headers, scope["query_string"], body)
+            else:
+                response, repeatable = await self._infer(request, headers, body)
+            if key and repeatable is not None:
+                cache.responses.put(key, catalogue, Kept(response, repeatable), len(response.content))
+            return response
         except Exception as error:
             return failure(error, find_request_id(scope["headers"]))
 
-    async def _predict(self, headers: Headers, parameters: bytes, body: bytes) -> Response:
+    async def _predict(self, headers: Headers, parameters: bytes, body: bytes) -> Replied:
         """Answers in the request's format unless `Accept` names another."""
         form = find_format(headers.get(b"content-type", b"").decode("latin-1"))
         answer = await self._service.answer(form.decode(body, _parameters(parameters)))
         form = accepted(headers.get(b"accept", b"").decode("latin-1"), form)
         content, about = form.encode(answer)
-        return _response(form.media_type, content, about)
+        return _response(form.media_type, content, about), answer.repeatable
 
-    async def _infer(self, request: Asked, headers: Headers, body: bytes) -> Response:
+    async def _infer(self, request: Asked, headers: Headers, body: bytes) -> Replied:
         length = headers.get(v2.HEADER_LENGTH.encode())
         text = None if length is None else length.decode("latin-1")
         query, wanted = v2.decode_query(body, text, request.model, request.version)
         answer: Answer = await self._service.answer(query)
         content, about = v2.encode_answer(answer, wanted)
-        return _response(v2.BINARY_MEDIA_TYPE if about else json.MEDIA_TYPE, content, about)
+        return _response(v2.BINARY_MEDIA_TYPE if about else json.MEDIA_TYPE, content, about), answer.repeatable
 
 
 def _response(media_type: str, content: bytes, about: Mapping[str, str] | None = None) -> Response:

@@ -19,7 +19,7 @@ from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
-from serving.engine import Engine
+from serving.engine.replicas import make_replicas
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.metrics import Metrics
@@ -43,7 +43,7 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
     keep_executables(settings.executables)
-    engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
+    engine = make_replicas(settings)
     repository = Repository(settings)
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
     service = ReleasingService(

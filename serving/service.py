@@ -16,7 +16,7 @@ from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Si
 from serving.abstention import FIGURE, Policy, Rule
 from serving.cache import Cache, Found, Request
 from serving.derived import Answered, derive
-from serving.engine import Engine, Job
+from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
@@ -57,7 +57,8 @@ class Answer:
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
     other inputs. `stated`: what is said of outputs that the caller named (`serving.derived`), and of an abstention that
-    is only marked. `id`: by which a truth may name the request, where it is remembered.
+    is only marked. `id`: by which a truth may name the request, where it is remembered. `repeatable`: that the same
+    bytes may get the same response again without being read; the seconds that it once took to compute.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -67,6 +68,7 @@ class Answer:
     cached: bool
     approximate: Approximation | None = None
     id: str | None = None
+    repeatable: float | None = None
     stated: Mapping[str, msgspec.Struct] = field(default_factory=dict)
 
     @property
@@ -81,7 +83,7 @@ class Service:
     def __init__(
         self,
         repository: Repository,
-        engine: Engine,
+        engine: Engine | Replicas,
         cache: Cache,
         max_cases: int,
         deadline_seconds: float,
@@ -121,12 +123,12 @@ class Service:
     async def _answer(self, query: Query, question: Question, ladder: Ladder, rule: Rule | None) -> Answer:
         manifest = ladder.servable.manifest
         arrays: dict[str, NDArray[Any]] = {}
-        cached, distances = True, []
+        cached, distances, seconds = True, [], 0.0
         needed = question.outputs if rule is None else (*question.outputs, FIGURE)
         for answer in _kinds(needed, manifest.signature):
             found = await self._ask(question, ladder, answer, query.options)
             arrays |= found.arrays
-            cached = cached and found.cached
+            cached, seconds = cached and found.cached, seconds + found.seconds
             distances += [found.distance] if found.distance is not None else []
         approximate = Approximation(max(distances), self.cache.approximate) if distances else None
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
@@ -147,7 +149,11 @@ class Service:
         }
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, question.place.bucket, interval, cached, approximate, stated=stated)
+        # What abstentions count is counted each time.
+        again = seconds if cached and approximate is None and "abstention" not in stated else None
+        return Answer(
+            outputs, manifest, question.place.bucket, interval, cached, approximate, repeatable=again, stated=stated
+        )
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place
