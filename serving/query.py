@@ -68,9 +68,12 @@ class Query:
     def names(self) -> bool:
         """Whether it names levels, thresholds or weights of its own."""
         options = self.options
-        return not (
-            self.functionals is options.quantiles is options.thresholds is options.tail is None
-            and options.functional_thresholds is None
+        return (
+            self.functionals is not None
+            or options.quantiles is not None
+            or options.thresholds is not None
+            or options.tail is not None
+            or options.functional_thresholds is not None
         )
 
 
