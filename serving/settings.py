@@ -38,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "~/.cache/pnol_jax/executables"
     )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
+    stall_seconds: Annotated[
+        Seconds, Meta(description="without a sign of life, after which one of several workers is replaced")
+    ] = 20.0
 
     devices: Annotated[Count | None, Meta(description="of this machine that are served on, the first so many")] = None
     device_choice: Annotated[
@@ -89,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[Count, Meta(description="open at once")] = 1024
     header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0
     body_seconds: Annotated[Seconds, Meta(description="and its body")] = 30.0
+    send_seconds: Annotated[Seconds, Meta(description="for a client to take what was sent to it")] = 60.0
     keep_alive_seconds: Annotated[Count, Meta(description="that a connection may wait for its next request")] = 30
     drain_seconds: Annotated[Count, Meta(description="for requests under way after SIGTERM")] = 30
 

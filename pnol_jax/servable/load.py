@@ -15,9 +15,9 @@ from safetensors.numpy import load
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
-from pnol_jax.files import sha256_bytes
-from pnol_jax.servable.manifest import Answers, Manifest, decode
+from pnol_jax.servable.manifest import Answers, Manifest
 from pnol_jax.servable.program import BAND, Arrays, argument_shapes, case_keys, flatten_operands, read_program
+from pnol_jax.servable.read import read_files
 from pnol_jax.servable.vectors import SEED, Vector, crop, decode_vector, deviation, pad, smallest_bucket
 
 Bucket = tuple[int, ...]
@@ -108,38 +108,10 @@ def load_servable(folder: str | os.PathLike[str]) -> Servable:
             programs that do what a servable may not, or are not of the manifest's signature.
     """
     path = Path(folder)
-    content = _read_files(path)
-    text = content.pop("manifest.json", None)
-    if text is None:
-        raise InputError(f"servable {path}: no manifest.json")
     try:
-        manifest = decode(text)
-        _verify(manifest, content)
-        return _assemble(manifest, sha256_bytes(text), content)
+        return _assemble(*read_files(path))
     except InputError as error:
         raise InputError(f"servable {path}: {error}") from None
-
-
-def _read_files(path: Path) -> dict[str, bytes]:
-    """Every file is read once, so that what was verified is what is used."""
-    if not path.is_dir():
-        raise InputError(f"servable {path}: no such folder")
-    content = {}
-    for entry in sorted(path.iterdir()):
-        if entry.is_symlink() or not entry.is_file():
-            raise InputError(f"servable {path}: {entry.name!r} is a folder or a link, expected files only")
-        content[entry.name] = entry.read_bytes()
-    return content
-
-
-def _verify(manifest: Manifest, content: Mapping[str, bytes]) -> None:
-    missing, unknown = set(manifest.files) - set(content), set(content) - set(manifest.files)
-    if missing or unknown:
-        raise InputError(f"files missing: {sorted(missing)}, files that the manifest does not know: {sorted(unknown)}")
-    for name, expected in manifest.files.items():
-        got = sha256_bytes(content[name])
-        if got != expected:
-            raise InputError(f"{name}: got SHA-256 {got}, expected {expected}; the file was changed")
 
 
 def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> Servable:
@@ -158,6 +130,7 @@ def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> 
     on_device: Arrays = jax.device_put(weights)
     servable = Servable(manifest, digest, on_device, programs, vectors)
     _check_band(servable)
+    _check_draws(servable)
     return servable
 
 
@@ -168,3 +141,12 @@ def _check_band(servable: Servable) -> None:
     level = (servable.manifest.calibration or {}).get("level")
     if servable.has_band and not (isinstance(level, float) and 0 < level < 1):
         raise InputError(f"calibration.level: got {level!r}, expected a number between 0 and 1 since there is a band")
+
+
+def _check_draws(servable: Servable) -> None:
+    stated = servable.manifest.num_samples
+    for (_, answer), program in servable.programs.items():
+        if answer == "samples":
+            made = jax.tree.unflatten(program.out_tree, program.out_avals)["samples"].shape[1]
+            if made != stated:
+                raise InputError(f"num_samples: got {stated}, expected {made}, which the programs draw")

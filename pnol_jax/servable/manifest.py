@@ -144,7 +144,8 @@ class Manifest(Part, frozen=True):
     """`manifest.json`.
 
     `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
-    what the band promises; `alarm`: what the figure "ood" does.
+    what the band promises; `alarm`: what the figure "ood" does; `sizes`: the bytes of every other file, so that one
+    that has grown need not be read to be refused.
     """
 
     schema_version: int
@@ -162,6 +163,7 @@ class Manifest(Part, frozen=True):
     written_with: dict[str, str]
     files: dict[str, str]
     alarm: dict[str, Any] | None = None
+    sizes: dict[str, int] = {}  # empty in servables that were written without
 
 
 def check_name(name: str, what: str) -> str:
@@ -202,6 +204,8 @@ def _check(manifest: Manifest) -> None:
         check_name(file, "manifest.json: file")
     if named != set(manifest.files):
         raise InputError(f"manifest.json: files: got digests of {sorted(manifest.files)}, expected {sorted(named)}")
+    if manifest.sizes and set(manifest.sizes) != named:
+        raise InputError(f"manifest.json: sizes: got those of {sorted(manifest.sizes)}, expected {sorted(named)}")
     _check_buckets(manifest.buckets, manifest.signature)
     have = [(program.bucket, program.answer) for program in manifest.programs]
     expected = [(bucket, answer) for bucket in manifest.buckets for answer in manifest.signature.answers]

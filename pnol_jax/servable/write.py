@@ -93,6 +93,7 @@ def write_servable(
         },
         files={file: sha256_bytes(content) for file, content in sorted(files.items())},
         alarm=alarm,
+        sizes={file: len(content) for file, content in sorted(files.items())},
     )
     _place(target, {**files, "manifest.json": encode(manifest)})
     return target

@@ -16,6 +16,7 @@ from serving.query import Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe
+from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/msgpack"
 
@@ -62,7 +63,7 @@ def _read(array: Array, where: str) -> NDArray[Any]:
     expected = math.prod(array.shape) * dtype.itemsize
     if min(array.shape, default=0) < 0 or len(array.data) != expected:
         raise Refusal(f"{where}: got {len(array.data)} bytes, expected {expected} for shape {list(array.shape)}")
-    return np.frombuffer(array.data, dtype).reshape(array.shape)
+    return in_shape(np.frombuffer(array.data, dtype), array.shape, where)
 
 
 def encode_answer(answer: Answer) -> bytes:

@@ -22,6 +22,7 @@ from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wanted import LISTS, read_list
 from serving.wire.json import describe
+from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/x-npy"
 MAX_ARRAYS = 5  # the inputs, the coordinates of three axes, functionals
@@ -79,7 +80,7 @@ def _read_array(body: bytes, offset: int, where: str) -> tuple[NDArray[Any], int
     if end > len(body):
         raise Refusal(f"{where}: got {len(body) - start} bytes, expected {end - start} for shape {list(shape)}")
     flat: NDArray[Any] = np.frombuffer(body, dtype, math.prod(shape), start)
-    return flat.reshape(shape, order="F" if header["fortran_order"] == "True" else "C"), end
+    return in_shape(flat, shape, where, "F" if header["fortran_order"] == "True" else "C"), end
 
 
 def _shape(text: str, where: str) -> tuple[int, ...]:

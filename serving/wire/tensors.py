@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from serving.query import DEFAULT_OUTPUTS, Options, Query, convert_options
 from serving.refusals import Refusal
 from serving.wanted import LISTS, read_list
+from serving.wire.shapes import in_shape
 
 _CODES = {"FP": ("<f", (16, 32, 64)), "INT": ("<i", (8, 16, 32, 64)), "UINT": ("<u", (8, 16, 32, 64))}
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -64,7 +65,7 @@ def from_numbers(name: str, datatype: str, shape: Sequence[int], numbers: NDArra
         _check_integers(name, datatype, numbers)
     if numbers.dtype not in (DTYPES["FP32"], DTYPES["FP64"]):
         numbers = numbers.astype(np.float32)
-    return numbers.reshape(tuple(shape))
+    return in_shape(numbers, shape, name)
 
 
 def _check_integers(name: str, datatype: str, numbers: NDArray[Any]) -> None:

@@ -42,7 +42,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     name: str
     shape: tuple[int, ...]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -50,23 +50,23 @@ class RequestedOutput(msgspec.Struct, frozen=True):
     """An output that is asked for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """The JSON part of a request."""
+    """The JSON part of a request; clients that write null for what they leave out are understood."""
 
     inputs: tuple[InputTensor, ...]
     id: str | None = None
-    parameters: Parameters = {}
-    outputs: tuple[RequestedOutput, ...] = ()
+    parameters: Parameters | None = None
+    outputs: tuple[RequestedOutput, ...] | None = None
 
     def is_binary(self, output: str) -> bool:
         """Whether an output is wanted as bytes, under its own name or that of several."""
-        named = {requested.name: requested.parameters for requested in self.outputs}
+        named = {requested.name: requested.parameters for requested in self.outputs or ()}
         several = "interval" if output in ("lower", "upper") else output.partition(".")[0]
-        own = named.get(output, named.get(several, {}))
-        return bool(own.get("binary_data", self.parameters.get("binary_data_output", False)))
+        own = named.get(output, named.get(several)) or {}
+        return bool(own.get("binary_data", (self.parameters or {}).get("binary_data_output", False)))
 
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -91,8 +91,8 @@ def _read(text: bytes, model: str, version: str | None) -> tuple[InferRequest, O
         request = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
-    parameters = dict(request.parameters) | {"id": request.id}
-    return request, make_options(parameters, [output.name for output in request.outputs], model, version)
+    parameters = dict(request.parameters or {}) | {"id": request.id}
+    return request, make_options(parameters, [output.name for output in request.outputs or ()], model, version)
 
 
 _read_again = functools.lru_cache(REMEMBERED)(_read)  # a client's requests differ in their tensors' bytes only
@@ -112,7 +112,7 @@ def _read_tensors(tensors: Sequence[InputTensor], rest: memoryview) -> dict[str,
     for tensor in tensors:
         if tensor.name in arrays:
             raise Refusal(f"inputs: got {tensor.name!r} twice")
-        size = tensor.parameters.get("binary_data_size")
+        size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             arrays[tensor.name] = _from_json(tensor)
         else:
