@@ -20,14 +20,14 @@ from experiments import runs
 from experiments.command import run
 from experiments.experiment import Experiment, channel_names, open_experiment
 from experiments.model import Model, load_model
-from experiments.risks import by_draws, risks_of
+from experiments.risks import by_draws, exact, risks_of
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.data import AxisSpec, CaseGroup, fit_normaliser
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid, Placement
 from pnol_jax.memory import keep_arena
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
+from pnol_jax.servable import Answers, AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
 
 OF_SHARES = ".exceedance"  # a figure without a unit
 
@@ -76,6 +76,7 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
         predict=model.predict,
         weights=model.params,
         **described(folder, experiment, model),
+        functional=None if exact(experiment.posterior) is None else model.functional,
     )
 
 
@@ -138,11 +139,16 @@ def signature(experiment: Experiment) -> Signature:
             for position, (axis, basis, trained_on) in enumerate(placed)
         ),
         method=str(type(config.posterior).__struct_config__.tag),
-        answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
+        answers=_answers(experiment),
         time_step=config.data.time_step,
         levels=tuple(getattr(config.posterior, "levels", ())),
         figures=_figures(experiment),
     )
+
+
+def _answers(experiment: Experiment) -> tuple[Answers, ...]:
+    drawn: tuple[Answers, ...] = ("samples",) if experiment.posterior.has_samples else ()
+    return ("moments", *drawn, "functional") if exact(experiment.posterior) else ("moments", *drawn)
 
 
 def _figures(experiment: Experiment) -> tuple[Figure, ...]:

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from pnol_jax.errors import InputError
+from serving.abstention import Policy
 from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
@@ -76,6 +77,7 @@ def make_service(settings: Settings) -> ReleasingService:
         feedback_requests=settings.feedback_requests,
         feedback_bytes=settings.feedback_bytes,
         shadow_queue=settings.shadow_queue,
+        policy=Policy(settings.abstain, settings.abstain_from),
     )
 
 

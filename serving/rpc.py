@@ -14,12 +14,13 @@ from serving.access import Guard
 from serving.information import find_metadata
 from serving.metrics import Metrics
 from serving.readiness import Readiness
-from serving.refusals import NotFound, Refusal, Unavailable
+from serving.refusals import Abstained, NotFound, Refusal, Unavailable
 from serving.service import Service
 from serving.settings import Settings
 from serving.wire import grpc as wire
 from serving.wire import inference_pb2 as pb
 from serving.wire import v2
+from serving.wire.json import encode
 
 log = logging.getLogger("serving")
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -39,6 +40,7 @@ CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -162,6 +164,8 @@ def _explain(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, s
         case Unavailable():
             pause = str(1000 * error.retry_after)
             return CODES[error.status], str(error), (("grpc-retry-pushback-ms", pause),)
+        case Abstained():
+            return CODES[error.status], str(error), (("abstention", encode(error.abstention).decode()),)
         case Refusal():
             return CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error), ()
         case InputError():

@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repository_control: Annotated[bool, Meta(description="whether requests may load and unload models")] = False
 
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
-    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
+    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws and for functionals")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
     inline_seconds: Annotated[
         float, Meta(ge=0, description="of work that came alone, done without handing it to the engine's thread")
@@ -77,6 +77,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feedback_requests: Annotated[Natural, Meta(description="answered last, whose truth may come later")] = 4096
     feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20
     shadow_queue: Annotated[Count, Meta(description="copies of requests that wait for an idle engine")] = 16
+
+    abstain: Annotated[
+        Literal["off", "mark", "refuse"], Meta(description="what becomes of answers to inputs that are too strange")
+    ] = "off"
+    abstain_from: Annotated[
+        float | None, Meta(description="the figure 'ood' that is too strange; none: from the model's own alarm on")
+    ] = None
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20

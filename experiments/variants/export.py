@@ -11,6 +11,7 @@ from experiments import runs
 from experiments.experiment import open_experiment
 from experiments.export import as_served, buckets, described, next_version, served_name
 from experiments.model import load_model
+from experiments.risks import exact
 from experiments.variants.base import find_base
 from experiments.variants.cost import Cost, cost
 from experiments.variants.losses import Losses, check_losses, measured_losses
@@ -59,6 +60,7 @@ def export_variant(
         predict=variant.predict,
         weights=variant.weights,
         tolerance=TOLERANCE if _precision(variant) == "float32" else OF_SIXTEEN_BITS,
+        functional=None if exact(variant.experiment.posterior) is None else variant.functional,
         optimised=about,
         **described(folder, variant.experiment, variant.model),
     )

@@ -42,6 +42,12 @@ class Variant:
         """The model's predictive distribution; pure, the stored weights are its arguments."""
         return self.model.predict(restore(weights), inputs, grid, key, num_samples=num_samples)
 
+    def functional(
+        self, weights: Mapping[str, jax.Array], inputs: jax.Array, grid: GridOperands, functional: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """The model's linear functionals, where it knows them."""
+        return self.model.functional(restore(weights), inputs, grid, functional)
+
 
 def make_variant(experiment: Experiment, model: Model, recipe: Recipe) -> Variant:
     """The variant of a model, calibrated anew with its own predictions.

@@ -2,7 +2,9 @@
 
 from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
 from pnol_jax.servable.manifest import (
+    DERIVED,
     FIELDS,
+    FUNCTIONAL,
     Answers,
     AxisSignature,
     BasisSignature,
@@ -19,7 +21,9 @@ from pnol_jax.servable.weights import SCALE, decode_weights, encode_weights, qua
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
+    "DERIVED",
     "FIELDS",
+    "FUNCTIONAL",
     "SCALE",
     "Answers",
     "Arrays",

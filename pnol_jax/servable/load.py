@@ -48,7 +48,7 @@ class Servable:
         return replace(self, weights=jax.device_put(self.weights, device))
 
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
-        """Compile a program for the weights' device and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
+        """Compile a program for the weights' device and a batch size: `program(inputs, operands[, own]) -> arrays`."""
         compiled = self.executable(bucket, answer, batch)
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:
@@ -85,9 +85,11 @@ class Servable:
             return
         operands = make_operands(vector.grid, self.manifest.signature.bases(), bucket)
         arguments = [pad(vector.inputs, bucket)[None], flatten_operands(stack_operands([operands]))]
-        keys = [case_keys(SEED, 1)] if answer == "samples" else []
+        own: list[Any] = [case_keys(SEED, 1)] if answer == "samples" else []
+        if answer == "functional":
+            own = [pad(vector.expected["mean"], bucket)[None]]
         scales = {figure.name: figure.scale for figure in self.manifest.signature.figures}
-        for name, got in program(*arguments, *keys).items():
+        for name, got in program(*arguments, *own).items():
             expected = vector.expected.get(name, np.empty(0, np.float32))
             off = deviation(crop(got[0], vector.grid.shape), expected, scales.get(name))
             allowed = self.manifest.tolerance * (FIGURES if name in scales else 1)

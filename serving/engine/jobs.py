@@ -21,7 +21,10 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A request's cases at one place: inputs (cases, *space, input channels), float32."""
+    """A request's cases at one place: inputs (cases, *space, input channels), float32.
+
+    `functional`: the weights that go with each case where the answer is one, (cases, *space, output channels), float32.
+    """
 
     ladder: Ladder
     place: Place
@@ -29,6 +32,7 @@ class Job:
     inputs: NDArray[np.float32]
     seed: int = 0
     priority: Priority = "normal"
+    functional: NDArray[np.float32] | None = None
 
 
 @dataclass(eq=False)
