@@ -5,6 +5,7 @@ import sys
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
 from serving.listener import listen
+from serving.pulse import Pulse
 from serving.settings import read_settings
 from serving.workers import Role, supervise
 
@@ -19,7 +20,7 @@ def main() -> int:
         keep_arena()  # before anything that allocates in a second thread is imported
         from serving.process import serve
 
-        serve(settings, listener, alone=role is None)
+        serve(settings, listener, pulse=Pulse(role.pulse) if role else None)
     except InputError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2

@@ -49,7 +49,7 @@ async def prometheus(metrics: Metrics) -> Response[bytes]:
 async def scaling(service: Service, settings: Settings) -> Response[bytes]:
     """Figures for an autoscaler."""
     engine = service.engine
-    utilisation, backlog = engine.busy.share(), engine.backlog_seconds()
+    utilisation, backlog = engine.utilisation, engine.backlog_seconds()
     window, target = settings.utilisation_window, settings.utilisation_target
     figures = Scaling(
         queued_cases=engine.statistics.waiting,
@@ -141,6 +141,7 @@ def _describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
         "num_samples": manifest.num_samples if "samples" in manifest.signature.answers else 0,
         "calibration": manifest.calibration,
         "alarm": manifest.alarm,
+        "optimised": manifest.optimised,
         "provenance": manifest.provenance,
     }
 

@@ -3,10 +3,11 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import jax
 import numpy as np
 
 from pnol_jax.servable import Answers, Bucket, Program, Servable, added_shapes
@@ -21,16 +22,27 @@ Programs = Mapping[tuple[Bucket, Answers, int], Program]
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """A servable whose programs are compiled, verified and warm: no request ever waits for a compiler."""
+    """A servable whose programs are compiled, verified and warm: no request ever waits for a compiler.
+
+    `others`: the same on the devices after the first.
+    """
 
     servable: Servable
     places: Places
     programs: Programs
     costs: Mapping[tuple[Bucket, Answers], Costs]
+    others: tuple["Ladder", ...] = ()
+
+    def on(self, device: int) -> "Ladder":
+        """That of a device, by its number among those that are served on."""
+        return self.others[device - 1] if device else self
 
 
 def compile_ladder(
-    servable: Servable, sizes: Mapping[Answers, tuple[int, ...]], pool: Executor | None = None
+    servable: Servable,
+    sizes: Mapping[Answers, tuple[int, ...]],
+    pool: Executor | None = None,
+    devices: Sequence[jax.Device] = (),
 ) -> Ladder:
     """Compile every program for every batch size, replay the test vectors, and see what the programs cost.
 
@@ -38,16 +50,26 @@ def compile_ladder(
         servable: what is compiled
         sizes: of batches, by the kind of answer
         pool: whose threads compile; if none is given, COMPILE_THREADS of its own
+        devices: on each of which it is compiled, verified and timed; the default one if none is given
 
     Raises:
         InputError: a replayed answer is not what the model gave.
     """
+    places = Places(servable)
+    if not devices:
+        return _compile(servable, places, sizes, pool)
+    first, *others = (_compile(servable.on(device), places, sizes, pool) for device in devices)
+    return replace(first, others=tuple(others))
+
+
+def _compile(
+    servable: Servable, places: Places, sizes: Mapping[Answers, tuple[int, ...]], pool: Executor | None
+) -> Ladder:
     kinds = list(itertools.product(servable.manifest.buckets, servable.manifest.signature.answers))
     wanted = [(bucket, answer, size) for bucket, answer in kinds for size in sizes[answer]]
     with contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(COMPILE_THREADS) as threads:
         programs = dict(zip(wanted, threads.map(lambda key: servable.compile(*key), wanted), strict=True))
     servable.replay(lambda bucket, answer: programs[bucket, answer, 1])
-    places = Places(servable)
     costs = {
         kind: Costs.of({size: _seconds(places, programs, *kind, size) for size in sizes[kind[1]]}) for kind in kinds
     }
@@ -60,11 +82,11 @@ def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers
     operands = stack([places.uniform(bucket)] * size)
     inputs = np.zeros((size, *bucket, len(manifest.signature.inputs)), np.float32)
     shapes = added_shapes(manifest.signature, bucket, answer, size, manifest.num_samples)
-    added = [np.zeros(shape.shape, shape.dtype) for shape in shapes]
+    own = [np.ones(shape.shape, shape.dtype) for shape in shapes]
     taken: list[float] = []
     for _ in range(1 + RUNS):
         began = time.perf_counter()
-        programs[bucket, answer, size](inputs, operands, *added)
+        programs[bucket, answer, size](inputs, operands, *own)
         taken.append(time.perf_counter() - began)
         if sum(taken) > ENOUGH_SECONDS and len(taken) > 1:
             break

@@ -53,10 +53,11 @@ class Metrics:
             "requests_by_status": {str(status): count for status, count in self._statuses.items()},
             "engine": {
                 **msgspec.to_builtins(engine.statistics),
-                "utilisation": engine.busy.share(),
+                "utilisation": engine.utilisation,
                 "batch_fill": _ratio(engine.statistics.cases, engine.statistics.slots),
             },
             "cache": self._service.cache.statistics,
+            "abstained": {"/".join(key): count for key, count in self._service.policy.counts.items()},
         }
 
 
@@ -74,7 +75,7 @@ class _Figures(Collector):
         yield CounterMetricFamily("pnol_engine_busy_seconds", "Time spent computing.", engine.busy_seconds)
         yield GaugeMetricFamily("pnol_engine_waiting_cases", "Cases waiting.", engine.waiting)
         yield GaugeMetricFamily(
-            "pnol_engine_utilisation", "Busy share of the window.", self._service.engine.busy.share()
+            "pnol_engine_utilisation", "Busy share of the window.", self._service.engine.utilisation
         )
         yield CounterMetricFamily("pnol_cache_hits", "Answers from the cache.", cache.hits)
         yield CounterMetricFamily("pnol_cache_misses", "Answers computed.", cache.misses)
@@ -87,6 +88,11 @@ class _Figures(Collector):
         yield GaugeMetricFamily("pnol_cache_bytes", "Bytes held.", cache.bytes)
         yield GaugeMetricFamily("pnol_cache_whole_bytes", "The same without compression.", cache.whole_bytes)
         yield GaugeMetricFamily("pnol_cache_off", "Versions that compute faster than a look-up.", len(cache.off))
+        labels = ["model", "version", "action"]
+        abstained = CounterMetricFamily("pnol_abstained", "Answers to inputs that are too strange.", labels=labels)
+        for key, count in self._service.policy.counts.items():
+            abstained.add_metric(list(key), count)
+        yield abstained
         ready = GaugeMetricFamily("pnol_model_ready", "1 if the version answers.", labels=["model", "version"])
         for entry in self._service.repository.entries():
             ready.add_metric([entry.name, entry.version], float(entry.state == "ready"))

@@ -14,27 +14,30 @@ import uvicorn
 import uvloop
 
 from pnol_jax.errors import InputError
+from serving.abstention import Policy
 from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
-from serving.engine import Engine
+from serving.engine.replicas import make_replicas
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.metrics import Metrics
+from serving.pulse import Pulse
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
+from serving.saying import say
 from serving.settings import Settings
 
 if TYPE_CHECKING:
     from serving.rpc import RpcServer  # its packages need not be installed
 
 
-def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) -> None:
+def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    `alone`: whether no other process answers on this socket; then probes are answered while the models load.
+    `pulse`: of one of several processes on this socket; one that is alone answers probes while the models load.
 
     Raises:
         InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
@@ -42,21 +45,7 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("jax").setLevel(logging.WARNING)
     keep_executables(settings.executables)
-    engine = Engine(
-        settings.queue_cases, settings.operands_cached, settings.utilisation_window, settings.inline_seconds
-    )
-    repository = Repository(settings)
-    cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
-    service = ReleasingService(
-        repository,
-        engine,
-        cache,
-        settings.max_cases,
-        settings.deadline_seconds,
-        feedback_requests=settings.feedback_requests,
-        feedback_bytes=settings.feedback_bytes,
-        shadow_queue=settings.shadow_queue,
-    )
+    service = make_service(settings)
     readiness = Readiness(service)
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
@@ -66,19 +55,38 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
-        repository.stop()
+        service.repository.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, service, readiness, alone=alone))
+            runner.run(_run(server, listener, service, readiness, pulse))
     finally:
-        engine.close()
+        service.engine.close()
+
+
+def make_service(settings: Settings) -> ReleasingService:
+    """The service with its engine, its cache and a repository that has loaded nothing yet."""
+    return ReleasingService(
+        Repository(settings),
+        make_replicas(settings),
+        Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate),
+        settings.max_cases,
+        settings.deadline_seconds,
+        feedback_requests=settings.feedback_requests,
+        feedback_bytes=settings.feedback_bytes,
+        shadow_queue=settings.shadow_queue,
+        policy=Policy(settings.abstain, settings.abstain_from),
+    )
 
 
 async def _run(
-    server: "_Server", listener: socket.socket, service: ReleasingService, readiness: Readiness, *, alone: bool
+    server: "_Server",
+    listener: socket.socket,
+    service: ReleasingService,
+    readiness: Readiness,
+    pulse: Pulse | None,
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
     loop, repository = asyncio.get_running_loop(), service.repository
@@ -91,12 +99,15 @@ async def _run(
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, where))
-    if not alone:
+    if pulse is not None:
+        beating = asyncio.create_task(pulse.beat(lambda: readiness.live))
         await asyncio.wait([loading])
     if not server.should_exit:
         await server.serve(sockets=[listener])
     repository.stop()
     await loading
+    if pulse is not None:
+        beating.cancel()
 
 
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
@@ -109,7 +120,7 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
             return
         if not ready:
             raise InputError(f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders")
-        print(f"ready on {url} with {', '.join(ready)}", flush=True)
+        say(f"ready on {url} with {', '.join(ready)}")
     finally:
         if not readiness.ready:
             server.should_exit = True

@@ -18,6 +18,7 @@ Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
 Distance = Annotated[float, Meta(ge=0, lt=1)]
 Switch = Literal["off", "on"]
+Choice = Literal["expected", "least_outstanding", "weighted", "round_robin"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Annotated[int, Meta(ge=0, le=9)]
 Sizes = tuple[Count, ...]
@@ -37,6 +38,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "~/.cache/pnol_jax/executables"
     )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
+    stall_seconds: Annotated[
+        Seconds, Meta(description="without a sign of life, after which one of several workers is replaced")
+    ] = 20.0
+
+    devices: Annotated[Count | None, Meta(description="of this machine that are served on, the first so many")] = None
+    device_choice: Annotated[
+        Choice, Meta(description="of a device for each request, where there are several; expected: first to be done")
+    ] = "expected"
 
     poll_seconds: Annotated[float, Meta(ge=0, description="between looks at the folder for new versions; 0: none")] = (
         5.0
@@ -49,7 +58,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repository_control: Annotated[bool, Meta(description="whether requests may load and unload models")] = False
 
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
-    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws, steps and derivatives")] = (1, 2, 4)
+    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for all other answers")] = (
+        1,
+        2,
+        4,
+    )
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
     inline_seconds: Annotated[
         float, Meta(ge=0, description="of work that came alone, done without handing it to the engine's thread")
@@ -71,9 +84,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rollout_steps: Annotated[Count, Meta(description="of one rollout")] = 10_000
     rollout_bytes: Annotated[Count, Meta(description="of the states of all rollouts under way")] = 256 * 2**20
-    rollout_reader_seconds: Annotated[
-        Seconds, Meta(description="for the reader of a rollout to make room for the next step, else it ends")
-    ] = 30.0
+
+    abstain: Annotated[
+        Literal["off", "mark", "refuse"], Meta(description="what becomes of answers to inputs that are too strange")
+    ] = "off"
+    abstain_from: Annotated[
+        float | None, Meta(description="the figure 'ood' that is too strange; none: from the model's own alarm on")
+    ] = None
 
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
@@ -82,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[Count, Meta(description="open at once")] = 1024
     header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0
     body_seconds: Annotated[Seconds, Meta(description="and its body")] = 30.0
+    send_seconds: Annotated[Seconds, Meta(description="for a client to take what was sent to it")] = 60.0
     keep_alive_seconds: Annotated[Count, Meta(description="that a connection may wait for its next request")] = 30
     drain_seconds: Annotated[Count, Meta(description="for requests under way after SIGTERM")] = 30
 

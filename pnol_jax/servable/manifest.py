@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -12,9 +12,13 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid, Kind, Placement
 
 SCHEMA_VERSION = 1
-Answers = Literal["moments", "samples", "step", "jvp", "vjp"]
+Answers = Literal["moments", "samples", "functional", "step", "jvp", "vjp"]
 FIELDS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")  # names of answers that are fields
-OF_PROGRAMS = ("quantiles", "states", "states.mean", "states.std", "jvp", "vjp")  # what programs give beside those
+# Names of answers that a caller's own levels, thresholds and weights make.
+FUNCTIONAL = ("functional.mean", "functional.std", "functional.tail", "functional.exceedance")
+DERIVED = ("quantiles", "exceedance", *FUNCTIONAL)
+# Names of what other endpoints' programs give.
+OF_PROGRAMS = ("states", "states.mean", "states.std", "jvp", "vjp")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -37,7 +41,7 @@ class Figure(Channel, frozen=True):
     """
 
     scale: float = 1.0
-    answer: Answers = "moments"
+    answer: Literal["moments", "samples"] = "moments"
 
 
 class BasisSignature(Part, frozen=True):
@@ -63,10 +67,10 @@ class AxisSignature(Part, frozen=True):
 class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
-    `answers`: what can be asked for; "moments" always; "step" where a step model can march, "jvp" and "vjp" where
-    products with the derivative of the mean are exported. `time_step`: set where the function maps a state to the state
-    one step later. `levels`: of the quantiles that the moments come with, if they state any. `figures`: what else an
-    answer says of each case, one number by name.
+    `answers`: what can be asked for; "moments" always, "functional" where a caller's functionals are known exactly,
+    "step" where a step model can march, "jvp" and "vjp" where products with the mean's Jacobian are exported.
+    `time_step`: set where the function maps a state to the state one step later. `levels`: of the quantiles that the
+    moments come with, if they state any. `figures`: what else an answer says of each case, one number by name.
     """
 
     inputs: tuple[Channel, ...]
@@ -85,15 +89,16 @@ class Signature(Part, frozen=True):
                 "expected at least 1 channel and 1 to 3 axes"
             )
         if "moments" not in self.answers or len(set(self.answers)) != len(self.answers):
-            known = ", ".join(map(repr, get_args(Answers)))
-            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and others of {known}")
+            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments', perhaps others")
         if "step" in self.answers and (self.time_step is None or self.inputs[: len(self.outputs)] != self.outputs):
             raise InputError(
                 "signature.answers: got 'step', expected a time step, and inputs that begin with the outputs"
             )
-        taken = {*FIELDS, *OF_PROGRAMS}
+        taken = {*FIELDS, *DERIVED, *OF_PROGRAMS}
         if len(set(self.figure_names) - taken) != len(self.figures):
-            raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {taken}")
+            raise InputError(
+                f"signature.figures: got {self.figure_names}, expected each once, and none of {sorted(taken)}"
+            )
         if any(figure.answer not in self.answers for figure in self.figures):
             raise InputError(f"signature.figures: got some of 'samples', expected answers among {list(self.answers)}")
 
@@ -146,7 +151,9 @@ class Manifest(Part, frozen=True):
     """`manifest.json`.
 
     `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
-    what the band promises; `alarm`: what the figure "ood" does.
+    what the band promises; `alarm`: what the figure "ood" does; `sizes`: the bytes of every other file, so that one
+    that has grown need not be read to be refused; `optimised`: of a variant, what was done to which version, and what
+    that lost and gained.
     """
 
     schema_version: int
@@ -164,6 +171,8 @@ class Manifest(Part, frozen=True):
     written_with: dict[str, str]
     files: dict[str, str]
     alarm: dict[str, Any] | None = None
+    sizes: dict[str, int] = {}  # empty in servables that were written without
+    optimised: dict[str, Any] | None = None
 
 
 def check_name(name: str, what: str) -> str:
@@ -204,6 +213,8 @@ def _check(manifest: Manifest) -> None:
         check_name(file, "manifest.json: file")
     if named != set(manifest.files):
         raise InputError(f"manifest.json: files: got digests of {sorted(manifest.files)}, expected {sorted(named)}")
+    if manifest.sizes and set(manifest.sizes) != named:
+        raise InputError(f"manifest.json: sizes: got those of {sorted(manifest.sizes)}, expected {sorted(named)}")
     _check_buckets(manifest.buckets, manifest.signature)
     have = [(program.bucket, program.answer) for program in manifest.programs]
     expected = [(bucket, answer) for bucket in manifest.buckets for answer in manifest.signature.answers]

@@ -8,15 +8,18 @@ boundary:
 - operands: {"axes.0.analysis": (batch, n, K), ...}, the grid of each case;
 - keys: (batch, 2), uint32, threefry keys, of "samples": a case's draws do not depend on its batch; of "step"
   (batch, 3), the key of a trajectory's draws and the number of the step, from 0;
-- fields: of "step" the states of all draws, (batch, num_samples, *bucket, output channels); of "jvp" a tangent of the
-  inputs, of "vjp" a cotangent of the mean, both shaped as what they belong to; zero on padding.
+- fields, float32, zero on padding: of "functional" the weights w of int sum_c w_c u_c dx, of "vjp" a cotangent of the
+  mean, (batch, *bucket, output channels); of "jvp" a tangent of the inputs; of "step" the states of all draws,
+  (batch, num_samples, *bucket, output channels).
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
 (batch, *bucket, output channels); and of a model that states quantiles these, at the signature's levels:
 (batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels). Each
-gives the figures that the signature says are its own: (batch,). "step" (`pnol_jax.servable.march`) gives the states one
-step later, and their mean and deviation over the draws; "jvp" and "vjp" (`pnol_jax.servable.derivatives`) the mean, and
-the product of its Jacobian in the inputs, or of the transpose, with the field.
+gives the figures that the signature says are its own: (batch,). "functional" gives functional.mean and functional.std,
+(batch,): a request's functionals are as many cases, so that they are batched and priced as cases are. "step"
+(`pnol_jax.servable.march`) gives the states one step later, and their mean and deviation over the draws; "jvp" and
+"vjp" (`pnol_jax.servable.derivatives`) the mean, and the product of its Jacobian in the inputs, or of the transpose,
+with the field.
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -41,6 +44,7 @@ MOMENTS = ("mean", "aleatoric", "epistemic")
 BAND = ("lower", "upper")
 KEYED = ("samples", "step")
 QUANTILES = "quantiles"
+MEAN_AND_STD = ("functional.mean", "functional.std")
 _LEAVES = tuple(field.name for field in dataclasses.fields(AxisOperands))
 
 Arrays = dict[str, Any]
@@ -53,6 +57,16 @@ class Predict(Protocol):
         self, weights: Arrays, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, num_samples: int = ...
     ) -> Predictive:
         """Inputs (batch, *space, channels) on grids with operands per case."""
+        ...
+
+
+class Functional(Protocol):
+    """A model's own distribution of a linear functional: pure and jittable, physical units in and out."""
+
+    def __call__(
+        self, weights: Arrays, inputs: jax.Array, grid: GridOperands, functional: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of int sum_c w_c u_c dx, (batch,) each, w (batch, *space, output channels)."""
         ...
 
 
@@ -114,6 +128,18 @@ def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
     return program
 
 
+def functionals(functional: Functional) -> Callable[..., Arrays]:
+    """The program for the mean and deviation of a functional, one for each case."""
+
+    def program(weights: Arrays, inputs: jax.Array, operands: Arrays, of: jax.Array) -> Arrays:
+        with exact():
+            mean, variance = functional(weights, inputs, unflatten_operands(operands), of)
+        values = (mean, jnp.sqrt(variance))
+        return {name: value.astype(np.float32) for name, value in zip(MEAN_AND_STD, values, strict=True)}
+
+    return program
+
+
 def argument_shapes(
     signature: Signature, weights: Mapping[str, Any], bucket: tuple[int, ...], answer: Answers, batch: Any, draws: int
 ) -> tuple[Any, ...]:
@@ -138,6 +164,7 @@ def added_shapes(
     outputs = len(signature.outputs)
     added: dict[Answers, tuple[jax.ShapeDtypeStruct, ...]] = {
         "samples": (_shape((batch, 2), np.uint32),),
+        "functional": (_shape((batch, *bucket, outputs), np.float32),),
         "step": (_shape((batch, 3), np.uint32), _shape((batch, draws, *bucket, outputs), np.float32)),
         "jvp": (_shape((batch, *bucket, len(signature.inputs)), np.float32),),
         "vjp": (_shape((batch, *bucket, outputs), np.float32),),
@@ -213,7 +240,7 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
 def _check_results(
     exported: export.Exported, where: str, bucket: tuple[int, ...], signature: Signature, answer: Answers
 ) -> None:
-    figures = signature.figures_of(answer)
+    figures = MEAN_AND_STD if answer == "functional" else signature.figures_of(answer)
     expected = [{*names, *figures} for names in _fields(signature, answer)]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
@@ -232,5 +259,9 @@ def _fields(signature: Signature, answer: Answers) -> list[set[str]]:
     if answer == "moments":
         stated = {QUANTILES} if signature.levels else set()
         return [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
-    given = {"samples": {"samples"}, "step": {"states", "states.mean", "states.std"}}
+    given: dict[Answers, set[str]] = {
+        "samples": {"samples"},
+        "functional": set(),
+        "step": {"states", "states.mean", "states.std"},
+    }
     return [given.get(answer, {"mean", answer})]

@@ -59,13 +59,15 @@ def beside(
 ) -> list[NDArray[Any]]:
     """What a program takes beside inputs and operands when a vector is replayed, for a batch of 1, padded.
 
-    The first step of draws that all begin at the inputs; the inputs as a tangent, the mean as a cotangent.
+    The first step of draws that all begin at the inputs; the inputs as a tangent; the mean as a cotangent and as the
+    weights of a functional, a square, in which nothing cancels.
     """
     mean = expected["mean"]
     fields = {
         "step": np.broadcast_to(inputs[..., : mean.shape[-1]], (draws, *mean.shape)),
         "jvp": inputs,
         "vjp": mean,
+        "functional": mean,
     }
     keys = [case_keys(SEED, 1, 0 if answer == "step" else None)] if answer in KEYED else []
     return [*keys, *([pad(fields[answer], bucket)[None]] if answer in fields else [])]

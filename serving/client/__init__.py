@@ -5,6 +5,7 @@ from serving.client.blocking import Client
 from serving.client.calls import Asking
 from serving.client.derivatives import Derivative, Where
 from serving.client.errors import (
+    Abstained,
     ConnectionLost,
     DeadlineExceeded,
     NotFound,
@@ -14,11 +15,23 @@ from serving.client.errors import (
     TooLarge,
     Unavailable,
 )
-from serving.client.replies import Channel, Health, Interval, Model, Prediction
+from serving.client.replies import (
+    Abstention,
+    Channel,
+    Exceedance,
+    Functional,
+    Health,
+    Interval,
+    Model,
+    Prediction,
+    Quantiles,
+)
 from serving.client.retries import Retries
 from serving.client.rollouts import Marching, Step
 
 __all__ = [
+    "Abstained",
+    "Abstention",
     "Asking",
     "AsyncClient",
     "Channel",
@@ -26,12 +39,15 @@ __all__ = [
     "ConnectionLost",
     "DeadlineExceeded",
     "Derivative",
+    "Exceedance",
+    "Functional",
     "Health",
     "Interval",
     "Marching",
     "Model",
     "NotFound",
     "Prediction",
+    "Quantiles",
     "Refused",
     "Retries",
     "ServerFault",

@@ -1,6 +1,5 @@
 """One batch: cases of several requests, each with the operands of its own grid, through a compiled program."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,23 @@ from serving.engine.jobs import Arrays, Outcome, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked
 
+Cases = NDArray[np.float32]
+
 
 def compute(lane: Lane, picked: Picked, operands: OperandStore) -> list[Ticket]:
     """Run the cases that were picked; the tickets that are complete by it."""
     batch = lane.costs.holding(len(picked))
-    arguments: list[Any] = [_stacked([ticket.job.inputs[position] for ticket, position in picked], lane, batch)]
+    cases = [(ticket.job.inputs, position) for ticket, position in picked]
+    arguments: list[Any] = [_padded(lane, cases, batch)]
     arguments.append(operands.stacked([ticket.job.place for ticket, _ in picked], batch))
     if lane.answer in KEYED:
         keys = np.zeros((batch, picked[0][0].keys.shape[1]), np.uint32)
         keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
         arguments.append(keys)
-    for field in range(len(picked[0][0].job.fields)):
-        rows = [ticket.job.fields[field][position] for ticket, position in picked]
-        arguments.append(_stacked(rows, lane, batch))
+    arguments += [
+        _padded(lane, [(ticket.job.fields[number], position) for ticket, position in picked], batch)
+        for number in range(len(picked[0][0].job.fields))
+    ]
     arrays: Arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
     for row, (ticket, position) in enumerate(picked):
         shape = ticket.job.place.grid.shape
@@ -47,10 +50,14 @@ def deliver(outcome: Outcome) -> None:
             future.set_result(value)
 
 
-def _stacked(cases: Sequence[NDArray[np.float32]], lane: Lane, batch: int) -> NDArray[np.float32]:
-    """Fields, which may have draws before the space axes, padded; zero beyond them."""
-    lead, channels = cases[0].shape[: -1 - len(lane.bucket)], cases[0].shape[-1]
-    stacked = np.zeros((batch, *lead, *lane.bucket, channels), np.float32)
-    for row, case in enumerate(cases):
-        stacked[row][tuple(map(slice, case.shape[:-1]))] = case
-    return stacked
+def _padded(lane: Lane, cases: list[tuple[Cases, int]], batch: int) -> Cases:
+    """One of each array's cases, (batch, *bucket, channels), zero on padding and beyond the last.
+
+    Draws may stand between the cases and the space axes.
+    """
+    shape = cases[0][0].shape
+    padded = np.zeros((batch, *shape[1 : -1 - len(lane.bucket)], *lane.bucket, shape[-1]), np.float32)
+    for row, (array, position) in enumerate(cases):
+        case = array[position]
+        padded[row][tuple(map(slice, case.shape[:-1]))] = case
+    return padded

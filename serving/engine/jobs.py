@@ -23,8 +23,8 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 class Job:
     """A request's cases at one place: inputs (cases, *space, input channels), float32.
 
-    `fields`: what the program takes besides, (cases, *space, channels), or with draws before the space axes. `step`:
-    the number of a step, where it is one.
+    `fields`: what the program takes besides, (cases, *space, channels), or with draws before the space axes, float32.
+    `step`: the number of a step, where it is one.
     """
 
     ladder: Ladder

@@ -11,6 +11,8 @@ import math
 import threading
 import time
 
+import jax
+
 from serving.engine.batch import compute, deliver, tickets_of
 from serving.engine.jobs import Arrays, Job, Outcome, Ticket
 from serving.engine.operands import OperandStore
@@ -31,11 +33,17 @@ class Engine:
     """
 
     def __init__(
-        self, queue_cases: int, operands_cached: int, utilisation_window: float, inline_seconds: float = 0.0
+        self,
+        queue_cases: int,
+        operands_cached: int,
+        utilisation_window: float,
+        inline_seconds: float = 0.0,
+        device: jax.Device | None = None,
     ) -> None:
         self._limit = queue_cases
         self._inline = inline_seconds
-        self._operands = OperandStore(operands_cached)  # of whoever has the device
+        self._operands = OperandStore(operands_cached, device)  # of whoever has the device
+        self._running, self._done_at = 0, 0.0  # cases, and when they should be done
         self._wake = threading.Condition()
         self._closing = False
         self._taken = False  # the device, by the thread or the loop
@@ -86,6 +94,20 @@ class Engine:
     def backlog_seconds(self) -> float:
         """How long the engine would need for what is waiting, by what its programs cost."""
         return self.statistics.waiting_seconds
+
+    @property
+    def outstanding(self) -> int:
+        """The cases that wait and those under way."""
+        return self.statistics.waiting + self._running
+
+    def free_in(self) -> float:
+        """How long the engine would need for what waits and what is under way."""
+        return self.backlog_seconds() + (max(0.0, self._done_at - time.monotonic()) if self._running else 0.0)
+
+    @property
+    def utilisation(self) -> float:
+        """The busy share of the window."""
+        return self.busy.share()
 
     def _full(self, cases: int) -> Unavailable:
         waiting = self.statistics.waiting
@@ -152,12 +174,15 @@ class Engine:
         if not picked:
             return []
         started = time.monotonic()
+        self._running = len(picked)
+        self._done_at = started + lane.costs.seconds[lane.costs.holding(len(picked))]
         try:
             done = compute(lane, picked, self._operands)
             outcome: Outcome = [(ticket.future, ticket.arrays) for ticket in done]
         except Exception as error:  # out of memory, a fault of the device: these requests fail, the engine goes on
             self.statistics.failures += 1
             outcome = [(ticket.future, error) for ticket in tickets_of(picked)]
+        self._running = 0
         self._count(lane, len(picked), started)  # whoever has an answer finds it counted
         return outcome
 

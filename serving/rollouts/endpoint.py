@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator
 from typing import ClassVar
 
@@ -17,15 +16,9 @@ from serving.rollouts.query import BODIES
 from serving.rollouts.service import Rollouts, Step
 from serving.settings import Settings
 
-log = logging.getLogger("serving")
-
-
-class _SlowReaderError(Exception):
-    pass
-
 
 class RolloutEndpoint(Endpoint):
-    """A client that leaves or reads too slowly ends its own rollout, and nobody else's."""
+    """A client that leaves ends its own rollout; one that takes nothing is made to leave by its connection."""
 
     path: ClassVar[str] = "/rollout"
 
@@ -41,43 +34,33 @@ class RolloutEndpoint(Endpoint):
             first = await anext(steps)
             head = [(b"content-type", kind.encode()), *exchange.named]
             await exchange.send({"type": "http.response.start", "status": 200, "headers": head})
-            try:
-                await self._write(exchange, frames.head(rollout, kind))
-                return await self._stream(exchange, first, steps, kind)
-            except _SlowReaderError:
-                log.info("a rollout ends: its reader took nothing for %g s", self.settings.rollout_reader_seconds)
-                if exchange.client.abort is not None:
-                    exchange.client.abort()
-                await exchange.receive()  # that the connection is lost
-                return 408
+            await _write(exchange, frames.head(rollout, kind))
+            return await _stream(exchange, first, steps, kind)
 
-    async def _stream(self, exchange: Exchange, first: Step, steps: AsyncGenerator[Step, None], kind: str) -> int:
-        step: Step | None = first
-        try:
-            while step is not None:
-                await self._write(exchange, frames.of_step(step, kind))
-                step = await anext(steps, None)
-            await self._write(exchange, b"", more=False)
-            return 200
-        except _SlowReaderError:
+
+async def _stream(exchange: Exchange, first: Step, steps: AsyncGenerator[Step, None], kind: str) -> int:
+    step: Step | None = first
+    try:
+        while step is not None:
+            await _write(exchange, frames.of_step(step, kind))
+            step = await anext(steps, None)
+        await _write(exchange, b"", more=False)
+    except asyncio.CancelledError:
+        if exchange.client.gone:
             raise
-        except asyncio.CancelledError:
-            if exchange.client.gone:
-                raise
-            return await self._fail(exchange, Unavailable("the service is shutting down"), kind)
-        except Exception as error:
-            return await self._fail(exchange, error, kind)
+        return await _fail(exchange, Unavailable("the service is shutting down"), kind)
+    except Exception as error:
+        return await _fail(exchange, error, kind)
+    return 200
 
-    async def _fail(self, exchange: Exchange, error: Exception, kind: str) -> int:
-        response = failure(error, exchange.name)
-        message = msgspec.json.decode(response.content)["error"]
-        await self._write(exchange, frames.of_error(message, response.status, kind), more=False)
-        return response.status
 
-    async def _write(self, exchange: Exchange, content: bytes, *, more: bool = True) -> None:
-        """Send a part, once the connection has room: what it holds is bounded."""
-        try:
-            async with asyncio.timeout(self.settings.rollout_reader_seconds):
-                await exchange.send({"type": "http.response.body", "body": content, "more_body": more})
-        except TimeoutError:
-            raise _SlowReaderError from None
+async def _fail(exchange: Exchange, error: Exception, kind: str) -> int:
+    response = failure(error, exchange.name)
+    message = msgspec.json.decode(response.content)["error"]
+    await _write(exchange, frames.of_error(message, response.status, kind), more=False)
+    return response.status
+
+
+async def _write(exchange: Exchange, content: bytes, *, more: bool = True) -> None:
+    """Send a part once the connection has room, so that what it holds is bounded."""
+    await exchange.send({"type": "http.response.body", "body": content, "more_body": more})

@@ -33,7 +33,7 @@ BASES = marching.signature(1).bases()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
     marching.write(folder)
-    flags = ["--batch-sizes", "[1]", "--samples-batch-sizes", "[1]", "--rollout-reader-seconds", "1"]
+    flags = ["--batch-sizes", "[1]", "--samples-batch-sizes", "[1]", "--send-seconds", "1"]
     flags += ["--rollout-steps", "1000000"]
     with running(folder, tmp_path_factory.mktemp("log") / "errors", *flags) as server:
         yield server
@@ -130,7 +130,6 @@ def test_a_connection_whose_reader_stops_is_closed(server: Server, client: Clien
         wait_until(lambda: figure(server, "pnol_rollouts_open") == 1)
         assert len(list(client.rollout(FIRST, 3))) == 3
         wait_until(lambda: figure(server, "pnol_rollouts_open") == 0, 60)
-    assert "its reader took nothing for 1 s" in server.errors.read_text()
     assert "Traceback" not in server.errors.read_text()
 
 
