@@ -28,6 +28,7 @@ class Bodies(Generic[T]):
     """
 
     def __init__(self, text: type[T], binary: type[T]) -> None:
+        self._text = text
         self._decoders: Mapping[str, Any] = {
             json.MEDIA_TYPE: msgspec.json.Decoder(text),
             msgpack.MEDIA_TYPE: msgspec.msgpack.Decoder(binary),
@@ -46,7 +47,7 @@ class Bodies(Generic[T]):
         try:
             decoded: T = self._decoders[kind].decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refusal(f"body: {error}") from None
+            raise Refusal(f"body: {json.explained(error, self._text)}") from None
         return decoded
 
 
