@@ -5,12 +5,14 @@ import itertools
 import time
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from pnol_jax.servable import Answers, Bucket, Program, Servable, case_keys
 from serving.costs import Costs
+from serving.monitoring.alarms import Alarms
+from serving.monitoring.stages import Stages
 from serving.places import Places, stack
 
 COMPILE_THREADS = 2  # XLA itself uses more for one program
@@ -27,6 +29,8 @@ class Ladder:
     places: Places
     programs: Programs
     costs: Mapping[tuple[Bucket, Answers], Costs]
+    stages: Stages = field(default_factory=Stages)
+    alarms: Alarms = field(default_factory=Alarms)
 
 
 def compile_ladder(
@@ -51,7 +55,7 @@ def compile_ladder(
     costs = {
         kind: Costs.of({size: _seconds(places, programs, *kind, size) for size in sizes[kind[1]]}) for kind in kinds
     }
-    return Ladder(servable, places, programs, costs)
+    return Ladder(servable, places, programs, costs, alarms=Alarms.of(servable.manifest.alarm))
 
 
 def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:

@@ -2,10 +2,8 @@
 
 import asyncio
 import functools
-import logging
 import signal
 import socket
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,26 +19,30 @@ from serving.connection import Connection
 from serving.engine import Engine
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
-from serving.metrics import Metrics
+from serving.monitoring.logs import configure
+from serving.monitoring.metrics import Metrics
+from serving.monitoring.recorder import Recorder, make_recorder
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
 from serving.settings import Settings
+from serving.workers.team import Team
 
 if TYPE_CHECKING:
     from serving.rpc import RpcServer  # its packages need not be installed
 
 
-def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) -> None:
+def serve(settings: Settings, listener: socket.socket, link: socket.socket | None = None, number: int = 0) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    `alone`: whether no other process answers on this socket; then probes are answered while the models load.
+    `link`, `number`: to the parent, of a worker that is one of several; a process that is alone answers probes while
+    the models load.
 
     Raises:
         InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    configure(settings, number)
+    recorder = make_recorder(settings, number)
     keep_executables(settings.executables)
     engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
     repository = Repository(settings)
@@ -58,8 +60,9 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
     readiness = Readiness(service)
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
-    rpc = _rpc(service, readiness, metrics, settings, guard)
-    app = build_app(service, readiness, settings, metrics, guard)
+    rpc = _rpc(service, readiness, metrics, recorder, settings, guard)
+    team = Team(repository, metrics, link, number)
+    app = build_app(service, readiness, settings, metrics, recorder, team, guard)
     server = _Server(_configuration(app, settings), readiness, rpc)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
@@ -70,13 +73,19 @@ def serve(settings: Settings, listener: socket.socket, *, alone: bool = True) ->
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, service, readiness, alone=alone))
+            runner.run(_run(server, listener, service, readiness, team, alone=link is None))
     finally:
         engine.close()
 
 
 async def _run(
-    server: "_Server", listener: socket.socket, service: ReleasingService, readiness: Readiness, *, alone: bool
+    server: "_Server",
+    listener: socket.socket,
+    service: ReleasingService,
+    readiness: Readiness,
+    team: Team,
+    *,
+    alone: bool,
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
     loop, repository = asyncio.get_running_loop(), service.repository
@@ -85,6 +94,7 @@ async def _run(
         loop.call_soon_threadsafe(service.forget, entry)
 
     repository.on_leave.append(forget)
+    await team.begin()
     where = address(listener)
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
@@ -92,7 +102,9 @@ async def _run(
     if not alone:
         await asyncio.wait([loading])
     if not server.should_exit:
+        team.ready()
         await server.serve(sockets=[listener])
+        await team.leave()
     repository.stop()
     await loading
 
@@ -131,7 +143,12 @@ class _Server(uvicorn.Server):
 
 
 def _rpc(
-    service: ReleasingService, readiness: Readiness, metrics: Metrics, settings: Settings, guard: Guard | None
+    service: ReleasingService,
+    readiness: Readiness,
+    metrics: Metrics,
+    recorder: Recorder,
+    settings: Settings,
+    guard: Guard | None,
 ) -> "RpcServer | None":
     if settings.grpc_port is None:
         return None
@@ -139,7 +156,7 @@ def _rpc(
         from serving.rpc import RpcServer
     except ModuleNotFoundError as error:
         raise InputError(f"grpc_port: needs {error.name}, which is not installed; expected the extra 'grpc'") from None
-    return RpcServer(service, readiness, metrics, settings, guard)
+    return RpcServer(service, readiness, metrics, recorder, settings, guard)
 
 
 def _configuration(app: Any, settings: Settings) -> uvicorn.Config:

@@ -16,6 +16,8 @@ from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, Found, Request
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
+from serving.monitoring.record import RECORD
+from serving.monitoring.stages import Stages
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
 from serving.repository import Entry, Repository
@@ -52,7 +54,8 @@ class Answer:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs. `id`: by which a truth may name the request, where it is remembered.
+    other inputs. `id`: by which a truth may name the request, where it is remembered. `stages`: where the time of the
+    version's requests is counted.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -60,6 +63,7 @@ class Answer:
     bucket: Bucket
     interval: Interval | None
     cached: bool
+    stages: Stages
     approximate: Approximation | None = None
     id: str | None = None
 
@@ -120,21 +124,30 @@ class Service:
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, question.place.bucket, interval, cached, approximate)
+        return Answer(outputs, manifest, question.place.bucket, interval, cached, ladder.stages, approximate)
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place
         seed = options.seed if answer == "samples" else 0  # moments do not depend on it
-        job = Job(ladder, place, answer, question.inputs, seed, options.priority)
+        record = RECORD.get()
+        job = Job(ladder, place, answer, question.inputs, seed, options.priority, record)
         digest = ladder.servable.digest
         request = Request(
             manifest.name, manifest.version, digest, place.bucket, place.digest, answer, seed, question.inputs
         )
 
         async def compute() -> Arrays:
-            return await self.engine.submit(job)
+            arrays = await self.engine.submit(job)
+            ladder.alarms.note(arrays)
+            return arrays
 
-        return await self.cache.fetch(request, compute)
+        found = await self.cache.fetch(request, compute)
+        if found.look_up is not None:
+            start, end = found.look_up
+            ladder.stages.cache.observe(end - start)
+            if record is not None:
+                record.note("cache", start, end)
+        return found
 
 
 def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:

@@ -1,6 +1,7 @@
 """What the engine is given to do, and what of it is under way."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.servable import Answers
 from serving.ladder import Ladder
+from serving.monitoring.record import Record
 from serving.places import Place
 
 Arrays = dict[str, NDArray[Any]]
@@ -18,7 +20,7 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A request's cases at one place: inputs (cases, *space, input channels), float32."""
+    """A request's cases at one place: inputs (cases, *space, input channels), float32. `record`: what takes note."""
 
     ladder: Ladder
     place: Place
@@ -26,6 +28,7 @@ class Job:
     inputs: NDArray[np.float32]
     seed: int = 0
     priority: Priority = "normal"
+    record: Record | None = None
 
 
 @dataclass(eq=False)
@@ -36,6 +39,8 @@ class Ticket:
     future: asyncio.Future[Arrays]
     keys: NDArray[np.uint32]
     missing: int
+    submitted: float = field(default_factory=time.monotonic)
+    started: bool = False
     arrays: Arrays = field(default_factory=dict)
 
     def take(self, position: int, case: Arrays) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from pnol_jax.servable import case_keys, crop, pad
+from serving.engine.clock import Clock
 from serving.engine.jobs import Arrays, Job, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked, Queue
 from serving.engine.statistics import EngineStatistics
 from serving.ladder import Ladder
+from serving.monitoring.utilisation import BusyTime
 from serving.refusals import Unavailable
-from serving.utilisation import BusyTime
 
 Outcome = list[tuple[asyncio.Future[Arrays], Arrays | Exception]]
 
@@ -97,9 +98,9 @@ class Engine:
             lane = self._chosen()
             picked = self._queue.take(lane)
         if picked:
-            started = time.monotonic()
-            outcome = self._answer(lane, picked)
-            self._count(lane, len(picked), started)  # whoever has an answer finds it counted
+            clock = Clock()
+            outcome = self._answer(lane, picked, clock)
+            self._count(lane, picked, clock)  # whoever has an answer finds it counted
             _hand_over(outcome)
         return True
 
@@ -113,17 +114,17 @@ class Engine:
                 return lane
             self._wake.wait(seconds)
 
-    def _answer(self, lane: Lane, picked: Picked) -> Outcome:
+    def _answer(self, lane: Lane, picked: Picked, clock: Clock) -> Outcome:
         """Run a batch: the jobs that it finished, or that it failed with."""
         tickets = list(dict.fromkeys(ticket for ticket, _ in picked))
         try:
-            self._compute(lane, picked)
+            self._compute(lane, picked, clock)
             return [(ticket.future, ticket.arrays) for ticket in tickets if not ticket.missing]
         except Exception as error:  # out of memory, a fault of the device: these requests fail, the engine goes on
             self.statistics.failures += 1
             return [(ticket.future, error) for ticket in tickets]
 
-    def _compute(self, lane: Lane, picked: Picked) -> None:
+    def _compute(self, lane: Lane, picked: Picked, clock: Clock) -> None:
         batch = lane.costs.holding(len(picked))
         inputs = np.zeros((batch, *lane.bucket, picked[0][0].job.inputs.shape[-1]), np.float32)
         for place, (ticket, position) in enumerate(picked):
@@ -133,19 +134,22 @@ class Engine:
             keys = np.zeros((batch, 2), np.uint32)
             keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
             arguments.append(keys)
+        clock.begun = time.monotonic()
         arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
+        clock.done = time.monotonic()
         for place, (ticket, position) in enumerate(picked):
             shape = ticket.job.place.grid.shape
             ticket.take(position, {name: crop(array[place], shape) for name, array in arrays.items()})
 
-    def _count(self, lane: Lane, cases: int, started: float) -> None:
-        now = time.monotonic()
-        self.busy.add(started, now)
-        figures = self.statistics
+    def _count(self, lane: Lane, picked: Picked, clock: Clock) -> None:
+        clock.end = time.monotonic()
+        self.busy.add(clock.start, clock.end)
+        figures, cases, slots = self.statistics, len(picked), lane.costs.holding(len(picked))
         figures.batches += 1
         figures.cases += cases
-        figures.slots += lane.costs.holding(cases)
-        figures.busy_seconds += now - started
+        figures.slots += slots
+        figures.busy_seconds += clock.end - clock.start
+        clock.note(lane.ladder.stages, picked, cases / slots)
 
 
 def _hand_over(outcome: Outcome) -> None:

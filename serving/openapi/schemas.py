@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
+from serving.monitoring.utilisation import Scaling
 from serving.query import Options
 from serving.releases.endpoints import Truth
 from serving.repository.endpoints import ControlBody, IndexBody
 from serving.service import Interval
-from serving.utilisation import Scaling
 from serving.wire import json, v2
 
 REFERENCES = "#/components/schemas/{name}"

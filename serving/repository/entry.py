@@ -75,6 +75,10 @@ def loaded(entry: Entry, outcome: Ladder | str) -> Entry:
     """The entry with new programs, or with the reason why there are none."""
     if isinstance(outcome, str):
         return replace(entry, error=outcome, idle=None)
+    if entry.ladder is not None:
+        same = entry.ladder.servable.digest == outcome.servable.digest
+        alarms = entry.ladder.alarms if same else outcome.alarms
+        outcome = replace(outcome, stages=entry.ladder.stages, alarms=alarms)  # what was counted of it goes on
     return replace(entry, ladder=outcome, error=None, idle=None)
 
 

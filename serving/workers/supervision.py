@@ -5,8 +5,6 @@ that nobody had accepted yet wait for the others; it accepts none before it is r
 never forks: JAX has threads.
 """
 
-import ctypes
-import os
 import signal
 import socket
 import subprocess
@@ -17,35 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving.settings import Settings
+from serving.workers.hub import Hub
+from serving.workers.role import Role
 
-ROLE = "PNOL_SERVING_WORKER"  # in a worker's environment: its number, how many there are, the socket's descriptor
 LASTED = 10.0  # seconds after which a worker that ends counts as one that had worked
 PAUSE, LONGEST_PAUSE = 0.5, 30.0  # before one that did not is started again, twice as long each time
 PATIENCE = 10.0  # beyond the time for draining
-_PR_SET_PDEATHSIG = 1
-
-
-@dataclass
-class Role:
-    """Which of several workers this process is."""
-
-    number: int
-    workers: int
-    descriptor: int
-
-    @classmethod
-    def mine(cls) -> "Role | None":
-        """From the environment; None if this process is not a worker of another."""
-        text = os.environ.get(ROLE)
-        return None if text is None else cls(*map(int, text.split()))
-
-    def assume(self) -> socket.socket:
-        """Keep to the worker's own cores, end when the parent does, and take over the socket."""
-        cores = sorted(os.sched_getaffinity(0))
-        if self.workers <= len(cores):
-            os.sched_setaffinity(0, cores[self.number :: self.workers])
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        return socket.socket(fileno=self.descriptor)
 
 
 @dataclass
@@ -53,7 +28,10 @@ class Worker:
     """A process that is started again when it ends."""
 
     command: Sequence[str]
-    role: Role
+    number: int
+    workers: int
+    listener: int
+    hub: Hub
     ready: threading.Event = field(default_factory=threading.Event)
     said: str = ""
     process: subprocess.Popen[str] | None = None
@@ -62,15 +40,17 @@ class Worker:
 
     def start(self) -> None:
         """Begin a new process."""
-        role = f"{self.role.number} {self.role.workers} {self.role.descriptor}"
+        link = self.hub.join(self.number)
+        role = Role(self.number, self.workers, self.listener, link.theirs.fileno())
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             self.command,
-            env={**os.environ, ROLE: role},
-            pass_fds=[self.role.descriptor],
+            env=role.environment(),
+            pass_fds=[role.listener, role.link],
             stdout=subprocess.PIPE,
             text=True,
         )
+        link.listen()
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
@@ -90,7 +70,7 @@ class Worker:
         if now - self.started < self.pause:
             return
         why = f"status {self.process.returncode}"
-        print(f"serving: worker {self.role.number} ended ({why}) and is started again", file=sys.stderr, flush=True)
+        print(f"serving: worker {self.number} ended ({why}) and is started again", file=sys.stderr, flush=True)
         self.pause = min(max(PAUSE, 2 * self.pause), LONGEST_PAUSE)
         self.start()
 
@@ -104,8 +84,8 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     command = [sys.executable, "-m", "serving", *arguments]
-    roles = (Role(number, settings.workers, listener.fileno()) for number in range(settings.workers))
-    workers = [Worker(command, role) for role in roles]
+    total, hub = settings.workers, Hub(settings.workers)
+    workers = [Worker(command, number, total, listener.fileno(), hub) for number in range(total)]
     for worker in workers:
         worker.start()
     try:
