@@ -41,8 +41,9 @@ def test_more_alarms_than_stated_are_found_and_fewer_are_none() -> None:
     assert p_value([(1.0, 60), (0.0, 440)], 0.05) < 1e-6
     assert p_value([(1.0, 5), (0.0, 495)], 0.05) == 1.0
     assert p_value([], 0.05) == pytest.approx(1.0)
-    # It is twice as many alarms that need fewer cases to be sure of.
-    assert p_value([(1.0, 40), (0.0, 160)], 0.05) < p_value([(1.0, 20), (0.0, 180)], 0.05) < 0.05
+    assert p_value([(1.0, 40), (0.0, 160)], 0.05) < p_value([(1.0, 20), (0.0, 180)], 0.05)
+    assert p_value([(1.0, 100), (0.0, 900)], 0.05) < p_value([(1.0, 20), (0.0, 180)], 0.05)
+    assert p_value([(1.0, 100), (0.0, 900)], 0.05) < 1e-6
 
 
 @pytest.mark.parametrize(("rate", "cases"), [(0.05, 75), (0.05, 1000), (0.1, 99), (0.1, 20)])
