@@ -48,7 +48,7 @@ class Limits:
 
 def read_limits(root: Path = ROOT, own: Path = OWN) -> Limits:
     """The groups of this process."""
-    paths = {}
+    paths: dict[str, str] = {}
     for line in _text(own).splitlines():
         number, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys([""] if number == "0" else controllers.split(","), path)

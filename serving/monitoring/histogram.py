@@ -1,10 +1,10 @@
 """A histogram that costs the request little: one search and two additions, no lock."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.utils import floatToGoString
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 STAGE_SECONDS = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
@@ -31,7 +31,7 @@ class Histogram:
         below, sums = 0, []
         for bound, count in zip((*self.bounds, float("inf")), tuple(self.counts), strict=True):
             below += count
-            sums.append((floatToGoString(bound), float(below)))
+            sums.append(("+Inf" if math.isinf(bound) else repr(float(bound)), float(below)))
         return sums
 
 

@@ -54,5 +54,7 @@ class _Requests(Collector):
         for (endpoint, status), count in self.counts.items():
             requests.add_metric([endpoint, str(status)], count)
         yield requests
-        found = {(endpoint,): histogram for endpoint, histogram in self.seconds.items()}
+        found: dict[tuple[str, ...], Histogram] = {
+            (endpoint,): histogram for endpoint, histogram in self.seconds.items()
+        }
         yield histograms("pnol_request_seconds", "Time to answer.", ["endpoint"], found)

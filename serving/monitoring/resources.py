@@ -27,7 +27,7 @@ class Resources(Collector):
         """Whatever can be known now."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         yield CounterMetricFamily("process_cpu_seconds", "CPU time, user and system.", used.ru_utime + used.ru_stime)
-        found = {
+        found: dict[str, tuple[str, float | None]] = {
             "process_resident_memory_bytes": ("Memory in RAM.", self._resident()),
             "process_open_fds": ("Open files and sockets.", self._open_files()),
             "process_threads": ("Threads.", self._threads()),
@@ -35,9 +35,9 @@ class Resources(Collector):
         for name, (text, value) in found.items():
             if value is not None:
                 yield Gauge(name, text, "each", value)
-        for name, (text, value) in self._limits.figures().items():
-            if value is not None:
-                yield Gauge(f"pnol_machine_{name}", text, "max", value)
+        for name, (text, limit) in self._limits.figures().items():
+            if limit is not None:
+                yield Gauge(f"pnol_machine_{name}", text, "max", limit)
         yield from self._gpus.collect()
 
     def _resident(self) -> int | None:

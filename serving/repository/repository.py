@@ -32,7 +32,7 @@ class Repository:
     def __init__(self, settings: Settings) -> None:
         self.folder = Path(settings.models)
         self.on_leave: list[Callable[[Entry], None]] = []
-        self.on_write: list[Callable[[], None]] = []
+        self.on_write: list[Callable[[], object]] = []
         self._keep = Keep(settings.keep_versions)
         self._poll_seconds = settings.poll_seconds
         self._loader = Loader(settings.batch_sizes, settings.samples_batch_sizes, settings.load_threads)
