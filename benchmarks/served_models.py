@@ -38,6 +38,7 @@ class Served:
 
 SERVED = {
     "identity": Served(64),
+    "cached": Served(64),
     "small": Served(32, width=16, modes=8),
     "medium": Served(64, width=32, modes=12),
     "mixed": Served(64, width=32, modes=12, points=(30, 36, 40, 45, 50, 57, 60, 64)),

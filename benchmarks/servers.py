@@ -13,6 +13,7 @@ import psutil
 from benchmarks.child import ROOT
 from benchmarks.peers import KEEP_MEMORY, python_of
 
+TRITON = ("triton", "tritonserver")  # by PyTriton, and with its Python backend alone
 SCRIPTS = ROOT / "benchmarks" / "peer_scripts"
 
 
@@ -73,7 +74,7 @@ def ours(models: Path, port: int, *flags: str) -> list[str]:
 
 def peer(name: str, program: Path, model: str, port: int, *flags: str) -> list[str | os.PathLike[str]]:
     """The command of a peer that serves a program (`served_hlo`): triton, litserve or fastapi."""
-    environment = "triton" if name == "triton" else "litserve"
+    environment = "triton" if name in TRITON else "litserve"
     return [python_of(environment), SCRIPTS / f"{name}_serve.py", program, model, str(port), *flags]
 
 

@@ -1,13 +1,16 @@
 """Our service beside Triton, LitServe and FastAPI: the same program (HLO), the same machine, in turns.
 
 Models: "small" (FNO, width 16, 8 modes, 32x32), "medium" (width 32, 12 modes, 64x64), "mixed" (medium, asked on eight
-grids from 30 to 64 points a side, which share batches) and "identity" (16 KiB there and back: what the wire costs). No
-request is like another, but for the cached identity. Ours and Triton are asked by the same bytes of the Open Inference
-Protocol; LitServe and FastAPI in JSON, as their documentation has it. wrk asks, with 1 to 64 connections, each of which
-waits for its answer. Triton computes in JAX 0.7: its Python binding allows no later one.
+grids from 30 to 64 points a side, which share batches), "identity" (16 KiB there and back: what the wire costs) and
+"cached" (the identity asked the same again and again, of servers that keep answers). But for the last no request is
+like another. Ours and Triton are asked by the same bytes of the Open Inference Protocol; LitServe and FastAPI in JSON,
+as their documentation has it. wrk asks, with 1 to 64 connections, each of which waits for its answer. Triton stands
+here twice: by its Python binding (PyTriton), and as the server with its Python backend; both compute in JAX 0.7, since
+PyTriton allows no later one.
 """
 
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,8 +32,9 @@ from benchmarks.served_requests import binary_requests, json_requests
 
 CONNECTIONS = (1, 8, 32, 64)
 SIZES = (1, 2, 4, 8, 16)
-MODELS = ("small", "medium", "mixed")
-PEERS = ("triton", "litserve", "fastapi")
+MODELS = ("small", "medium", "mixed", "identity", "cached")
+WIRE = {"identity": "transport_vs_triton", "cached": "cache_hit_vs_triton"}
+PEERS = (*servers.TRITON, "litserve", "fastapi")
 
 
 @dataclass
@@ -51,6 +55,10 @@ class Asked:
         """Requests a second in each round."""
         return np.asarray([found.rate for found in self.found[connections]])
 
+    def best_rates(self) -> NDArray[np.float64]:
+        """The same at whichever number of connections gave most."""
+        return np.max([self.rates(number) for number in self.found], axis=0)
+
     def median(self, connections: int, what: str) -> float:
         """Of a field of `Load`."""
         return float(np.median([getattr(found, what) for found in self.found[connections]]))
@@ -59,10 +67,11 @@ class Asked:
 def main() -> int:
     """Measure, and say what came of it."""
     parser = argument_parser(__doc__, rounds=5, burst=3.0)
-    parser.add_argument("--models", nargs="*", default=[*MODELS, "identity"])
+    parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
     parser.add_argument("--connections", nargs="*", type=int, default=list(CONNECTIONS))
-    parser.add_argument("--flags", nargs="*", default=[], help="of our service, such as --workers=2")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--flags", nargs="*", default=[f"--workers={cores}"], help="of our service")
     asked = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -94,29 +103,35 @@ def measured(model: str, folder: Path, peers: Sequence[str], connections: Sequen
 
 def _possible(peer: str, model: str) -> bool:
     """Others serve one grid; and what JSON costs is not what the identity is for."""
-    return model != "mixed" and (model != "identity" or peer.startswith("triton"))
+    return model != "mixed" and (model not in WIRE or peer in servers.TRITON)
 
 
 @contextlib.contextmanager
 def ours(model: str, folder: Path, flags: Sequence[str]) -> Iterator[Asked]:
-    """Our service, without its cache: no request is like another."""
+    """Our service; without its cache where no request is like another."""
     models, port = folder / f"{model}-models", servers.free_port()
     served_models.write(models, [model])
-    command = servers.ours(models, port, "--batch-sizes", str(list(SIZES)), "--cache-bytes", "0", *flags)
+    cache: list[str] = [] if model == "cached" else ["--cache-bytes", "0"]
+    command = servers.ours(models, port, "--batch-sizes", str(list(SIZES)), *cache, *flags)
     with servers.running(command, folder / f"{model}-ours.log"):
-        yield Asked("ours", port, binary_requests(model, folder), "float")
+        yield Asked("ours", port, binary_requests(model, folder), kind(model))
 
 
 @contextlib.contextmanager
 def peer(name: str, model: str, folder: Path) -> Iterator[Asked]:
     """A peer with the same program."""
     port = servers.free_port(3)
-    command = servers.peer(name, folder / f"{model}-hlo", model, port)
+    command = servers.peer(name, folder / f"{model}-hlo", model, port, *(["--cache"] if model == "cached" else []))
     with servers.running(command, folder / f"{model}-{name}.log", servers.ENVIRONMENT):
-        if name == "triton":
-            yield Asked(name, port, binary_requests(model, folder), "float")
+        if name in servers.TRITON:
+            yield Asked(name, port, binary_requests(model, folder), kind(model))
         else:
             yield Asked(name, port, json_requests(model, folder), "text")
+
+
+def kind(model: str) -> Kind:
+    """How its requests in binary differ."""
+    return "same" if model == "cached" else "float"
 
 
 def compared(model: str, sides: Sequence[Asked], connections: Sequence[int]) -> list[Figure]:
@@ -124,11 +139,12 @@ def compared(model: str, sides: Sequence[Asked], connections: Sequence[int]) -> 
     mine = sides[0]
     found = []
     for side in sides[1:]:
+        if model in WIRE:
+            ratio = paired_ratio(mine.best_rates(), side.best_rates())
+            found.append(Figure.of_ratio(WIRE[model].replace("triton", side.name), ratio, 1.0))
         for number in connections:
             ratio = paired_ratio(mine.rates(number), side.rates(number))
-            found.append(
-                Figure.of_ratio(f"vs_{side.name}_c{number}_{model}", ratio, 1.0 if model == "identity" else 1.5)
-            )
+            found.append(Figure.of_ratio(f"vs_{side.name}_c{number}_{model}", ratio, 1.0 if model in WIRE else 1.5))
     return found
 
 
@@ -142,7 +158,7 @@ def alone(model: str, mine: Asked, connections: Sequence[int], seconds: dict[int
     if model == "mixed":
         calls = paired_ratio(mine.rates(most), 1 / np.asarray(seconds[1]))
         return [*found, Figure.of_ratio("mixed_vs_padded_calls", calls, 2.0)]
-    if model != "identity":
+    if model not in WIRE:
         found.append(Figure.of_ratio(f"engine_efficiency_{model}", paired_ratio(mine.rates(most), best), 0.9))
     if 1 in connections:
         found.append(Figure(f"overhead_ms_p50_{model}", mine.median(1, "p50_ms") - single, "ms", 0.35))

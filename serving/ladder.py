@@ -3,10 +3,11 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import jax
 import numpy as np
 
 from pnol_jax.servable import Answers, Bucket, Program, Servable, case_keys
@@ -23,7 +24,10 @@ Programs = Mapping[tuple[Bucket, Answers, int], Program]
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """A servable whose programs are compiled, verified and warm: no request ever waits for a compiler."""
+    """A servable whose programs are compiled, verified and warm: no request ever waits for a compiler.
+
+    `others`: the same on the devices after the first.
+    """
 
     servable: Servable
     places: Places
@@ -31,10 +35,18 @@ class Ladder:
     costs: Mapping[tuple[Bucket, Answers], Costs]
     stages: Stages = field(default_factory=Stages)
     alarms: Alarms = field(default_factory=Alarms)
+    others: tuple["Ladder", ...] = ()
+
+    def on(self, device: int) -> "Ladder":
+        """That of a device, by its number among those that are served on."""
+        return self.others[device - 1] if device else self
 
 
 def compile_ladder(
-    servable: Servable, sizes: Mapping[Answers, tuple[int, ...]], pool: Executor | None = None
+    servable: Servable,
+    sizes: Mapping[Answers, tuple[int, ...]],
+    pool: Executor | None = None,
+    devices: Sequence[jax.Device] = (),
 ) -> Ladder:
     """Compile every program for every batch size, replay the test vectors, and see what the programs cost.
 
@@ -42,16 +54,26 @@ def compile_ladder(
         servable: what is compiled
         sizes: of batches, by the kind of answer
         pool: whose threads compile; if none is given, COMPILE_THREADS of its own
+        devices: on each of which it is compiled, verified and timed; the default one if none is given
 
     Raises:
         InputError: a replayed answer is not what the model gave.
     """
+    places = Places(servable)
+    if not devices:
+        return _compile(servable, places, sizes, pool)
+    first, *others = (_compile(servable.on(device), places, sizes, pool) for device in devices)
+    return replace(first, others=tuple(others))
+
+
+def _compile(
+    servable: Servable, places: Places, sizes: Mapping[Answers, tuple[int, ...]], pool: Executor | None
+) -> Ladder:
     kinds = list(itertools.product(servable.manifest.buckets, servable.manifest.signature.answers))
     wanted = [(bucket, answer, size) for bucket, answer in kinds for size in sizes[answer]]
     with contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(COMPILE_THREADS) as threads:
         programs = dict(zip(wanted, threads.map(lambda key: servable.compile(*key), wanted), strict=True))
     servable.replay(lambda bucket, answer: programs[bucket, answer, 1])
-    places = Places(servable)
     costs = {
         kind: Costs.of({size: _seconds(places, programs, *kind, size) for size in sizes[kind[1]]}) for kind in kinds
     }

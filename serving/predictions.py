@@ -15,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import HTTPScope, Receive, Scope, Send
 
 from serving.body import read_body
+from serving.cache.responses import Kept, bytes_key
 from serving.connection import CLIENT, Client
 from serving.failures import Response, failure, send_response
 from serving.monitoring.metrics import Metrics
@@ -23,7 +24,7 @@ from serving.monitoring.recorder import Recorder
 from serving.monitoring.watch import Watch
 from serving.refusals import Refusal, WrongMethod
 from serving.request_id import HEADER, find_request_id
-from serving.service import Service
+from serving.service import Answer, Service
 from serving.settings import Settings
 from serving.wire import json, v2
 from serving.wire.formats import accepted, find_format
@@ -33,6 +34,14 @@ INFER, INFER_VERSION = "/v2/models/{name:str}/infer", "/v2/models/{name:str}/ver
 LEFT = 499  # in records alone, as in the logs of nginx: the client has gone
 ENDPOINTS = (PREDICT, INFER, INFER_VERSION)
 Headers = Mapping[bytes, bytes]
+Replied = tuple[Response, Answer]
+
+
+class Known(NamedTuple):
+    """A response that is kept, and the model, version and bucket that it is of."""
+
+    response: Response
+    about: tuple[str, str, tuple[int, ...]]
 
 
 class Asked(NamedTuple):
@@ -108,13 +117,24 @@ class Predictions:
             body = await read_body(headers, receive, self._settings, whole=whole)
             if (record := RECORD.get()) is not None:
                 record.bytes_in = len(body)
+            cache, catalogue = self._service.cache, self._service.repository.catalogue
+            key = bytes_key(scope["path"], scope["query_string"], headers, body) if cache.responses.capacity else b""
+            if key and (known := cache.repeat(key, catalogue)) is not None:
+                if record is not None:
+                    record.model, record.version, record.bucket, record.cached = *known.about, True
+                return Response(*known.response)
             if request.endpoint == PREDICT:
-                return await self._predict(headers, scope["query_string"], body)
-            return await self._infer(request, headers, body)
+                response, answer = await self._predict(headers, scope["query_string"], body)
+            else:
+                response, answer = await self._infer(request, headers, body)
+            if key and answer.repeatable is not None:
+                known = Known(response, (answer.manifest.name, answer.manifest.version, answer.bucket))
+                cache.responses.put(key, catalogue, Kept(known, answer.repeatable), len(response.content))
+            return response
         except Exception as error:
             return failure(error, find_request_id(scope["headers"]), RECORD.get())
 
-    async def _predict(self, headers: Headers, parameters: bytes, body: bytes) -> Response:
+    async def _predict(self, headers: Headers, parameters: bytes, body: bytes) -> Replied:
         """Answers in the request's format unless `Accept` names another."""
         watch = Watch()
         form = find_format(headers.get(b"content-type", b"").decode("latin-1"))
@@ -123,9 +143,9 @@ class Predictions:
         form = accepted(headers.get(b"accept", b"").decode("latin-1"), form)
         content, about = form.encode(answer)
         watch.encoded()
-        return _response(form.media_type, content, about)
+        return _response(form.media_type, content, about), answer
 
-    async def _infer(self, request: Asked, headers: Headers, body: bytes) -> Response:
+    async def _infer(self, request: Asked, headers: Headers, body: bytes) -> Replied:
         length = headers.get(v2.HEADER_LENGTH.encode())
         text = None if length is None else length.decode("latin-1")
         watch = Watch()
@@ -133,7 +153,7 @@ class Predictions:
         answer = watch.answered(await self._service.answer(watch.decoded(query)))
         content, about = v2.encode_answer(answer, wanted)
         watch.encoded()
-        return _response(v2.BINARY_MEDIA_TYPE if about else json.MEDIA_TYPE, content, about)
+        return _response(v2.BINARY_MEDIA_TYPE if about else json.MEDIA_TYPE, content, about), answer
 
 
 def _response(media_type: str, content: bytes, about: Mapping[str, str] | None = None) -> Response:

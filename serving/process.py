@@ -16,7 +16,7 @@ from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
-from serving.engine import Engine
+from serving.engine.replicas import make_replicas
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
 from serving.monitoring.logs import configure
@@ -44,7 +44,7 @@ def serve(settings: Settings, listener: socket.socket, link: socket.socket | Non
     configure(settings, number)
     recorder = make_recorder(settings, number)
     keep_executables(settings.executables)
-    engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
+    engine = make_replicas(settings)
     repository = Repository(settings)
     cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
     service = ReleasingService(

@@ -123,15 +123,15 @@ def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int
 
 
 def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = np.ascontiguousarray(inputs, np.float32)
-        total = np.add.reduce(single, axis=None)
-    if math.isfinite(total):  # the quick way to see that all are; a sum may also be too large
-        return single
-    wrong = ~np.isfinite(single)
-    if wrong.any():
-        first = [int(i) for i in np.argwhere(wrong)[0]]
-        raise Refusal(f"inputs: got {int(wrong.sum())} values that are not finite in float32, the first at {first}")
+    if inputs.dtype == np.float32:
+        single = np.ascontiguousarray(inputs)
+    else:
+        with np.errstate(over="ignore", invalid="ignore"):
+            single = np.ascontiguousarray(inputs, np.float32)
+    finite = np.isfinite(single)
+    if not finite.all():
+        first = [int(i) for i in np.argwhere(~finite)[0]]
+        raise Refusal(f"inputs: got {int((~finite).sum())} values that are not finite in float32, the first at {first}")
     return single
 
 

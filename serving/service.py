@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
 from serving.cache import Cache, Found, Request
-from serving.engine import Engine, Job
+from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.monitoring.record import RECORD
 from serving.monitoring.stages import Stages
@@ -54,8 +54,9 @@ class Answer:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs. `id`: by which a truth may name the request, where it is remembered. `stages`: where the time of the
-    version's requests is counted.
+    other inputs. `id`: by which a truth may name the request, where it is remembered. `repeatable`:
+    that the same bytes may get the same response again without being read; the seconds that it once took to compute.
+    `stages`: where the time of the version's requests is counted.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -66,6 +67,7 @@ class Answer:
     stages: Stages
     approximate: Approximation | None = None
     id: str | None = None
+    repeatable: float | None = None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -77,7 +79,7 @@ class Service:
     """Answers queries from any wire. Used from one event loop."""
 
     def __init__(
-        self, repository: Repository, engine: Engine, cache: Cache, max_cases: int, deadline_seconds: float
+        self, repository: Repository, engine: Engine | Replicas, cache: Cache, max_cases: int, deadline_seconds: float
     ) -> None:
         self.repository = repository
         self.engine = engine
@@ -110,11 +112,11 @@ class Service:
     async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
         manifest = ladder.servable.manifest
         arrays: dict[str, NDArray[Any]] = {}
-        cached, distances = True, []
+        cached, distances, seconds = True, [], 0.0
         for answer in _kinds(question.outputs, manifest.signature):
             found = await self._ask(question, ladder, answer, query.options)
             arrays |= found.arrays
-            cached = cached and found.cached
+            cached, seconds = cached and found.cached, seconds + found.seconds
             distances += [found.distance] if found.distance is not None else []
         approximate = Approximation(max(distances), self.cache.approximate) if distances else None
         interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
@@ -124,7 +126,9 @@ class Service:
         outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        return Answer(outputs, manifest, question.place.bucket, interval, cached, ladder.stages, approximate)
+        again = seconds if cached and approximate is None else None
+        bucket, stages = question.place.bucket, ladder.stages
+        return Answer(outputs, manifest, bucket, interval, cached, stages, approximate, repeatable=again)
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place

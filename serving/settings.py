@@ -24,6 +24,7 @@ Part = Annotated[float, Meta(ge=0, le=1)]
 Distance = Annotated[float, Meta(ge=0, lt=1)]
 Switch = Literal["off", "on"]
 LogFormat = Literal["text", "json"]
+Choice = Literal["expected", "least_outstanding", "weighted", "round_robin"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Annotated[int, Meta(ge=0, le=9)]
 Sizes = tuple[Count, ...]
@@ -44,6 +45,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
 
+    devices: Annotated[Count | None, Meta(description="of this machine that are served on, the first so many")] = None
+    device_choice: Annotated[
+        Choice, Meta(description="of a device for each request, where there are several; expected: first to be done")
+    ] = "expected"
+
     poll_seconds: Annotated[float, Meta(ge=0, description="between looks at the folder for new versions; 0: none")] = (
         5.0
     )
@@ -57,6 +63,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
     samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
+    inline_seconds: Annotated[
+        float, Meta(ge=0, description="of work that came alone, done without handing it to the engine's thread")
+    ] = 0.002
     deadline_seconds: Annotated[
         Seconds, Meta(description="from the whole body to the answer, unless the request asks for less")
     ] = 30.0

@@ -14,6 +14,12 @@ import numpy as np
 from jax._src.lib import xla_client
 
 
+def served(folder: str) -> tuple[tuple[int, ...], list[int]]:
+    """The shape of a case and the batch sizes in a folder."""
+    shape = json.loads((Path(folder) / "about.json").read_text())["shape"]
+    return tuple(shape), sorted(int(file.stem.partition("-")[2]) for file in Path(folder).glob("batch-*.hlo"))
+
+
 class HloFunction:
     """inputs (cases, *space, channels) -> mean (cases, *space, channels); more than the largest batch in turns."""
 

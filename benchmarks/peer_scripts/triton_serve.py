@@ -4,6 +4,7 @@ Batches are Triton's dynamic ones, up to the largest compiled. It says "ready" w
 """
 
 import argparse
+import functools
 import os
 import sys
 import sysconfig
@@ -13,7 +14,7 @@ if "LD_LIBRARY_PATH" not in os.environ:  # its stub loads libpython, and would t
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 import numpy as np
-from hlo_function import HloFunction
+from hlo_function import HloFunction, served
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
@@ -27,13 +28,15 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--cache", action="store_true", help="Triton's own response cache")
     asked = parser.parse_args()
-    function = HloFunction(asked.folder)
-    for size in function.sizes:
-        function(np.zeros((size, *function.shape), np.float32))
+    shape, sizes = served(asked.folder)
+
+    @functools.cache
+    def function() -> HloFunction:  # made only when Triton is up: it forks, and a process with JAX's threads may not
+        return HloFunction(asked.folder)
 
     @batch
     def infer(inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return {"mean": function(inputs)}
+        return {"mean": function()(inputs)}
 
     config = TritonConfig(
         http_address="127.0.0.1",
@@ -48,15 +51,17 @@ def main() -> None:
         triton.bind(
             model_name=asked.name,
             infer_func=infer,
-            inputs=[Tensor(name="inputs", dtype=np.float32, shape=function.shape)],
-            outputs=[Tensor(name="mean", dtype=np.float32, shape=function.shape)],
+            inputs=[Tensor(name="inputs", dtype=np.float32, shape=shape)],
+            outputs=[Tensor(name="mean", dtype=np.float32, shape=shape)],
             config=ModelConfig(
-                max_batch_size=function.sizes[-1],
+                max_batch_size=sizes[-1],
                 batcher=DynamicBatcher(max_queue_delay_microseconds=0),
                 response_cache=asked.cache,
             ),
         )
         triton.run()
+        for size in sizes:
+            function()(np.zeros((size, *shape), np.float32))
         print("ready", flush=True)
         sys.stdin.read()
 

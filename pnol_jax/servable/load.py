@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,16 @@ class Servable:
         """The smallest bucket that a grid of this shape fits into."""
         return smallest_bucket(self.manifest.buckets, shape)
 
+    def on(self, device: jax.Device) -> "Servable":
+        """The same with its weights, and so what is compiled of it, on another device."""
+        return replace(self, weights=jax.device_put(self.weights, device))
+
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
-        """Compile a program for this machine and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
+        """Compile a program for the weights' device and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
         exported = self.programs[bucket, answer]
         shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
+        place = next((leaf.sharding for leaf in jax.tree.leaves(self.weights)), None)
+        shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
         compiled = jax.jit(exported.call).lower(*shapes).compile()
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:

@@ -2,18 +2,21 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Answers
+from pnol_jax.servable import Answers, case_keys
 from serving.ladder import Ladder
 from serving.monitoring.record import Record
 from serving.places import Place
 
 Arrays = dict[str, NDArray[Any]]
+Outcome = Sequence[tuple[asyncio.Future[Arrays], Arrays | Exception]]
 Priority = Literal["high", "normal", "low"]
 RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
@@ -37,11 +40,15 @@ class Ticket:
 
     job: Job
     future: asyncio.Future[Arrays]
-    keys: NDArray[np.uint32]
     missing: int
     submitted: float = field(default_factory=time.monotonic)
     started: bool = False
     arrays: Arrays = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint32]:
+        """Of the cases' draws, (cases, 2)."""
+        return case_keys(self.job.seed, len(self.job.inputs))
 
     def take(self, position: int, case: Arrays) -> None:
         """Keep the answer of the case at a position, arrays (*space, channels)."""

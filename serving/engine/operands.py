@@ -12,7 +12,8 @@ from serving.places import Place, stack
 class OperandStore:
     """Keeps the stacked operands of the batches that were asked for last. Used from the engine's thread only."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, device: jax.Device | None = None) -> None:
+        self._device = device
         self._capacity = capacity
         self._held: OrderedDict[tuple[str, ...], Arrays] = OrderedDict()
 
@@ -22,7 +23,7 @@ class OperandStore:
         key = tuple(place.key for place in padded)
         held = self._held.get(key)
         if held is None:
-            held = self._held[key] = jax.device_put(stack(padded))
+            held = self._held[key] = jax.device_put(stack(padded), self._device)
             if len(self._held) > self._capacity:
                 self._held.popitem(last=False)
         self._held.move_to_end(key)

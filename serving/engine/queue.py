@@ -36,6 +36,11 @@ class Lane:
         return sum(map(len, self.cases))
 
     @property
+    def alone(self) -> bool:
+        """Whether one case waits here, and lately no others came with one."""
+        return self.waiting == 1 and self.patience.level < 2
+
+    @property
     def order(self) -> tuple[int, int]:
         """The best priority that waits here, and when its first case came."""
         rank = next(rank for rank, cases in enumerate(self.cases) if cases)

@@ -1,20 +1,21 @@
-"""The engine's thread.
+"""The engine: its queue, and who runs a batch of it.
 
 Requests are cut into cases. Cases that share a program (servable, bucket, kind of answer) wait in one lane and go
-through it together, each with the operands of its own grid. Each batch wakes the event loop once.
+through it together, each with the operands of its own grid. A thread runs the batches and wakes the event loop once for
+each. But to go to another thread and back takes longer than a small network: what came in one turn of the event loop
+and is done sooner than that, or came alone and takes little, runs at the end of the turn, on the loop's own thread.
 """
 
 import asyncio
 import math
 import threading
 import time
-from typing import Any
 
-import numpy as np
+import jax
 
-from pnol_jax.servable import case_keys, crop, pad
+from serving.engine.batch import compute, deliver, tickets_of
 from serving.engine.clock import Clock
-from serving.engine.jobs import Arrays, Job, Ticket
+from serving.engine.jobs import Arrays, Job, Outcome, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked, Queue
 from serving.engine.statistics import EngineStatistics
@@ -22,17 +23,32 @@ from serving.ladder import Ladder
 from serving.monitoring.utilisation import BusyTime
 from serving.refusals import Unavailable
 
-Outcome = list[tuple[asyncio.Future[Arrays], Arrays | Exception]]
+AT_ONCE = 2e-4  # seconds of the device for which the event loop itself may stand still
 
 
 class Engine:
-    """One thread that owns the device. `submit` is called from an event loop; everything else happens here."""
+    """Owner of the device, which runs one batch at a time. Everything public is called from the event loop's thread.
 
-    def __init__(self, queue_cases: int, operands_cached: int, utilisation_window: float) -> None:
+    inline_seconds: of work that came alone, while lately nothing came together, for which the loop may stand still; 0:
+    everything is the thread's.
+    """
+
+    def __init__(
+        self,
+        queue_cases: int,
+        operands_cached: int,
+        utilisation_window: float,
+        inline_seconds: float = 0.0,
+        device: jax.Device | None = None,
+    ) -> None:
         self._limit = queue_cases
-        self._operands = OperandStore(operands_cached)
+        self._inline = inline_seconds
+        self._operands = OperandStore(operands_cached, device)  # of whoever has the device
+        self._running, self._done_at = 0, 0.0  # cases, and when they should be done
         self._wake = threading.Condition()
         self._closing = False
+        self._taken = False  # the device, by the thread or the loop
+        self._turn = False  # whether something came in this turn of the loop
         self.statistics = EngineStatistics()
         self._queue = Queue(self.statistics)
         self.busy = BusyTime(utilisation_window)
@@ -50,9 +66,8 @@ class Engine:
         Raises:
             Unavailable: the queue is full, or the engine is closing.
         """
-        cases = len(job.inputs)
-        future = asyncio.get_running_loop().create_future()
-        ticket = Ticket(job, future, case_keys(job.seed, cases), cases)
+        cases, loop = len(job.inputs), asyncio.get_running_loop()
+        ticket = Ticket(job, loop.create_future(), cases)
         with self._wake:
             if self._closing:
                 raise Unavailable("the service is shutting down")
@@ -60,8 +75,10 @@ class Engine:
                 self.statistics.refused += 1
                 raise self._full(cases)
             self._queue.push(ticket)
-            self._wake.notify()
-        return future
+        if not self._turn:
+            self._turn = True
+            loop.call_soon(self._end_turn)  # after all that is ready now
+        return ticket.future
 
     def close(self) -> None:
         """Answer what is waiting, then end the thread."""
@@ -79,10 +96,48 @@ class Engine:
         """How long the engine would need for what is waiting, by what its programs cost."""
         return self.statistics.waiting_seconds
 
+    @property
+    def outstanding(self) -> int:
+        """The cases that wait and those under way."""
+        return self.statistics.waiting + self._running
+
+    def free_in(self) -> float:
+        """How long the engine would need for what waits and what is under way."""
+        return self.backlog_seconds() + (max(0.0, self._done_at - time.monotonic()) if self._running else 0.0)
+
+    @property
+    def utilisation(self) -> float:
+        """The busy share of the window."""
+        return self.busy.share()
+
     def _full(self, cases: int) -> Unavailable:
         waiting = self.statistics.waiting
         message = f"the queue is full: {waiting} cases are waiting, got {cases} more, expected at most {self._limit}"
         return Unavailable(message, retry_after=max(1, math.ceil(self.backlog_seconds())))
+
+    def _end_turn(self) -> None:
+        """What came in this turn of the loop is run here or left to the thread."""
+        self._turn = False
+        while work := self._at_once():
+            deliver(self._answer(*work))
+            with self._wake:
+                self._taken = False
+
+    def _at_once(self) -> tuple[Lane, Picked] | None:
+        """A batch to run here, if the device is free and all that waits takes little; else the thread is woken."""
+        with self._wake:
+            if not self._queue:
+                return None
+            if self._taken or self._closing or not self._is_little():
+                self._wake.notify()
+                return None
+            self._taken = True
+            lane = self._queue.next()
+            return lane, self._queue.take(lane)
+
+    def _is_little(self) -> bool:
+        seconds = self.statistics.waiting_seconds
+        return seconds <= self._inline and (seconds <= AT_ONCE or self._queue.next().alone)
 
     def _run(self) -> None:
         while self._step():  # a call of its own, so that nothing of a batch is kept while the next one is waited for
@@ -91,17 +146,18 @@ class Engine:
     def _step(self) -> bool:
         """Wait for cases and run a batch of them; False if the engine is closed and none are left."""
         with self._wake:
-            while not self._queue and not self._closing:
+            while self._taken or not (self._queue or self._closing):
                 self._wake.wait()
             if not self._queue:
                 return False
+            self._taken = True
             lane = self._chosen()
             picked = self._queue.take(lane)
-        if picked:
-            clock = Clock()
-            outcome = self._answer(lane, picked, clock)
-            self._count(lane, picked, clock)  # whoever has an answer finds it counted
-            _hand_over(outcome)
+        outcome = self._answer(lane, picked)
+        with self._wake:
+            self._taken = False
+        if outcome and not (loop := outcome[0][0].get_loop()).is_closed():
+            loop.call_soon_threadsafe(deliver, outcome)
         return True
 
     def _chosen(self) -> Lane:
@@ -114,32 +170,22 @@ class Engine:
                 return lane
             self._wake.wait(seconds)
 
-    def _answer(self, lane: Lane, picked: Picked, clock: Clock) -> Outcome:
+    def _answer(self, lane: Lane, picked: Picked) -> Outcome:
         """Run a batch: the jobs that it finished, or that it failed with."""
-        tickets = list(dict.fromkeys(ticket for ticket, _ in picked))
+        if not picked:
+            return []
+        clock = Clock()
+        self._running = len(picked)
+        self._done_at = clock.start + lane.costs.seconds[lane.costs.holding(len(picked))]
         try:
-            self._compute(lane, picked, clock)
-            return [(ticket.future, ticket.arrays) for ticket in tickets if not ticket.missing]
+            done = compute(lane, picked, self._operands, clock)
+            outcome: Outcome = [(ticket.future, ticket.arrays) for ticket in done]
         except Exception as error:  # out of memory, a fault of the device: these requests fail, the engine goes on
             self.statistics.failures += 1
-            return [(ticket.future, error) for ticket in tickets]
-
-    def _compute(self, lane: Lane, picked: Picked, clock: Clock) -> None:
-        batch = lane.costs.holding(len(picked))
-        inputs = np.zeros((batch, *lane.bucket, picked[0][0].job.inputs.shape[-1]), np.float32)
-        for place, (ticket, position) in enumerate(picked):
-            inputs[place] = pad(ticket.job.inputs[position], lane.bucket)
-        arguments: list[Any] = [inputs, self._operands.stacked([ticket.job.place for ticket, _ in picked], batch)]
-        if lane.answer == "samples":
-            keys = np.zeros((batch, 2), np.uint32)
-            keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
-            arguments.append(keys)
-        clock.begun = time.monotonic()
-        arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
-        clock.done = time.monotonic()
-        for place, (ticket, position) in enumerate(picked):
-            shape = ticket.job.place.grid.shape
-            ticket.take(position, {name: crop(array[place], shape) for name, array in arrays.items()})
+            outcome = [(ticket.future, error) for ticket in tickets_of(picked)]
+        self._running = 0
+        self._count(lane, picked, clock)  # whoever has an answer finds it counted
+        return outcome
 
     def _count(self, lane: Lane, picked: Picked, clock: Clock) -> None:
         clock.end = time.monotonic()
@@ -150,19 +196,3 @@ class Engine:
         figures.slots += slots
         figures.busy_seconds += clock.end - clock.start
         clock.note(lane.ladder.stages, picked, cases / slots)
-
-
-def _hand_over(outcome: Outcome) -> None:
-    """All that a batch finished, in one call of the event loop."""
-    if outcome and not (loop := outcome[0][0].get_loop()).is_closed():
-        loop.call_soon_threadsafe(_deliver, outcome)
-
-
-def _deliver(outcome: Outcome) -> None:
-    for future, value in outcome:
-        if future.done():
-            continue
-        if isinstance(value, Exception):
-            future.set_exception(value)
-        else:
-            future.set_result(value)

@@ -6,7 +6,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.monitoring.exposition import Gauge
-from serving.monitoring.histogram import Histogram, histograms
+from serving.monitoring.histogram import Histogram, histograms, total
 from serving.monitoring.stages import STAGES
 from serving.service import Service
 
@@ -30,8 +30,8 @@ class EngineFigures(Collector):
         yield CounterMetricFamily("pnol_engine_refused", "Requests refused by a full queue.", engine.refused)
         yield CounterMetricFamily("pnol_engine_busy_seconds", "Time spent computing.", engine.busy_seconds)
         yield Gauge("pnol_engine_waiting_cases", "Cases waiting.", "sum", engine.waiting)
-        yield Gauge("pnol_engine_waiting_seconds", "Computing time of those.", "sum", engine.waiting_seconds)
-        yield Gauge("pnol_engine_utilisation", "Busy share of the window.", "each", self._engine.busy.share())
+        yield Gauge("pnol_engine_waiting_seconds", "Computing time of those.", "sum", self._engine.backlog_seconds())
+        yield Gauge("pnol_engine_utilisation", "Busy share of the window.", "each", self._engine.utilisation)
 
 
 class CacheFigures(Collector):
@@ -44,6 +44,7 @@ class CacheFigures(Collector):
         """All of the cache's statistics."""
         cache = self._cache.statistics
         yield CounterMetricFamily("pnol_cache_hits", "Answers from the cache.", cache.hits)
+        yield CounterMetricFamily("pnol_cache_repeated", "Of these, requests answered unread.", cache.repeated)
         yield CounterMetricFamily("pnol_cache_misses", "Answers computed.", cache.misses)
         yield CounterMetricFamily("pnol_cache_joined", "Answers of another's computation.", cache.joined)
         yield CounterMetricFamily("pnol_cache_approximate_hits", "Answers of inputs nearby.", cache.approximate_hits)
@@ -74,9 +75,9 @@ class VersionFigures(Collector):
         for entry in self._repository.entries():
             ready.add_metric(entry.key, float(entry.state == "ready"))
             if entry.ladder is not None:
-                stages = entry.ladder.stages
-                seconds |= {(*entry.key, stage): getattr(stages, stage) for stage in STAGES}
-                fill[entry.key] = stages.fill
+                each = [ladder.stages for ladder in (entry.ladder, *entry.ladder.others)]  # on several devices
+                seconds |= {(*entry.key, stage): total(getattr(one, stage) for one in each) for stage in STAGES}
+                fill[entry.key] = total(one.fill for one in each)
         yield ready
         yield histograms(
             "pnol_stage_seconds", "Time in a stage, of requests and of batches.", [*VERSION, "stage"], seconds

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
 
@@ -33,6 +33,15 @@ class Histogram:
             below += count
             sums.append(("+Inf" if math.isinf(bound) else repr(float(bound)), float(below)))
         return sums
+
+
+def total(each: Iterable[Histogram]) -> Histogram:
+    """Several with the same bounds as one."""
+    first, *others = each
+    summed = Histogram(first.bounds)
+    summed.counts = [sum(counts) for counts in zip(*(one.counts for one in (first, *others)), strict=True)]
+    summed.total = sum(one.total for one in (first, *others))
+    return summed
 
 
 def histograms(

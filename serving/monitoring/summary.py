@@ -11,7 +11,7 @@ from serving.monitoring.utilisation import Scaling, recommended_replicas
 from serving.settings import Settings
 
 ENGINE = ("batches", "cases", "slots", "failures", "refused", "busy_seconds")
-CACHE = ("hits", "approximate_hits", "misses", "joined", "skipped", "evictions", "saved_seconds")
+CACHE = ("hits", "repeated", "approximate_hits", "misses", "joined", "skipped", "evictions", "saved_seconds")
 HELD = ("entries", "bytes", "whole_bytes", "capacity_bytes")
 RESOURCES = {  # the sums over the workers, then what all of them see
     "cpu_seconds": "process_cpu_seconds_total",

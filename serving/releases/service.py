@@ -39,14 +39,15 @@ class ReleasingService(Service):
         answer = await (self.ask(query) if routed is query else self._try(routed, query))
         model, version = answer.manifest.name, answer.manifest.version
         file = self.repository.catalogue.files.get(model, Labels())
-        if file.versions:
+        if file.versions:  # then each request counts
             self.ledger(model).tally(version).requests += 1
             self._copy(query, model, file.sections.shadow, version)
+            answer = replace(answer, repeatable=None)
         if query.options.id is None and not (file.sections.split or file.sections.rule):
             return answer
         identifier = query.options.id or uuid.uuid4().hex
         self.memory.put(identifier, Asked(at_version(query, None), model, version))
-        return replace(answer, id=identifier)
+        return replace(answer, id=identifier, repeatable=None)
 
     async def _try(self, routed: Query, query: Query) -> Answer:
         """The answer of the version on trial; if it has none, for whatever reason of its own, that of the usual one."""

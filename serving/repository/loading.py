@@ -10,7 +10,9 @@ import msgspec
 
 from pnol_jax.errors import InputError
 from pnol_jax.servable import Answers, Manifest, check_name, load_servable
+from serving.devices import served_devices
 from serving.ladder import Ladder, compile_ladder
+from serving.settings import Settings
 
 log = logging.getLogger("serving")
 
@@ -19,12 +21,16 @@ msgspec.json.Decoder(Manifest)
 
 
 class Loader:
-    """Loads several versions at a time for these batch sizes; their programs share as many compiling threads."""
+    """Loads `load_threads` versions at a time; their programs share as many compiling threads."""
 
-    def __init__(self, moments: tuple[int, ...], samples: tuple[int, ...], threads: int) -> None:
-        self._sizes: dict[Answers, tuple[int, ...]] = {"moments": moments, "samples": samples}
-        self._versions = ThreadPoolExecutor(threads, "load")
-        self._programs = ThreadPoolExecutor(threads, "compile")
+    def __init__(self, settings: Settings) -> None:
+        self._sizes: dict[Answers, tuple[int, ...]] = {
+            "moments": settings.batch_sizes,
+            "samples": settings.samples_batch_sizes,
+        }
+        self._devices = served_devices(settings.devices)
+        self._versions = ThreadPoolExecutor(settings.load_threads, "load")
+        self._programs = ThreadPoolExecutor(settings.load_threads, "compile")
         self._stopped = False
 
     def submit(self, path: Path, done: Callable[[Ladder | str], None]) -> None:
@@ -56,4 +62,4 @@ class Loader:
         manifest = servable.manifest
         if (manifest.name, manifest.version) != (name, version):
             raise InputError(f"servable {path}: its manifest says {manifest.name}/{manifest.version}")
-        return compile_ladder(servable, self._sizes, self._programs)
+        return compile_ladder(servable, self._sizes, self._programs, self._devices)

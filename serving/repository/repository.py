@@ -35,7 +35,7 @@ class Repository:
         self.on_write: list[Callable[[], object]] = []
         self._keep = Keep(settings.keep_versions)
         self._poll_seconds = settings.poll_seconds
-        self._loader = Loader(settings.batch_sizes, settings.samples_batch_sizes, settings.load_threads)
+        self._loader = Loader(settings)
         self._catalogue = Catalogue()
         self._changed = threading.Condition(threading.RLock())
         self._loading: set[tuple[Key, Fingerprint]] = set()

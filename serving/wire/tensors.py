@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.query import DEFAULT_OUTPUTS, Query, convert_options
+from serving.query import DEFAULT_OUTPUTS, Options, Query, convert_options
 from serving.refusals import Refusal
 
 _CODES = {"FP": ("<f", (16, 32, 64)), "INT": ("<i", (8, 16, 32, 64)), "UINT": ("<u", (8, 16, 32, 64))}
@@ -87,6 +87,15 @@ def make_query(
     Raises:
         Refusal: a tensor too many or too few, an unknown or ill-typed parameter.
     """
+    return place_tensors(tensors, make_options(parameters, outputs, model, version))
+
+
+def place_tensors(tensors: Mapping[str, NDArray[Any]], options: Options) -> Query:
+    """The query of tensors and options.
+
+    Raises:
+        Refusal: a tensor too many or too few.
+    """
     coordinates = sorted(name for name in tensors if name.startswith(COORDINATES))
     fields = [name for name in tensors if not name.startswith(COORDINATES)]
     if len(fields) != 1 or coordinates != [f"{COORDINATES}{i}" for i in range(len(coordinates))]:
@@ -94,6 +103,15 @@ def make_query(
             f"inputs: got tensors {sorted(tensors)}, expected 'inputs' (or one of another name) and perhaps "
             f"'{COORDINATES}0', '{COORDINATES}1' ..."
         )
+    return Query(options, tensors[fields[0]], None, tuple(tensors[name] for name in coordinates) or None)
+
+
+def make_options(parameters: Mapping[str, Any], outputs: Sequence[str], model: str, version: str | None) -> Options:
+    """The options of a request's parameters and requested outputs.
+
+    Raises:
+        Refusal: an unknown or ill-typed parameter.
+    """
     options = {**parameters, "model": model, "version": version, "outputs": list(outputs) or DEFAULT_OUTPUTS}
     options.pop("binary_data_output", None)
     if (content := options.pop("content_type", "np")) != "np":
@@ -101,5 +119,4 @@ def make_query(
     timeout = options.get("timeout")
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
         options["timeout"] = min(timeout, LONGEST) / 1e6
-    points = tuple(tensors[name] for name in coordinates) or None
-    return Query(convert_options(options, "parameters"), tensors[fields[0]], None, points)
+    return convert_options(options, "parameters")

@@ -3,6 +3,7 @@
 The tensors and parameters are those of `serving.wire.tensors` in, and those of `serving.query.OUTPUTS` out.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,16 +13,17 @@ from numpy.typing import NDArray
 
 import pnol_jax
 from pnol_jax.servable import Manifest
-from serving.query import OUTPUTS, Query
+from serving.query import OUTPUTS, Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe, encode
 from serving.wire.numbers import Numbers, read_numbers
-from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_query
+from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_options, place_tensors
 
 HEADER_LENGTH = "inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
 BINARY_MEDIA_TYPE = "application/octet-stream"
+REMEMBERED, REMEMBERED_BYTES = 256, 2048  # JSON parts, and how long they may be
 
 Parameters = dict[str, bool | int | float | str]
 
@@ -68,14 +70,22 @@ def decode_query(body: bytes, header_length: str | None, model: str, version: st
     """
     length = _header_length(header_length, len(body))
     view = memoryview(body)
+    read = _read if length > REMEMBERED_BYTES else _read_again
+    request, options = read(bytes(view[:length]), model, version)
+    return place_tensors(_read_tensors(request.inputs, view[length:]), options), request
+
+
+def _read(text: bytes, model: str, version: str | None) -> tuple[InferRequest, Options]:
+    """The JSON part of a request, and the options in it."""
     try:
-        request = _decoder.decode(view[:length])
+        request = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
-    tensors = _read_tensors(request.inputs, view[length:])
-    outputs = [output.name for output in request.outputs]
     parameters = dict(request.parameters) | {"id": request.id}
-    return make_query(tensors, parameters, outputs, model, version), request
+    return request, make_options(parameters, [output.name for output in request.outputs], model, version)
+
+
+_read_again = functools.lru_cache(REMEMBERED)(_read)  # a client's requests differ in their tensors' bytes only
 
 
 def _header_length(text: str | None, total: int) -> int:
@@ -134,12 +144,13 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
 
 def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
     """The response's body, JSON and then the bytes of the outputs that were wanted as such; and its headers."""
-    outputs, blobs = [], []
+    outputs: list[dict[str, Any]] = []
+    blobs: list[memoryview] = []
     for name, array in answer.arrays.items():
         entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": "FP32"}
         if request.is_binary(name) or (name in ("lower", "upper") and request.is_binary("interval")):
-            blobs.append(np.ascontiguousarray(array).tobytes())
-            entry["parameters"] = {"binary_data_size": len(blobs[-1])}
+            blobs.append(np.ascontiguousarray(array).data)
+            entry["parameters"] = {"binary_data_size": array.nbytes}
         else:
             entry["data"] = array.ravel().tolist()
         outputs.append(entry)

@@ -12,6 +12,7 @@ import pytest
 from pnol_jax.bases import make_operands
 from pnol_jax.grids import Grid
 from pnol_jax.servable import flatten_operands
+from serving.costs import Costs
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
 from serving.places import Place
@@ -199,3 +200,41 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_after(ladder: 
         assert not engine.alive
 
     asyncio.run(scenario())
+
+
+def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_rest_on_the_engines(
+    ladder: Ladder,
+) -> None:
+    ran: list[str] = []
+
+    def noted(program: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            ran.append(threading.current_thread().name)
+            return program(*arguments)
+
+        return run
+
+    def costing(seconds: float) -> Ladder:
+        costs = {kind: Costs.of({1: seconds, 4: 4 * seconds}) for kind in ladder.costs}
+        programs = {key: noted(program) for key, program in ladder.programs.items()}
+        return dataclasses.replace(ladder, programs=programs, costs=costs)
+
+    async def scenario() -> None:
+        grid = heat.grid(9, 10)
+        for seconds, expected in ((1e-3, here), (1e-5, here), (1.0, "engine")):
+            check(grid, await engine.submit(job(costing(seconds), grid, (1, 2))), (1, 2))
+            assert ran.pop() == expected
+        slow, cheap = costing(1e-3), costing(1e-5)
+        for one, expected in ((slow, "engine"), (cheap, here)):  # what comes together, and is more than nothing
+            answers = await asyncio.gather(*(engine.submit(job(one, grid, (wave, 1))) for wave in (1, 2, 3, 4)))
+            for wave, answer in enumerate(answers, 1):
+                check(grid, answer, (wave, 1))
+            assert set(ran) == {expected}
+            ran.clear()
+
+    here = threading.current_thread().name
+    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
+    try:
+        asyncio.run(scenario())
+    finally:
+        engine.close()
