@@ -121,7 +121,8 @@ class Predictions:
             key = bytes_key(scope["path"], scope["query_string"], headers, body) if cache.responses.capacity else b""
             if key and (known := cache.repeat(key, catalogue)) is not None:
                 if record is not None:
-                    record.model, record.version, record.bucket, record.cached = *known.about, True
+                    record.model, record.version, record.bucket = known.about
+                    record.cached = True
                 return Response(*known.response)
             if request.endpoint == PREDICT:
                 response, answer = await self._predict(headers, scope["query_string"], body)
