@@ -12,9 +12,20 @@ log = logging.getLogger("serving.access")
 def log_request(record: Record) -> None:
     """Write the line of a request that has been answered."""
     about = describe(record)
-    words = [f"{name}={value}" for name, value in about.items() if name not in ("endpoint", "status", "stages_ms")]
-    words += [f"{stage}_ms={value}" for stage, value in about.get("stages_ms", {}).items()]
-    log.info("%s %s %s", record.endpoint, record.status, " ".join(words), extra={FIELDS: about})
+    log.info("%s", _Words(about), extra={FIELDS: {"message": "answered", **about}})
+
+
+class _Words:
+    """What is known of a request on one line for people, put together if it is written."""
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        self._about = about
+
+    def __str__(self) -> str:
+        known = dict(self._about)
+        endpoint, status, stages = known.pop("endpoint"), known.pop("status"), known.pop("stages_ms", {})
+        words = [f"{name}={value}" for name, value in known.items()]
+        return " ".join([endpoint, str(status), *words, *(f"{stage}_ms={value}" for stage, value in stages.items())])
 
 
 def describe(record: Record) -> dict[str, Any]:

@@ -30,13 +30,14 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
+        fields = getattr(record, FIELDS, {})
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": fields.get("message") or record.getMessage(),
             "worker": self._worker,
-            **getattr(record, FIELDS, {}),
+            **fields,
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
