@@ -14,8 +14,9 @@ import numpy as np
 
 from benchmarks.laplace_problem import NOISE, PRECISION, SIZES, Size, cases, memory, operator
 from benchmarks.peer_scripts.line_protocol import serve
-from pnol_jax.config import LaplaceConfig, TrainingConfig
+from pnol_jax.config import TrainingConfig
 from pnol_jax.memory import keep_arena
+from pnol_jax.posterior_config import LaplaceConfig
 from pnol_jax.posteriors import Batch, FitBatch, build_posterior
 from pnol_jax.posteriors.laplace import Laplace
 from pnol_jax.posteriors.laplace.products import Products

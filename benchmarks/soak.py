@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import numpy as np
 import psutil
 
@@ -109,7 +110,7 @@ def traffic(rng: np.random.Generator) -> Iterator[Sent]:
         field = known[rng.integers(len(known))]
         if rng.random() < 0.5:
             field = rng.standard_normal(field.shape).astype(np.float32)
-        yield [as_json, as_npy, as_binary][rng.integers(3)](field)
+        yield [as_json, as_npy, as_msgpack, as_binary][rng.integers(4)](field)
 
 
 def as_json(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
@@ -123,6 +124,12 @@ def as_npy(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
     file = io.BytesIO()
     np.save(file, field)
     return "/predict?outputs=mean,std", {"content-type": "application/x-npy"}, file.getvalue()
+
+
+def as_msgpack(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
+    """`POST /predict` with the bytes of the array in a map."""
+    array = {"shape": field.shape, "dtype": "float32", "data": field.tobytes()}
+    return "/predict", {"content-type": "application/msgpack"}, msgspec.msgpack.encode({"inputs": array})
 
 
 def as_binary(field: np.ndarray) -> Sent:  # type: ignore[type-arg]

@@ -1,6 +1,8 @@
 """Write the servable of a trained run: `python -m experiments.export RUN` makes models/NAME/VERSION.
 
-A run in float64 is served in float32, which is what requests and answers have.
+A run in float64 is served in float32, which is what requests and answers have. With `--optimise` a variant of what was
+exported before becomes the next version: `bfloat16`, `int8` (weights), `members=K` of an ensemble or heads, or several
+of them. It is calibrated anew; what it loses on the test cases stands in its manifest, and above a limit it is refused.
 """
 
 import argparse
@@ -17,14 +19,15 @@ from rich.console import Console
 from experiments import runs
 from experiments.command import run
 from experiments.experiment import Experiment, channel_names, open_experiment
-from experiments.model import load_model
-from experiments.risks import by_draws, risks_of
+from experiments.model import Model, load_model
+from experiments.risks import by_draws, exact, risks_of
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.data import AxisSpec, CaseGroup, fit_normaliser
 from pnol_jax.data.spec import PLACEMENTS, uniform_points
+from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid, Placement
 from pnol_jax.memory import keep_arena
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
+from pnol_jax.servable import Answers, AxisSignature, BasisSignature, Channel, Figure, Signature, write_servable
 
 OF_SHARES = ".exceedance"  # a figure without a unit
 
@@ -36,9 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", default="models", help="folder of servables (models)")
     parser.add_argument("--name", help="the servable's name (export.name of the config, else its name)")
     parser.add_argument("--version", help="its version (the number after the last one there)")
+    parser.add_argument(
+        "--optimise", nargs="+", metavar="WORD", help="a smaller variant: bfloat16, int8, members=K, or several"
+    )
+    parser.add_argument(
+        "--max-loss", type=float, help="the most that it may lose (export.max_loss of the config, 0.02)"
+    )
     asked = parser.parse_args(arguments)
     keep_arena()
-    path = export(Path(asked.run), Path(asked.to), asked.name, asked.version)
+    where = (Path(asked.run), Path(asked.to), asked.name, asked.version)
+    if asked.optimise:
+        from experiments.variants import export_variant, read_recipe  # here: they stand on this module
+
+        path = export_variant(*where, read_recipe(asked.optimise), asked.max_loss)
+    elif asked.max_loss is not None:
+        raise InputError("--max-loss: expected with --optimise only")
+    else:
+        path = export(*where)
     Console(stderr=True, soft_wrap=True).print(f"servable: {path}", highlight=False)
     return 0
 
@@ -49,25 +66,43 @@ def export(folder: Path, to: Path, name: str | None = None, version: str | None 
     Raises:
         InputError: the run is not finished, the version exists, or a bucket is too small for the modes.
     """
-    config = runs.read_config(folder)
-    experiment = open_experiment(as_served(config))
+    experiment = open_experiment(as_served(runs.read_config(folder)))
     model = load_model(folder, experiment)
-    settings = experiment.config.export
-    name = name or settings.name or config.name
+    name = name or served_name(experiment)
     return write_servable(
         to,
         name,
         version or next_version(to / name),
         predict=model.predict,
         weights=model.params,
-        signature=signature(experiment),
-        alarm=model.alarm,
-        buckets=settings.buckets or sorted({group.grid.shape for group in experiment.train.groups}),
-        num_samples=settings.num_samples,
-        tests=_tests(experiment),
-        calibration=model.guarantee,
-        provenance=runs.provenance(replace(experiment, config=config)) | {"run": folder.name},
+        **described(folder, experiment, model),
+        functional=None if exact(experiment.posterior) is None else model.functional,
     )
+
+
+def described(folder: Path, experiment: Experiment, model: Model) -> dict[str, Any]:
+    """What a servable of a run says beside its function: arguments of `write_servable`."""
+    settings, own = experiment.config.export, replace(experiment, config=runs.read_config(folder))
+    return {
+        "signature": signature(experiment),
+        "alarm": model.alarm,
+        "buckets": buckets(experiment),
+        "num_samples": settings.num_samples,
+        "tests": _tests(experiment),
+        "calibration": model.guarantee,
+        "provenance": runs.provenance(own) | {"run": folder.name},
+    }
+
+
+def served_name(experiment: Experiment) -> str:
+    """What its servable is called if nothing else is said."""
+    return experiment.config.export.name or experiment.config.name
+
+
+def buckets(experiment: Experiment) -> list[tuple[int, ...]]:
+    """The sizes of grids up to which it can be asked."""
+    asked = [tuple(bucket) for bucket in experiment.config.export.buckets]
+    return asked or sorted({group.grid.shape for group in experiment.train.groups})
 
 
 def as_served(config: ExperimentConfig) -> ExperimentConfig:
@@ -104,11 +139,16 @@ def signature(experiment: Experiment) -> Signature:
             for position, (axis, basis, trained_on) in enumerate(placed)
         ),
         method=str(type(config.posterior).__struct_config__.tag),
-        answers=("moments", "samples") if experiment.posterior.has_samples else ("moments",),
+        answers=_answers(experiment),
         time_step=config.data.time_step,
         levels=tuple(getattr(config.posterior, "levels", ())),
         figures=_figures(experiment),
     )
+
+
+def _answers(experiment: Experiment) -> tuple[Answers, ...]:
+    drawn: tuple[Answers, ...] = ("samples",) if experiment.posterior.has_samples else ()
+    return ("moments", *drawn, "functional") if exact(experiment.posterior) else ("moments", *drawn)
 
 
 def _figures(experiment: Experiment) -> tuple[Figure, ...]:

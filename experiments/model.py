@@ -18,7 +18,7 @@ from pnol_jax.files import write_atomically
 from pnol_jax.ood import Detector
 from pnol_jax.posteriors import Params, Posterior
 from pnol_jax.predictive import Predictive
-from pnol_jax.risk import Risk, from_draws, from_functional, from_marginals, linear_weights
+from pnol_jax.risk import Risk, from_draws, from_functional, from_marginals, functional_after, linear_weights
 from pnol_jax.sharding.divide import current_mesh
 from pnol_jax.sharding.placement import parameter_specs, placed
 
@@ -55,6 +55,20 @@ class Model:
         calibrated = predictive if calibrator is None else calibrator(predictive, asked)
         figures = self._drawn(calibrated, grid) if num_samples else self._known(weights, predictive, calibrated, asked)
         return replace(calibrated, figures=figures) if figures else calibrated
+
+    def functional(
+        self, weights: Mapping[str, jax.Array], inputs: jax.Array, grid: GridOperands, functional: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of int sum_c w_c u_c dx, (batch,), w (batch, *space, channels): exact, calibrated, pure.
+
+        For a posterior that knows them (`experiments.risks.exact`).
+        """
+        params = dict(weights)
+        moments = [part[:, 0] for part in exact(self.posterior)(params, inputs, grid, functional[None])]
+        before = self.posterior.predict(params, inputs, grid, jax.random.key(0, impl="threefry2x32"))
+        calibrator = self.calibrator(weights)
+        after = before if calibrator is None else calibrator(before, Asked(inputs, grid))
+        return functional_after((moments[0], moments[1], moments[2]), functional, before, after, grid)
 
     def calibrator(self, weights: Mapping[str, jax.Array]) -> Calibrator | None:
         """The calibrator whose arrays are among the weights, None without one."""
@@ -97,12 +111,20 @@ def save_trained(folder: Path, params: Params) -> None:
     runs.save_model(folder, params)
 
 
-def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
-    """Write parameters, calibrator and detector into a run's folder."""
+def assembled(
+    params: Params, calibrator: Calibrator | None, detector: Detector | None
+) -> tuple[Params, dict[str, Any] | None, dict[str, Any] | None]:
+    """The weights of everything, what the calibration promises, and what the detector does."""
     arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
     strange, alarm = detector.to_dict() if detector else ({}, None)
     beside = {CALIBRATION + name: value for name, value in arrays.items()}
-    save_trained(folder, params | beside | {OOD + name: value for name, value in strange.items()})
+    return params | beside | {OOD + name: value for name, value in strange.items()}, guarantee, alarm
+
+
+def save_model(folder: Path, params: Params, calibrator: Calibrator | None, detector: Detector | None = None) -> None:
+    """Write parameters, calibrator and detector into a run's folder."""
+    whole, guarantee, alarm = assembled(params, calibrator, detector)
+    save_trained(folder, whole)
     if runs.leads():
         write_atomically(folder / ALARM, json.dumps(alarm, indent=2) + "\n")
         write_atomically(folder / GUARANTEE, json.dumps(guarantee, indent=2) + "\n")

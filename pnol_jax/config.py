@@ -148,6 +148,8 @@ class ExportConfig(Section, frozen=True):
     name: str = ""  # the experiment's if empty
     buckets: list[list[int]] = []  # grids of up to these sizes can be asked; the data's own if empty
     num_samples: Count = 16
+    int8_entries: Count = 1024  # of the smallest weights that a variant in int8 stores so
+    max_loss: NonNegative = 0.02  # of a variant: largest relative loss of error and CRPS, and of coverage
 
 
 class ExperimentConfig(Section, frozen=True):

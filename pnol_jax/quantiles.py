@@ -41,13 +41,14 @@ def quantile(levels: Levels, quantiles: Any, score: Any) -> Any:
     return sum(weight * values for weight, values in zip(weights(levels, score), quantiles, strict=True))
 
 
-def score(levels: Levels, quantiles: jax.Array, value: jax.Array) -> jax.Array:
-    """The normal score of a value, the inverse of `quantile`: (levels, ...) and (...) -> (...)."""
+def score(levels: Levels, quantiles: Any, value: Any) -> Any:
+    """The normal score of a value, the inverse of `quantile`: (levels, ...) and (...) -> (...), of JAX or of NumPy."""
     z, tiny = normal_scores(levels), np.finfo(value.dtype).tiny ** 0.5
-    total = jnp.full(value.shape, z[0], value.dtype)
+    xp = value.__array_namespace__()
+    total = xp.full(value.shape, z[0], dtype=value.dtype)
     for j, (low, high) in enumerate(_ends(levels)):
-        gap = jnp.maximum(quantiles[j + 1] - quantiles[j], tiny)
-        total = total + (z[j + 1] - z[j]) * jnp.clip((value - quantiles[j]) / gap, low, high)
+        gap = xp.maximum(quantiles[j + 1] - quantiles[j], tiny)
+        total = total + (z[j + 1] - z[j]) * xp.clip((value - quantiles[j]) / gap, low, high)
     return total
 
 

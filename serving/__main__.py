@@ -15,11 +15,11 @@ def main() -> int:
         settings, role = read_settings(sys.argv[1:]), Role.mine()
         if role is None and settings.workers > 1:
             return supervise(settings, listen(settings.host, settings.port), sys.argv[1:])
-        listener, link = role.assume() if role else (listen(settings.host, settings.port), None)
+        listener, member = role.assume() if role else (listen(settings.host, settings.port), None)
         keep_arena()  # before anything that allocates in a second thread is imported
         from serving.process import serve
 
-        serve(settings, listener, link, role.number if role else 0)
+        serve(settings, listener, member)
     except InputError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,7 @@
-"""Every error in one shape, `{"error": message}`, with its HTTP status; what is not the caller's fault stays untold."""
+"""Every error in one shape, `{"error": message}`, with its HTTP status; what is not the caller's fault stays untold.
+
+An abstention has its scores beside the message.
+"""
 
 import logging
 import secrets
@@ -9,7 +12,7 @@ from litestar.types import Send
 from pnol_jax.errors import InputError
 from serving.monitoring.logs import FIELDS
 from serving.monitoring.record import Record
-from serving.refusals import Refusal, Unavailable
+from serving.refusals import Abstained, Refusal, Unavailable
 from serving.request_id import HEADER
 from serving.wire.json import MEDIA_TYPE, encode_error
 
@@ -36,13 +39,14 @@ def failure(error: Exception, name: bytes | None = None, record: Record | None =
 
     `name`: the id that its client gave it; what is not the caller's fault gets one if there is none, to be found by.
     """
-    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    headers, more = [(b"content-type", MEDIA_TYPE.encode())], {}
     match error:
         case Unavailable():
             status, message = error.status, str(error)
             headers.append((b"retry-after", b"%d" % error.retry_after))
         case Refusal():
             status, message = error.status, str(error)
+            more = {"abstention": error.abstention} if isinstance(error, Abstained) else {}
         case InputError():
             status, message = 400, str(error)
         case _:
@@ -59,4 +63,4 @@ def failure(error: Exception, name: bytes | None = None, record: Record | None =
         headers.append((b"allow", b"POST"))
     if status in (408, 413):
         headers.append((b"connection", b"close"))  # the rest of the body is not read
-    return Response(status, headers, encode_error(message))
+    return Response(status, headers, encode_error(message, **more))

@@ -129,6 +129,7 @@ def _describe(entry: Entry, catalogue: Catalogue) -> dict[str, Any]:
         "num_samples": manifest.num_samples if "samples" in manifest.signature.answers else 0,
         "calibration": manifest.calibration,
         "alarm": manifest.alarm,
+        "optimised": manifest.optimised,
         "provenance": manifest.provenance,
     }
 

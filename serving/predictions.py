@@ -92,6 +92,8 @@ class Predictions:
             if client is None or not client.gone:
                 raise
             return
+        if client is not None:
+            client.task = None  # sending ends by itself
         response = self._packed(response, scope, record)
         await send_response(response, send)
         self._metrics.count(request.endpoint, response.status, time.perf_counter() - started)

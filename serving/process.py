@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from pnol_jax.errors import InputError
+from serving.abstention import Policy
 from serving.access import Guard
 from serving.app import build_app
 from serving.cache import Cache
@@ -25,57 +26,62 @@ from serving.monitoring.recorder import Recorder, make_recorder
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
+from serving.saying import say
 from serving.settings import Settings
+from serving.workers.role import Member
 from serving.workers.team import Team
 
 if TYPE_CHECKING:
     from serving.rpc import RpcServer  # its packages need not be installed
 
 
-def serve(settings: Settings, listener: socket.socket, link: socket.socket | None = None, number: int = 0) -> None:
+def serve(settings: Settings, listener: socket.socket, member: Member | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    `link`, `number`: to the parent, of a worker that is one of several; a process that is alone answers probes while
-    the models load.
+    `member`: which of several processes on this socket; one that is alone answers probes while the models load.
 
     Raises:
         InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
     """
+    number = member.number if member else 0
     configure(settings, number)
     recorder = make_recorder(settings, number)
     keep_executables(settings.executables)
-    engine = make_replicas(settings)
-    repository = Repository(settings)
-    cache = Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate)
-    service = ReleasingService(
-        repository,
-        engine,
-        cache,
-        settings.max_cases,
-        settings.deadline_seconds,
-        feedback_requests=settings.feedback_requests,
-        feedback_bytes=settings.feedback_bytes,
-        shadow_queue=settings.shadow_queue,
-    )
+    service = make_service(settings)
     readiness = Readiness(service)
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
     rpc = _rpc(service, readiness, metrics, recorder, settings, guard)
-    team = Team(repository, metrics, link, number)
+    team = Team(service.repository, metrics, member.link if member else None, number)
     app = build_app(service, readiness, settings, metrics, recorder, team, guard)
     server = _Server(_configuration(app, settings), readiness, rpc)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
-        repository.stop()
+        service.repository.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, service, readiness, team, alone=link is None))
+            runner.run(_run(server, listener, service, readiness, team, member))
     finally:
-        engine.close()
+        service.engine.close()
+
+
+def make_service(settings: Settings) -> ReleasingService:
+    """The service with its engine, its cache and a repository that has loaded nothing yet."""
+    return ReleasingService(
+        Repository(settings),
+        make_replicas(settings),
+        Cache(settings.cache_bytes, settings.cache_compression == "on", settings.cache_approximate),
+        settings.max_cases,
+        settings.deadline_seconds,
+        feedback_requests=settings.feedback_requests,
+        feedback_bytes=settings.feedback_bytes,
+        shadow_queue=settings.shadow_queue,
+        policy=Policy(settings.abstain, settings.abstain_from),
+    )
 
 
 async def _run(
@@ -84,8 +90,7 @@ async def _run(
     service: ReleasingService,
     readiness: Readiness,
     team: Team,
-    *,
-    alone: bool,
+    member: Member | None,
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
     loop, repository = asyncio.get_running_loop(), service.repository
@@ -99,7 +104,8 @@ async def _run(
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, where))
-    if not alone:
+    if member is not None:
+        beating = asyncio.create_task(member.pulse.beat(lambda: readiness.live))
         await asyncio.wait([loading])
     if not server.should_exit:
         team.ready()
@@ -107,6 +113,8 @@ async def _run(
         await team.leave()
     repository.stop()
     await loading
+    if member is not None:
+        beating.cancel()
 
 
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
@@ -119,7 +127,7 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
             return
         if not ready:
             raise InputError(f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders")
-        print(f"ready on {url} with {', '.join(ready)}", flush=True)
+        say(f"ready on {url} with {', '.join(ready)}")
     finally:
         if not readiness.ready:
             server.should_exit = True

@@ -3,36 +3,50 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import FIELDS, Signature
+from pnol_jax.servable import DERIVED, FIELDS, FUNCTIONAL, Signature
 from serving.engine.jobs import Priority
 from serving.places import Place, Places
 from serving.refusals import Refusal, TooLarge
+from serving.wanted import NOTHING, Wanted, check_functionals, find_wanted
 
 OUTPUTS = FIELDS
 DEFAULT_OUTPUTS = ("mean", "std")
 DEFAULT_LEVEL = 0.9
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_SEVERAL: dict[str, tuple[str, ...]] = {"interval": ("lower", "upper")}
+Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Shares = Annotated[tuple[Share, ...], msgspec.Meta(min_length=1, max_length=32)]
+Thresholds = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a request may say beside its arrays. `outputs`: of OUTPUTS, a figure, or "interval" (lower and upper)."""
+    """What a request may say beside its arrays.
+
+    `outputs`: of OUTPUTS, a figure, "interval" (lower and upper); what `quantiles` and all below it ask for comes too.
+    """
 
     model: str | None = None
     version: str | None = None
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
-    level: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None  # of the interval; that of its guarantee if none
+    level: Share | None = None  # of the interval; that of its guarantee if none
     num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; all that the model has if none
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
     priority: Priority = "normal"  # who waits is asked in this order
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None  # by which a truth may name the request later
     key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
+    quantiles: Shares | None = None  # levels of quantiles at each point
+    thresholds: Thresholds | None = None  # above which the exceedance at each point is asked, in the outputs' unit
+    tail: Share | None = None  # of functionals: the mean over the largest share 1 - tail (conditional value at risk)
+    functional_thresholds: Thresholds | None = None  # one for each functional, whose exceedance is asked
+    abstain: Literal["mark", "refuse"] | None = None  # where the figure "ood" is too large; never less than the service
+    abstain_from: float | None = None  # that figure; the model's own alarm if none
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +54,27 @@ class Query:
     """A request as it came.
 
     inputs: (*space, channels) or (cases, *space, channels), without the channel axis if there is one channel and the
-    caller prefers; or flat, if `shape` gives the points per axis. coordinates: (n,) per axis.
+    caller prefers; or flat, if `shape` gives the points per axis. coordinates: (n,) per axis. functionals: weights of
+    integrals of the outputs, (functionals, *space, channels), as `serving.wanted` reads them.
     """
 
     options: Options
     inputs: NDArray[Any]
     shape: tuple[int, ...] | None = None
     coordinates: tuple[NDArray[Any], ...] | None = None
+    functionals: NDArray[Any] | None = None
+
+    @property
+    def names(self) -> bool:
+        """Whether it names levels, thresholds or weights of its own."""
+        options = self.options
+        return (
+            self.functionals is not None
+            or options.quantiles is not None
+            or options.thresholds is not None
+            or options.tail is not None
+            or options.functional_thresholds is not None
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +86,7 @@ class Question:
     single: bool
     outputs: tuple[str, ...]
     num_samples: int
+    wanted: Wanted = NOTHING
 
 
 def check(query: Query, places: Places, max_cases: int) -> Question:
@@ -73,11 +102,14 @@ def check(query: Query, places: Places, max_cases: int) -> Question:
         raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
     shape = inputs.shape[1:-1]
     place = places.uniform(shape) if query.coordinates is None else _place(query.coordinates, places, shape)
-    outputs = _outputs(query.options.outputs, signature)
+    wanted = find_wanted(query.options, query.functionals, signature, inputs.shape) if query.names else NOTHING
+    outputs = _outputs(query.options.outputs, signature, wanted)
     asked = query.options.num_samples or manifest.num_samples
-    if "samples" in outputs and asked > manifest.num_samples:
+    draws = "samples" in outputs or (wanted.weights is not None and "functional" not in signature.answers)
+    if draws and asked > manifest.num_samples:
         raise Refusal(f"num_samples: got {asked}, expected at most {manifest.num_samples}")
-    return Question(_finite(inputs), place, single, outputs, asked)
+    check_functionals(wanted, signature, len(inputs), max_cases, asked)
+    return Question(_finite(inputs), place, single, outputs, asked, wanted)
 
 
 def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
@@ -135,16 +167,25 @@ def _finite(inputs: NDArray[Any]) -> NDArray[np.float32]:
     return single
 
 
-def _outputs(names: Sequence[str], signature: Signature) -> tuple[str, ...]:
-    """Each output once, in the order asked; "interval" stands for lower and upper."""
-    spread = [part for name in names for part in (("lower", "upper") if name == "interval" else (name,))]
-    available = (*(OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]), *signature.figure_names)
+def _outputs(names: Sequence[str], signature: Signature, wanted: Wanted) -> tuple[str, ...]:
+    """Each output once, in the order asked; "interval" stands for lower and upper, "functional" for what is asked."""
+    named: tuple[str, ...] = ()
+    several = _SEVERAL
+    if wanted is not NOTHING:
+        named = wanted.outputs
+        several = {**_SEVERAL, "functional": tuple(name for name in named if name in FUNCTIONAL)}
+    spread = [*(part for name in names for part in several.get(name) or (name,)), *named]
+    available = (*(OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]), *signature.figure_names, *named)
     unknown = [name for name in spread if name not in available]
     if "samples" in unknown:
         raise Refusal(
             f"outputs: got samples, of which a model by '{signature.method}' has none; expected some of "
             f"{[*available, 'interval']}, or a model whose posterior draws fields, such as 'coloured' or 'ensemble'"
         )
+    unnamed = [name for name in unknown if name in (*DERIVED, "functional")]
+    if unnamed:
+        options = "quantiles, thresholds, functionals, tail or functional_thresholds"
+        raise Refusal(f"outputs: got {unnamed}, expected what they are to be made of: {options}")
     if unknown or not spread:
         raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")
     return tuple(dict.fromkeys(spread))

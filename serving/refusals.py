@@ -1,6 +1,6 @@
 """The ways in which the service says no, each with its HTTP status. Their messages are for the caller."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pnol_jax.errors import InputError
 
@@ -51,6 +51,16 @@ class Unsupported(Refusal):
     """A media type that the service does not read."""
 
     status = 415
+
+
+class Abstained(Refusal):
+    """Inputs too strange for the model to answer; the error's `abstention` has their scores."""
+
+    status = 422
+
+    def __init__(self, message: str, abstention: Any) -> None:
+        super().__init__(message)
+        self.abstention = abstention
 
 
 class Unavailable(Exception):

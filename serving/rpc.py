@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from pnol_jax.errors import InputError
 from serving.access import Guard
@@ -16,12 +17,13 @@ from serving.monitoring.record import Record
 from serving.monitoring.recorder import Recorder
 from serving.monitoring.watch import Watch
 from serving.readiness import Readiness
-from serving.refusals import NotFound, Refusal, Unavailable
+from serving.refusals import Abstained, NotFound, Refusal, Unavailable
 from serving.service import Service
 from serving.settings import Settings
 from serving.wire import grpc as wire
 from serving.wire import inference_pb2 as pb
 from serving.wire import v2
+from serving.wire.json import encode
 
 log = logging.getLogger("serving")
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -41,6 +43,7 @@ CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -137,19 +140,19 @@ class RpcServer:
             ("grpc.max_receive_message_length", self._settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", self._settings.max_header_bytes),
+            ("grpc.max_connection_idle_ms", 1000 * self._settings.keep_alive_seconds),
         ]
 
     def _handler(self, method: Any) -> Any:
-        return grpc.unary_unary_rpc_method_handler(
-            self._guarded(method.name, getattr(self._inference, method.name)),
-            getattr(pb, method.input_type.name).FromString,
-            getattr(pb, method.output_type.name).SerializeToString,
-        )
+        write = getattr(pb, method.output_type.name).SerializeToString
+        return grpc.unary_unary_rpc_method_handler(self.guarded(method), None, write)
 
-    def _guarded(self, name: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        """A method whose refusals become statuses, and whose calls are counted."""
+    def guarded(self, about: Any) -> Callable[[bytes, Context], Awaitable[Any]]:
+        """A method of SERVICE from a message's bytes, whose refusals become statuses, and whose calls are counted."""
+        name, read = about.name, getattr(pb, about.input_type.name).FromString
+        method = getattr(self._inference, name)
 
-        async def guarded(request: Any, context: Context) -> Any:
+        async def guarded(request: bytes, context: Context) -> Any:
             started = time.perf_counter()
             code = grpc.StatusCode.CANCELLED  # unless it comes to an end
             record = self._record(name, request, context)
@@ -157,7 +160,7 @@ class RpcServer:
                 if self._guard is not None:
                     given = context.invocation_metadata() or ()
                     self._guard.admit(PATHS[name], [(key.encode(), str(value).encode()) for key, value in given])
-                answer = await method(request, context)
+                answer = await method(read(request), context)
                 code = grpc.StatusCode.OK
                 return answer
             except Exception as error:
@@ -188,9 +191,13 @@ def _explain(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, s
         case Unavailable():
             pause = str(1000 * error.retry_after)
             return CODES[error.status], str(error), (("grpc-retry-pushback-ms", pause),)
+        case Abstained():
+            return CODES[error.status], str(error), (("abstention", encode(error.abstention).decode()),)
         case Refusal():
             return CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error), ()
         case InputError():
             return grpc.StatusCode.INVALID_ARGUMENT, str(error), ()
+        case DecodeError():  # gRPC itself would call it a fault of ours
+            return grpc.StatusCode.INVALID_ARGUMENT, f"message: {error}", ()
     log.error("a call failed", exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error", ()

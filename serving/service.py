@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
-from pnol_jax.servable import Answers, Bucket, Channel, Manifest, Signature
+from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Signature
+from serving.abstention import FIGURE, Policy, Rule
 from serving.cache import Cache, Found, Request
+from serving.derived import Answered, derive
 from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.monitoring.record import RECORD
@@ -21,8 +23,10 @@ from serving.monitoring.stages import Stages
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
 from serving.repository import Entry, Repository
+from serving.wanted import NOTHING
 
 Arrays = Mapping[str, NDArray[np.float32]]
+_FUNCTIONAL = frozenset(FUNCTIONAL)
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -54,9 +58,10 @@ class Answer:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs. `id`: by which a truth may name the request, where it is remembered. `repeatable`:
-    that the same bytes may get the same response again without being read; the seconds that it once took to compute.
-    `stages`: where the time of the version's requests is counted.
+    other inputs. `stated`: what is said of outputs that the caller named (`serving.derived`), and of an abstention that
+    is only marked. `id`: by which a truth may name the request, where it is remembered. `repeatable`: that the same
+    bytes may get the same response again without being read; the seconds that it once took to compute. `stages`: where
+    the time of the version's requests is counted.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -68,6 +73,7 @@ class Answer:
     approximate: Approximation | None = None
     id: str | None = None
     repeatable: float | None = None
+    stated: Mapping[str, msgspec.Struct] = field(default_factory=dict)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -79,27 +85,36 @@ class Service:
     """Answers queries from any wire. Used from one event loop."""
 
     def __init__(
-        self, repository: Repository, engine: Engine | Replicas, cache: Cache, max_cases: int, deadline_seconds: float
+        self,
+        repository: Repository,
+        engine: Engine | Replicas,
+        cache: Cache,
+        max_cases: int,
+        deadline_seconds: float,
+        *,
+        policy: Policy | None = None,
     ) -> None:
         self.repository = repository
         self.engine = engine
         self.cache = cache
+        self.policy = policy or Policy()
         self._max_cases = max_cases
         self._deadline = deadline_seconds
 
-    async def answer(self, query: Query) -> Answer:
-        """Answer a query.
+    async def answer(self, query: Query, *, abstaining: bool = True) -> Answer:
+        """Answer a query; `abstaining`: unless it is too strange, where policy or query say so.
 
         Raises:
-            Refusal, InputError: the query does not fit.
+            Refusal, InputError: the query does not fit, or is too strange.
             Unavailable: the queue is full, or the deadline passed.
         """
         seconds = min(query.options.timeout or self._deadline, self._deadline)
         ladder = self.repository.find(query.options.model, query.options.version)
         question = check(query, ladder.places, self._max_cases)
+        rule = self.policy.rule(query.options, ladder.servable.manifest) if abstaining else None
         try:
             async with asyncio.timeout(seconds):
-                return await self._answer(query, question, ladder)
+                return await self._answer(query, question, ladder, rule)
         except TimeoutError:
             raise Expired(f"no answer within the deadline of {seconds:g} s") from None
 
@@ -109,11 +124,12 @@ class Service:
         if entry.ladder is not None:
             self.engine.forget(entry.ladder)
 
-    async def _answer(self, query: Query, question: Question, ladder: Ladder) -> Answer:
+    async def _answer(self, query: Query, question: Question, ladder: Ladder, rule: Rule | None) -> Answer:
         manifest = ladder.servable.manifest
         arrays: dict[str, NDArray[Any]] = {}
         cached, distances, seconds = True, [], 0.0
-        for answer in _kinds(question.outputs, manifest.signature):
+        needed = question.outputs if rule is None else (*question.outputs, FIGURE)
+        for answer in _kinds(needed, manifest.signature):
             found = await self._ask(question, ladder, answer, query.options)
             arrays |= found.arrays
             cached, seconds = cached and found.cached, seconds + found.seconds
@@ -123,24 +139,39 @@ class Service:
         if interval is not None and approximate is not None:
             interval = msgspec.structs.replace(interval, guarantee=None)  # that is of the inputs' own band
         levels, number = manifest.signature.levels, question.num_samples
-        outputs = {name: _output(name, arrays, interval, number, levels) for name in question.outputs}
+        stated: dict[str, msgspec.Struct] = {}
+        if rule is not None and (abstention := self.policy.apply(rule, arrays, manifest)) is not None:
+            stated["abstention"] = abstention
+        named: Arrays = {}  # of what the caller names
+        if question.wanted is not NOTHING:
+            answered = Answered(arrays, levels, question.place.grid.weights(), number)
+            named, about = await asyncio.to_thread(derive, question.wanted, answered)  # fields, several times over
+            stated |= about
+        outputs = {
+            name: named[name] if name in named else _output(name, arrays, interval, number, levels)
+            for name in question.outputs
+        }
         if question.single:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
-        again = seconds if cached and approximate is None else None
+        # What abstentions count is counted each time.
+        again = seconds if cached and approximate is None and "abstention" not in stated else None
         bucket, stages = question.place.bucket, ladder.stages
-        return Answer(outputs, manifest, bucket, interval, cached, stages, approximate, repeatable=again)
+        return Answer(outputs, manifest, bucket, interval, cached, stages, approximate, repeatable=again, stated=stated)
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place
         seed = options.seed if answer == "samples" else 0  # moments do not depend on it
         record = RECORD.get()
-        job = Job(ladder, place, answer, question.inputs, seed, options.priority, record)
+        job = Job(ladder, place, answer, question.inputs, seed, options.priority, record=record)
         digest = ladder.servable.digest
+        what = f"{answer} {question.wanted.weights_digest}" if answer == "functional" else answer
         request = Request(
-            manifest.name, manifest.version, digest, place.bucket, place.digest, answer, seed, question.inputs
+            manifest.name, manifest.version, digest, place.bucket, place.digest, what, seed, question.inputs
         )
 
         async def compute() -> Arrays:
+            if answer == "functional":
+                return await self._functionals(job, question)
             arrays = await self.engine.submit(job)
             ladder.alarms.note(arrays)
             return arrays
@@ -153,11 +184,26 @@ class Service:
                 record.note("cache", start, end)
         return found
 
+    async def _functionals(self, job: Job, question: Question) -> Arrays:
+        """Each functional of each case as a case of the engine: arrays (cases, functionals)."""
+        weights, cases = question.wanted.weights, len(job.inputs)
+        assert weights is not None
+        inputs = np.repeat(job.inputs, len(weights), axis=0)
+        tiled = np.broadcast_to(weights, (cases, *weights.shape)).reshape(-1, *weights.shape[1:])
+        arrays = await self.engine.submit(replace(job, inputs=inputs, functional=tiled))
+        return {name: array.reshape(cases, -1) for name, array in arrays.items()}
+
 
 def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
-    drawn = {"samples", *signature.figures_of("samples")}
-    kinds: list[Answers] = ["moments"] if set(outputs) - drawn else []
-    return [*kinds, "samples"] if drawn & set(outputs) else kinds
+    """The programs that the outputs are made of: functionals of the model's own if it has one, else of draws."""
+    drawn, asked = {"samples", *signature.figures_of("samples")}, set(outputs)
+    weighted = asked & _FUNCTIONAL
+    exact = weighted and "functional" in signature.answers
+    if weighted and not exact:
+        drawn |= weighted
+    kinds: list[Answers] = ["moments"] if asked - drawn - weighted else []
+    kinds += ["samples"] if drawn & asked else []
+    return [*kinds, "functional"] if exact else kinds
 
 
 def _interval(level: float | None, ladder: Ladder) -> Interval:

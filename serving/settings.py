@@ -44,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         "~/.cache/pnol_jax/executables"
     )
     workers: Annotated[Count, Meta(description="processes that share the port, each with cores of its own")] = 1
+    stall_seconds: Annotated[
+        Seconds, Meta(description="without a sign of life, after which one of several workers is replaced")
+    ] = 20.0
 
     devices: Annotated[Count | None, Meta(description="of this machine that are served on, the first so many")] = None
     device_choice: Annotated[
@@ -61,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repository_control: Annotated[bool, Meta(description="whether requests may load and unload models")] = False
 
     batch_sizes: Annotated[Sizes, Meta(description="compiled at start for mean and variances")] = (1, 2, 4, 8, 16)
-    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws")] = (1, 2, 4)
+    samples_batch_sizes: Annotated[Sizes, Meta(description="the same for draws and for functionals")] = (1, 2, 4)
     queue_cases: Annotated[Count, Meta(description="cases waiting, beyond which requests get 503")] = 1024
     inline_seconds: Annotated[
         float, Meta(ge=0, description="of work that came alone, done without handing it to the engine's thread")
@@ -81,6 +84,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20
     shadow_queue: Annotated[Count, Meta(description="copies of requests that wait for an idle engine")] = 16
 
+    abstain: Annotated[
+        Literal["off", "mark", "refuse"], Meta(description="what becomes of answers to inputs that are too strange")
+    ] = "off"
+    abstain_from: Annotated[
+        float | None, Meta(description="the figure 'ood' that is too strange; none: from the model's own alarm on")
+    ] = None
+
     max_cases: Annotated[Count, Meta(description="in one request")] = 256
     max_body_bytes: Annotated[Count, Meta(description="of one request")] = 64 * 2**20
     gzip_level: Annotated[Level, Meta(description="of answers to clients that accept gzip; 0: never")] = 0
@@ -88,6 +98,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: Annotated[Count, Meta(description="open at once")] = 1024
     header_seconds: Annotated[Seconds, Meta(description="for a connection to send its request's head")] = 10.0
     body_seconds: Annotated[Seconds, Meta(description="and its body")] = 30.0
+    send_seconds: Annotated[Seconds, Meta(description="for a client to take what was sent to it")] = 60.0
     keep_alive_seconds: Annotated[Count, Meta(description="that a connection may wait for its next request")] = 30
     drain_seconds: Annotated[Count, Meta(description="for requests under way after SIGTERM")] = 30
 

@@ -17,8 +17,10 @@ SERVING_READS = (
     "memory",
     "grids",
     "bases",
+    "normal",
     "quantiles",
     "predictive",
+    "risk",
     "calibration",
     "servable",
 )

@@ -46,7 +46,8 @@ class Ensemble:
         stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
         return stacked
 
-    def _axes(self, params: Params) -> dict[str, int | None]:
+    def component_axes(self, params: Params) -> dict[str, int | None]:
+        """Of each parameter the axis of members, None where they share it."""
         mine = trained(params).keys() | {NOISE}
         return {name: 0 if name in mine else None for name in params}
 
@@ -56,7 +57,7 @@ class Ensemble:
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The sum of the members' losses, so that each member's gradient is its own; figures are means."""
         keys = collectives.mine(jax.random.split(key, self.members), MEMBER, 0)
-        losses, metrics = jax.vmap(self.base.loss, (self._axes(params), None, 0, 0))(
+        losses, metrics = jax.vmap(self.base.loss, (self.component_axes(params), None, 0, 0))(
             params, batch, self._spread(grid), keys
         )
         means: Metrics = jax.tree.map(lambda values: collectives.mean(jnp.mean(values), MEMBER), metrics)
@@ -71,7 +72,7 @@ class Ensemble:
     def _squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
         spread = one._replace(grid=self._spread(one.grid))
         axes: Any = FitBatch(None, 0, None)  # type: ignore[arg-type]
-        squares, counts = jax.vmap(self.base.squared_residuals, (self._axes(params), axes))(params, spread)
+        squares, counts = jax.vmap(self.base.squared_residuals, (self.component_axes(params), axes))(params, spread)
         return squares, counts[0]
 
     def predict(
@@ -99,5 +100,5 @@ class Ensemble:
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
     ) -> Predictive:
         """What each of the members at hand predicts, the members before the batch; `own`: of inputs of its own."""
-        predict = jax.vmap(self.base.predict, (self._axes(params), 0 if own else None, 0, None))
+        predict = jax.vmap(self.base.predict, (self.component_axes(params), 0 if own else None, 0, None))
         return predict(params, inputs, self._spread(grid), key)

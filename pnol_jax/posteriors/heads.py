@@ -60,13 +60,14 @@ class Heads:
         stacked = {name: jnp.stack([start[name] for start in starts]) for name in self._headed}
         return self.base.initial(seed) | stacked
 
-    def _axes(self, params: Params) -> dict[str, int | None]:
+    def component_axes(self, params: Params) -> dict[str, int | None]:
+        """Of each parameter the axis of heads, None where they share it."""
         mine = self._headed | {NOISE}
         return {name: 0 if name in mine else None for name in params}
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The mean of the heads' losses, and of their figures."""
-        losses = jax.vmap(self.base.loss, (self._axes(params), None, None, None))(params, batch, grid, key)
+        losses = jax.vmap(self.base.loss, (self.component_axes(params), None, None, None))(params, batch, grid, key)
         means: tuple[jax.Array, Metrics] = jax.tree.map(jnp.mean, losses)
         return means
 
@@ -78,14 +79,14 @@ class Heads:
 
     def _squared_residuals(self, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
         nothing: Any = None
-        squares, counts = jax.vmap(self.base.squared_residuals, (self._axes(params), nothing))(params, one)
+        squares, counts = jax.vmap(self.base.squared_residuals, (self.component_axes(params), nothing))(params, one)
         return squares, counts[0]
 
     def predict(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
         """As the ensemble's: mean over heads, their variance, the mean of theirs; a sample is a head with its noise."""
-        each = self._each(params, inputs, grid, key)
+        each = self.each(params, inputs, grid, key)
         samples = mixture.samples(each, self.heads, key, num_samples) if num_samples else None
         return replace(mixture.moments(each, self.heads), samples=samples)
 
@@ -95,14 +96,14 @@ class Heads:
         """As `pnol_jax.posteriors.march.Marching` has it: draw i is a rollout of head i mod `heads`."""
 
         def each(key: jax.Array, inputs: jax.Array) -> Predictive:
-            return self._each(params, inputs, grid, key, own=True)
+            return self.each(params, inputs, grid, key, own=True)
 
         return mixture.advance_in_turn(each, self.heads, inputs, function, noise)
 
-    def _each(
+    def each(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, own: bool = False
     ) -> Predictive:
         """What each head predicts, the heads before the batch; `own`: of inputs of its own."""
-        predict = jax.vmap(self.base.predict, (self._axes(params), 0 if own else None, None, None))
+        predict = jax.vmap(self.base.predict, (self.component_axes(params), 0 if own else None, None, None))
         predictive: Predictive = predict(params, inputs, grid, key)
         return predictive

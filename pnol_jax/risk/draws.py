@@ -1,9 +1,8 @@
-"""Exceedance and tail means of a quantity of which there are draws."""
+"""Exceedance and tail means of a quantity of which there are draws, in JAX's arrays or in NumPy's."""
 
 import math
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from pnol_jax.errors import InputError
@@ -14,12 +13,12 @@ def least_draws(level: float) -> int:
     return math.ceil(1 / (1 - level) - 1e-9)
 
 
-def exceedance(values: jax.Array, threshold: float) -> jax.Array:
+def exceedance(values: Any, threshold: Any) -> Any:
     """The share of draws above the threshold, (draws, batch) -> (batch,): unbiased."""
-    return jnp.mean((values > threshold).astype(values.dtype), axis=0)
+    return (values > threshold).astype(values.dtype).mean(axis=0)
 
 
-def tail_mean(values: jax.Array, level: float) -> jax.Array:
+def tail_mean(values: Any, level: float) -> Any:
     """The mean of the largest share 1 - level of the draws, the last of them in part, (draws, batch) -> (batch,).
 
     It is the expected shortfall of the draws' own distribution; of that which they are drawn from it is a low estimate,
@@ -33,5 +32,6 @@ def tail_mean(values: jax.Array, level: float) -> jax.Array:
         raise InputError(f"risk: got {number} draws, expected at least {least_draws(level)} for a tail at {level:g}")
     kept = (1 - level) * number
     weights = np.clip(kept - np.arange(number), 0, 1)  # from the largest draw on
-    ordered = jnp.sort(values, axis=0)[::-1]
-    return jnp.tensordot(jnp.asarray(weights / kept, values.dtype), ordered, axes=1)
+    xp = values.__array_namespace__()
+    ordered = xp.sort(values, axis=0)[::-1]
+    return xp.tensordot(xp.asarray(weights / kept, dtype=values.dtype), ordered, axes=1)

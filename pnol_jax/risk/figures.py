@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtr
 
 from pnol_jax import collectives, quantiles
 from pnol_jax.bases import GridOperands
 from pnol_jax.calculus import integral
 from pnol_jax.collectives import SPACE
 from pnol_jax.errors import InputError
+from pnol_jax.normal import cdf
 from pnol_jax.predictive import Predictive
 from pnol_jax.risk import draws, gaussian
 from pnol_jax.risk.region import Box, inside
@@ -96,14 +96,29 @@ def from_functional(
     """
     figures: Figures = {}
     for position, risk in enumerate(risks):
-        w = weights[position].astype(after.mean.dtype)
-        spread, unscaled, moved = (
-            jnp.sum(integral(part, grid), axis=-1)
-            for part in (w**2 * after.variance, w**2 * before.variance, w * (after.mean - before.mean))
-        )
-        variance = spread / unscaled * (moments[1][:, position] + moments[2][:, position])
-        figures |= _of_normal(risk, moments[0][:, position] + moved, variance)
+        one: Moments = tuple(part[:, position] for part in moments)  # type: ignore[assignment]
+        mean, variance = functional_after(one, weights[position], before, after, grid)
+        figures |= _of_normal(risk, mean, variance)
     return figures
+
+
+def functional_after(
+    moments: Moments, weights: jax.Array, before: Predictive, after: Predictive, grid: GridOperands
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of one functional after calibration, (batch,) each, from its moments before, (batch,) each.
+
+    `weights`: (*space, channels), or (batch, *space, channels); the rest as `from_functional` has it. Where calibration
+    leaves the predictive as it was, variances at points are not computed.
+    """
+    if all(getattr(after, name) is getattr(before, name) for name in ("mean", "aleatoric", "epistemic")):
+        return moments[0], moments[1] + moments[2]
+    w = weights.astype(after.mean.dtype)
+    spread, unscaled, moved = (
+        jnp.sum(integral(part, grid), axis=-1)
+        for part in (w**2 * after.variance, w**2 * before.variance, w * (after.mean - before.mean))
+    )
+    scale = jnp.where(unscaled > 0, spread / unscaled, 1)  # of no weights at all there is nothing to scale
+    return moments[0] + moved, scale * (moments[1] + moments[2])
 
 
 def _of_normal(risk: Risk, mean: jax.Array, variance: jax.Array) -> Figures:
@@ -153,11 +168,11 @@ def from_marginals(risks: Sequence[Risk], predictive: Predictive, grid: GridOper
     return figures
 
 
-def _exceedance(predictive: Predictive, threshold: float) -> jax.Array:
+def _exceedance(predictive: Predictive, threshold: float) -> Any:
     if predictive.quantiles is None:
         return gaussian.exceedance(predictive.mean, predictive.variance, threshold)
     at = jnp.full_like(predictive.mean, threshold)
-    return ndtr(-quantiles.score(predictive.levels, predictive.quantiles, at))
+    return cdf(-quantiles.score(predictive.levels, predictive.quantiles, at))
 
 
 def true_value(risk: Risk, field: jax.Array, grid: GridOperands) -> jax.Array:

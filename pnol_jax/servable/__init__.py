@@ -2,7 +2,9 @@
 
 from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
 from pnol_jax.servable.manifest import (
+    DERIVED,
     FIELDS,
+    FUNCTIONAL,
     Answers,
     AxisSignature,
     BasisSignature,
@@ -13,11 +15,16 @@ from pnol_jax.servable.manifest import (
     check_name,
 )
 from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands
+from pnol_jax.servable.read import read_manifest
 from pnol_jax.servable.vectors import crop, pad
+from pnol_jax.servable.weights import SCALE, decode_weights, encode_weights, quantise, restore
 from pnol_jax.servable.write import write_servable
 
 __all__ = [
+    "DERIVED",
     "FIELDS",
+    "FUNCTIONAL",
+    "SCALE",
     "Answers",
     "Arrays",
     "AxisSignature",
@@ -33,8 +40,13 @@ __all__ = [
     "case_keys",
     "check_name",
     "crop",
+    "decode_weights",
+    "encode_weights",
     "flatten_operands",
     "load_servable",
     "pad",
+    "quantise",
+    "read_manifest",
+    "restore",
     "write_servable",
 ]

@@ -10,15 +10,14 @@ import jax
 import numpy as np
 from jax import export
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
-from pnol_jax.files import sha256_bytes
-from pnol_jax.servable.manifest import Answers, Manifest, decode
+from pnol_jax.servable.manifest import Answers, Manifest
 from pnol_jax.servable.program import BAND, Arrays, argument_shapes, case_keys, flatten_operands, read_program
+from pnol_jax.servable.read import read_files
 from pnol_jax.servable.vectors import SEED, Vector, crop, decode_vector, deviation, pad, smallest_bucket
+from pnol_jax.servable.weights import decode_weights
 
 Bucket = tuple[int, ...]
 FIGURES = 20  # times the tolerance of a field: a rank among cases or a tail amplifies what rounding does
@@ -49,17 +48,21 @@ class Servable:
         return replace(self, weights=jax.device_put(self.weights, device))
 
     def compile(self, bucket: Bucket, answer: Answers, batch: int) -> Program:
-        """Compile a program for the weights' device and a batch size: `program(inputs, operands[, keys]) -> arrays`."""
-        exported = self.programs[bucket, answer]
-        shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
-        place = next((leaf.sharding for leaf in jax.tree.leaves(self.weights)), None)
-        shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
-        compiled = jax.jit(exported.call).lower(*shapes).compile()
+        """Compile a program for the weights' device and a batch size: `program(inputs, operands[, own]) -> arrays`."""
+        compiled = self.executable(bucket, answer, batch)
 
         def program(*arguments: Any) -> dict[str, NDArray[Any]]:
             return {name: np.asarray(array) for name, array in compiled(self.weights, *arguments).items()}
 
         return program
+
+    def executable(self, bucket: Bucket, answer: Answers, batch: int) -> jax.stages.Compiled:
+        """The same as JAX has it, with the weights as its first argument and arrays of the device as its answers."""
+        exported = self.programs[bucket, answer]
+        shapes = argument_shapes(self.manifest.signature, self.weights, bucket, answer, batch)
+        place = next((leaf.sharding for leaf in jax.tree.leaves(self.weights)), None)
+        shapes = jax.tree.map(lambda leaf: leaf.update(sharding=place), shapes)
+        return jax.jit(exported.call).lower(*shapes).compile()
 
     def replay(self, program: Callable[[Bucket, Answers], Program] | None = None) -> None:
         """Ask every test vector in every bucket that it fits into and compare with what the model answered.
@@ -82,9 +85,11 @@ class Servable:
             return
         operands = make_operands(vector.grid, self.manifest.signature.bases(), bucket)
         arguments = [pad(vector.inputs, bucket)[None], flatten_operands(stack_operands([operands]))]
-        keys = [case_keys(SEED, 1)] if answer == "samples" else []
+        own: list[Any] = [case_keys(SEED, 1)] if answer == "samples" else []
+        if answer == "functional":
+            own = [pad(vector.expected["mean"], bucket)[None]]
         scales = {figure.name: figure.scale for figure in self.manifest.signature.figures}
-        for name, got in program(*arguments, *keys).items():
+        for name, got in program(*arguments, *own).items():
             expected = vector.expected.get(name, np.empty(0, np.float32))
             off = deviation(crop(got[0], vector.grid.shape), expected, scales.get(name))
             allowed = self.manifest.tolerance * (FIGURES if name in scales else 1)
@@ -106,46 +111,20 @@ def load_servable(folder: str | os.PathLike[str]) -> Servable:
             programs that do what a servable may not, or are not of the manifest's signature.
     """
     path = Path(folder)
-    content = _read_files(path)
-    text = content.pop("manifest.json", None)
-    if text is None:
-        raise InputError(f"servable {path}: no manifest.json")
     try:
-        manifest = decode(text)
-        _verify(manifest, content)
-        return _assemble(manifest, sha256_bytes(text), content)
+        return assemble(*read_files(path))
     except InputError as error:
         raise InputError(f"servable {path}: {error}") from None
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
-    """Every file is read once, so that what was verified is what is used."""
-    if not path.is_dir():
-        raise InputError(f"servable {path}: no such folder")
-    content = {}
-    for entry in sorted(path.iterdir()):
-        if entry.is_symlink() or not entry.is_file():
-            raise InputError(f"servable {path}: {entry.name!r} is a folder or a link, expected files only")
-        content[entry.name] = entry.read_bytes()
-    return content
+def assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> Servable:
+    """The servable in the contents of its files, by name, of which the digests were compared.
 
-
-def _verify(manifest: Manifest, content: Mapping[str, bytes]) -> None:
-    missing, unknown = set(manifest.files) - set(content), set(content) - set(manifest.files)
-    if missing or unknown:
-        raise InputError(f"files missing: {sorted(missing)}, files that the manifest does not know: {sorted(unknown)}")
-    for name, expected in manifest.files.items():
-        got = sha256_bytes(content[name])
-        if got != expected:
-            raise InputError(f"{name}: got SHA-256 {got}, expected {expected}; the file was changed")
-
-
-def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> Servable:
+    Raises:
+        InputError: a file is not what the manifest says that it is.
+    """
     signature = manifest.signature
-    try:
-        weights = load(content[manifest.weights])
-    except SafetensorError as error:
-        raise InputError(f"{manifest.weights}: {error}") from None
+    weights = decode_weights(content[manifest.weights], manifest.weights)
     programs = {
         (entry.bucket, entry.answer): read_program(
             content[entry.file], entry.file, signature, weights, entry.bucket, entry.answer
@@ -156,6 +135,7 @@ def _assemble(manifest: Manifest, digest: str, content: Mapping[str, bytes]) -> 
     on_device: Arrays = jax.device_put(weights)
     servable = Servable(manifest, digest, on_device, programs, vectors)
     _check_band(servable)
+    _check_draws(servable)
     return servable
 
 
@@ -166,3 +146,12 @@ def _check_band(servable: Servable) -> None:
     level = (servable.manifest.calibration or {}).get("level")
     if servable.has_band and not (isinstance(level, float) and 0 < level < 1):
         raise InputError(f"calibration.level: got {level!r}, expected a number between 0 and 1 since there is a band")
+
+
+def _check_draws(servable: Servable) -> None:
+    stated = servable.manifest.num_samples
+    for (_, answer), program in servable.programs.items():
+        if answer == "samples":
+            made = jax.tree.unflatten(program.out_tree, program.out_avals)["samples"].shape[1]
+            if made != stated:
+                raise InputError(f"num_samples: got {stated}, expected {made}, which the programs draw")

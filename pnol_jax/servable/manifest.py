@@ -12,8 +12,11 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid, Kind, Placement
 
 SCHEMA_VERSION = 1
-Answers = Literal["moments", "samples"]
+Answers = Literal["moments", "samples", "functional"]
 FIELDS = ("mean", "std", "aleatoric", "epistemic", "lower", "upper", "samples")  # names of answers that are fields
+# Names of answers that a caller's own levels, thresholds and weights make.
+FUNCTIONAL = ("functional.mean", "functional.std", "functional.tail", "functional.exceedance")
+DERIVED = ("quantiles", "exceedance", *FUNCTIONAL)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -36,7 +39,7 @@ class Figure(Channel, frozen=True):
     """
 
     scale: float = 1.0
-    answer: Answers = "moments"
+    answer: Literal["moments", "samples"] = "moments"
 
 
 class BasisSignature(Part, frozen=True):
@@ -62,9 +65,9 @@ class AxisSignature(Part, frozen=True):
 class Signature(Part, frozen=True):
     """The function that is served: inputs (*space, input channels) -> outputs (*space, output channels).
 
-    `answers`: what can be asked for; "moments" always. `time_step`: set where the function maps a state to the state
-    one step later. `levels`: of the quantiles that the moments come with, if they state any. `figures`: what else an
-    answer says of each case, one number by name.
+    `answers`: what can be asked for; "moments" always, "functional" where a caller's functionals are known exactly.
+    `time_step`: set where the function maps a state to the state one step later. `levels`: of the quantiles that the
+    moments come with, if they state any. `figures`: what else an answer says of each case, one number by name.
     """
 
     inputs: tuple[Channel, ...]
@@ -83,9 +86,12 @@ class Signature(Part, frozen=True):
                 "expected at least 1 channel and 1 to 3 axes"
             )
         if "moments" not in self.answers or len(set(self.answers)) != len(self.answers):
-            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments' and at most 'samples'")
-        if len(set(self.figure_names) - set(FIELDS)) != len(self.figures):
-            raise InputError(f"signature.figures: got {self.figure_names}, expected each once, and none of {FIELDS}")
+            raise InputError(f"signature.answers: got {list(self.answers)}, expected 'moments', perhaps others")
+        taken = {*FIELDS, *DERIVED}
+        if len(set(self.figure_names) - taken) != len(self.figures):
+            raise InputError(
+                f"signature.figures: got {self.figure_names}, expected each once, and none of {sorted(taken)}"
+            )
         if any(figure.answer not in self.answers for figure in self.figures):
             raise InputError(f"signature.figures: got some of 'samples', expected answers among {list(self.answers)}")
 
@@ -138,7 +144,9 @@ class Manifest(Part, frozen=True):
     """`manifest.json`.
 
     `files`: the SHA-256 of every other file; `tolerance`: of the tests, relative to the largest value; `calibration`:
-    what the band promises; `alarm`: what the figure "ood" does.
+    what the band promises; `alarm`: what the figure "ood" does; `sizes`: the bytes of every other file, so that one
+    that has grown need not be read to be refused; `optimised`: of a variant, what was done to which version, and what
+    that lost and gained.
     """
 
     schema_version: int
@@ -156,6 +164,8 @@ class Manifest(Part, frozen=True):
     written_with: dict[str, str]
     files: dict[str, str]
     alarm: dict[str, Any] | None = None
+    sizes: dict[str, int] = {}  # empty in servables that were written without
+    optimised: dict[str, Any] | None = None
 
 
 def check_name(name: str, what: str) -> str:
@@ -196,6 +206,8 @@ def _check(manifest: Manifest) -> None:
         check_name(file, "manifest.json: file")
     if named != set(manifest.files):
         raise InputError(f"manifest.json: files: got digests of {sorted(manifest.files)}, expected {sorted(named)}")
+    if manifest.sizes and set(manifest.sizes) != named:
+        raise InputError(f"manifest.json: sizes: got those of {sorted(manifest.sizes)}, expected {sorted(named)}")
     _check_buckets(manifest.buckets, manifest.signature)
     have = [(program.bucket, program.answer) for program in manifest.programs]
     expected = [(bucket, answer) for bucket in manifest.buckets for answer in manifest.signature.answers]

@@ -1,16 +1,19 @@
 """The programs of a servable: what they are called with, how they are written, and how they are read back.
 
-A program is `program(weights, inputs, operands[, keys]) -> arrays`, with flat dicts of arrays at its boundary:
+A program is `program(weights, inputs, operands[, keys or functional]) -> arrays`, with flat dicts of arrays at its
+boundary:
 
 - weights: {name: array};
 - inputs: (batch, *bucket, input channels), float32, zero on padding;
 - operands: {"axes.0.analysis": (batch, n, K), ...}, the grid of each case;
-- keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch.
+- keys: (batch, 2), uint32, threefry keys, of "samples" only: a case's draws do not depend on its batch;
+- functional: (batch, *bucket, output channels), float32, weights w of int sum_c w_c u_c dx, of "functional" only.
 
 "moments" gives mean, aleatoric and epistemic variance and, of a calibrated model, lower and upper:
 (batch, *bucket, output channels); and of a model that states quantiles these, at the signature's levels:
 (batch, levels, *bucket, output channels). "samples" gives samples: (batch, num_samples, *bucket, output channels). Each
-gives the figures that the signature says are its own: (batch,).
+gives the figures that the signature says are its own: (batch,). "functional" gives functional.mean and functional.std,
+(batch,): a request's functionals are as many cases, so that they are batched and priced as cases are.
 The batch is symbolic, the bucket is not; one file holds the program for every platform.
 """
 
@@ -34,6 +37,7 @@ PLATFORMS = ("cpu", "cuda")
 MOMENTS = ("mean", "aleatoric", "epistemic")
 BAND = ("lower", "upper")
 QUANTILES = "quantiles"
+MEAN_AND_STD = ("functional.mean", "functional.std")
 _LEAVES = tuple(field.name for field in dataclasses.fields(AxisOperands))
 
 Arrays = dict[str, Any]
@@ -46,6 +50,16 @@ class Predict(Protocol):
         self, weights: Arrays, inputs: jax.Array, grid: GridOperands, key: jax.Array, *, num_samples: int = ...
     ) -> Predictive:
         """Inputs (batch, *space, channels) on grids with operands per case."""
+        ...
+
+
+class Functional(Protocol):
+    """A model's own distribution of a linear functional: pure and jittable, physical units in and out."""
+
+    def __call__(
+        self, weights: Arrays, inputs: jax.Array, grid: GridOperands, functional: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of int sum_c w_c u_c dx, (batch,) each, w (batch, *space, output channels)."""
         ...
 
 
@@ -103,6 +117,18 @@ def samples(predict: Predict, num_samples: int) -> Callable[..., Arrays]:
     return program
 
 
+def functionals(functional: Functional) -> Callable[..., Arrays]:
+    """The program for the mean and deviation of a functional, one for each case."""
+
+    def program(weights: Arrays, inputs: jax.Array, operands: Arrays, of: jax.Array) -> Arrays:
+        with exact():
+            mean, variance = functional(weights, inputs, unflatten_operands(operands), of)
+        values = (mean, jnp.sqrt(variance))
+        return {name: value.astype(np.float32) for name, value in zip(MEAN_AND_STD, values, strict=True)}
+
+    return program
+
+
 def argument_shapes(
     signature: Signature, weights: Mapping[str, Any], bucket: tuple[int, ...], answer: Answers, batch: Any
 ) -> tuple[Any, ...]:
@@ -117,8 +143,12 @@ def argument_shapes(
         _shape((batch, *bucket, len(signature.inputs)), np.float32),
         {name: shape(leaf, batch) for name, leaf in operands.items()},
     )
-    keys = _shape((batch, 2), np.uint32)
-    return (*arguments, keys) if answer == "samples" else arguments
+    own = {
+        "moments": (),
+        "samples": (_shape((batch, 2), np.uint32),),
+        "functional": (_shape((batch, *bucket, len(signature.outputs)), np.float32),),
+    }
+    return (*arguments, *own[answer])
 
 
 def _shape(shape: tuple[Any, ...], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -187,9 +217,10 @@ def _fits(got: tuple[Any, ...], expected: tuple[int, ...]) -> bool:
 def _check_results(
     exported: export.Exported, where: str, bucket: tuple[int, ...], signature: Signature, answer: Answers
 ) -> None:
-    stated, figures = {QUANTILES} if signature.levels else set(), signature.figures_of(answer)
-    fields = [{"samples"}] if answer == "samples" else [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}]
-    expected = [{*names, *figures} for names in fields]
+    stated = {QUANTILES} if signature.levels else set()
+    figures = MEAN_AND_STD if answer == "functional" else signature.figures_of(answer)
+    fields = {"moments": [{*MOMENTS, *stated}, {*MOMENTS, *BAND, *stated}], "samples": [{"samples"}]}
+    expected = [{*names, *figures} for names in fields.get(answer, [set()])]
     results = jax.tree.unflatten(exported.out_tree, exported.out_avals)
     if not isinstance(results, dict) or set(results) not in expected:
         raise InputError(f"{where}: it gives {exported.out_tree}, expected {' or '.join(map(str, expected))}")

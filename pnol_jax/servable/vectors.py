@@ -15,7 +15,16 @@ from pnol_jax.bases import GridOperands, make_operands, stack_operands
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Grid
 from pnol_jax.servable.manifest import Signature
-from pnol_jax.servable.program import Arrays, Predict, case_keys, flatten_operands, moments, samples
+from pnol_jax.servable.program import (
+    Arrays,
+    Functional,
+    Predict,
+    case_keys,
+    flatten_operands,
+    functionals,
+    moments,
+    samples,
+)
 
 SEED = 0
 
@@ -25,6 +34,7 @@ class Vector:
     """One case: inputs (*space, input channels) on a grid, and arrays (*space, output channels) or figures () by name.
 
     Draws, (num_samples, *space, output channels), are those of the smallest bucket: a draw depends on the padded shape.
+    The functional has the mean as its weights: a square, in which nothing cancels.
     """
 
     inputs: NDArray[np.float32]
@@ -59,6 +69,7 @@ def record(
     buckets: Sequence[tuple[int, ...]],
     num_samples: int,
     case: tuple[NDArray[Any], Grid],
+    functional: Functional | None = None,
 ) -> Vector:
     """Ask the model itself, on the case's own grid without padding, as training did."""
     inputs, grid = np.asarray(case[0], np.float32), case[1]
@@ -69,7 +80,10 @@ def record(
         )
     bucket = smallest_bucket(buckets, grid.shape)
     bases = signature.bases()
-    expected = jax.jit(moments(predict))(weights, inputs[None], _operands(make_operands(grid, bases)))
+    operands = _operands(make_operands(grid, bases))
+    expected = jax.jit(moments(predict))(weights, inputs[None], operands)
+    if functional is not None:
+        expected |= jax.jit(functionals(functional))(weights, inputs[None], operands, expected["mean"])
     named = {name: np.asarray(array)[0] for name, array in expected.items()}
     if "samples" in signature.answers:
         padded = _operands(make_operands(grid, bases, bucket))

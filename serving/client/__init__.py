@@ -4,6 +4,7 @@ from serving.client.asynchronous import AsyncClient
 from serving.client.blocking import Client
 from serving.client.calls import Asking
 from serving.client.errors import (
+    Abstained,
     ConnectionLost,
     DeadlineExceeded,
     NotFound,
@@ -13,21 +14,36 @@ from serving.client.errors import (
     TooLarge,
     Unavailable,
 )
-from serving.client.replies import Channel, Health, Interval, Model, Prediction
+from serving.client.replies import (
+    Abstention,
+    Channel,
+    Exceedance,
+    Functional,
+    Health,
+    Interval,
+    Model,
+    Prediction,
+    Quantiles,
+)
 from serving.client.retries import Retries
 
 __all__ = [
+    "Abstained",
+    "Abstention",
     "Asking",
     "AsyncClient",
     "Channel",
     "Client",
     "ConnectionLost",
     "DeadlineExceeded",
+    "Exceedance",
+    "Functional",
     "Health",
     "Interval",
     "Model",
     "NotFound",
     "Prediction",
+    "Quantiles",
     "Refused",
     "Retries",
     "ServerFault",

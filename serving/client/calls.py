@@ -4,7 +4,7 @@ import io
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -26,6 +26,7 @@ from serving.client.replies import (
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0
+SEVERAL = frozenset(("outputs", "quantiles", "thresholds", "functional_thresholds"))  # in one text, with commas
 
 
 class Asking(TypedDict, total=False):
@@ -35,6 +36,12 @@ class Asking(TypedDict, total=False):
     spaced. outputs: of mean, std, aleatoric, epistemic, lower, upper, interval (both of these), samples, and the
     model's figures; mean and std. level: of the interval, that of its guarantee. num_samples: all that the model has.
     seed: of the samples, 0. deadline: seconds for all tries of the call, the client's own.
+
+    quantiles: levels of the output of that name. thresholds: of the output exceedance, the probability at each point of
+    more than that. functionals: weights (functionals, *space, channels) of integrals of the outputs, whose
+    functional.mean and functional.std come; an axis of 1 is the same along it. functional_thresholds: one for each, of
+    functional.exceedance. tail: level of functional.tail, the mean over the largest share 1 - tail. abstain: "mark" or
+    "refuse", where the figure ood is abstain_from or more (that of the model's alarm).
     """
 
     model: str | None
@@ -45,6 +52,13 @@ class Asking(TypedDict, total=False):
     num_samples: int | None
     seed: int | None
     deadline: float | None
+    quantiles: Sequence[float] | None
+    thresholds: Sequence[float] | None
+    functionals: ArrayLike | None
+    functional_thresholds: Sequence[float] | None
+    tail: float | None
+    abstain: Literal["mark", "refuse"] | None
+    abstain_from: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +98,12 @@ class Call(Generic[T]):
 def predict(inputs: ArrayLike, asking: Asking) -> Call[Prediction]:
     """`POST /predict` with npy arrays: no other format is smaller, and none is read faster."""
     said: dict[str, Any] = {name: value for name, value in asking.items() if value is not None}
-    coordinates = said.pop("coordinates", ())
+    beside = [*said.pop("coordinates", ()), *([said.pop("functionals")] if "functionals" in said else [])]
     said.pop("deadline", None)
-    if "outputs" in said:
-        said["outputs"] = ",".join(said["outputs"])
+    for name in SEVERAL & said.keys():
+        said[name] = ",".join(map(str, said[name]))
     file = io.BytesIO()
-    for array in (inputs, *coordinates):
+    for array in (inputs, *beside):
         npy.write_array(file, _floats(array), allow_pickle=False)
     parameters = {name: str(value) for name, value in said.items()}
     headers = {"content-type": "application/x-npy"}

@@ -1,5 +1,7 @@
 """What a call raises when it has no answer to give; each carries the server's own message where there is one."""
 
+from typing import Any
+
 
 class ServingError(Exception):
     """A call without an answer. status: of HTTP, None where nothing came back."""
@@ -19,6 +21,12 @@ class NotFound(Refused):
 
 class TooLarge(Refused):
     """More bytes or cases than the service takes in one request."""
+
+
+class Abstained(Refused):
+    """The model does not answer for inputs as strange as these; `abstention` has their figures, where it was sent."""
+
+    abstention: Any = None
 
 
 class Unavailable(ServingError):
@@ -41,7 +49,7 @@ class ServerFault(ServingError):
     """A defect of the service."""
 
 
-_REFUSED = {404: NotFound, 413: TooLarge}
+_REFUSED = {404: NotFound, 413: TooLarge, 422: Abstained}
 _UNAVAILABLE = (429, 502, 503)
 _LATE = 504
 _MAX_STATUS_OF_REFUSALS = 499

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from serving.client.errors import ServerFault, error_of
+from serving.client.errors import Abstained, ServerFault, error_of
 
 T = TypeVar("T")
 
@@ -29,6 +29,37 @@ class Interval(msgspec.Struct, frozen=True):
     level: float
     kind: str
     guarantee: dict[str, Any] | None = None
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Of which levels `quantiles` are, and by which distribution: the model's stated "quantiles", or "gaussian"."""
+
+    levels: tuple[float, ...]
+    kind: str
+
+
+class Exceedance(msgspec.Struct, frozen=True):
+    """Of which thresholds `exceedance` is, and by which distribution, as of `Quantiles`."""
+
+    thresholds: tuple[float, ...]
+    kind: str
+
+
+class Functional(msgspec.Struct, frozen=True):
+    """What `functional.*` rest on: kind "exact", or "samples" and so many draws."""
+
+    kind: str
+    draws: int | None = None
+    tail: float | None = None
+    thresholds: tuple[float, ...] | None = None
+
+
+class Abstention(msgspec.Struct, frozen=True):
+    """The cases whose figure of strangeness is the threshold or more, and that of every case."""
+
+    threshold: float
+    cases: tuple[int, ...]
+    scores: tuple[float | None, ...]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -66,6 +97,10 @@ class _About(msgspec.Struct, frozen=True):
     interval: Interval | None = None
     approximate: dict[str, float] | None = None
     id: str | None = None
+    quantiles: Quantiles | None = None
+    exceedance: Exceedance | None = None
+    functional: Functional | None = None
+    abstention: Abstention | None = None
 
 
 class _Models(msgspec.Struct, frozen=True):
@@ -74,6 +109,7 @@ class _Models(msgspec.Struct, frozen=True):
 
 class _Error(msgspec.Struct, frozen=True):
     error: str
+    abstention: Abstention | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +118,9 @@ class Prediction:
 
     arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
     cases axis where the inputs had none. approximate: how near the inputs were whose answer it is, if not these. id: by
-    which a truth may name it, where it is remembered. request_id: what the call is known as in the service's log.
+    which a truth may name it, where it is remembered. quantiles, exceedance, functional: what
+    those outputs are, where they were asked for. abstention: if the inputs are too strange and that was to be marked.
+    request_id: what the call is known as in the service's log.
     """
 
     arrays: Mapping[str, NDArray[np.float32]]
@@ -95,6 +133,10 @@ class Prediction:
     interval: Interval | None
     approximate: Mapping[str, float] | None
     id: str | None
+    quantiles: Quantiles | None
+    exceedance: Exceedance | None
+    functional: Functional | None
+    abstention: Abstention | None
     request_id: str
 
     def __getitem__(self, output: str) -> NDArray[np.float32]:
@@ -137,10 +179,13 @@ def check(reply: httpx.Response, expected: tuple[int, ...]) -> httpx.Response:
     if reply.status_code in expected:
         return reply
     try:
-        message = msgspec.json.decode(reply.content, type=_Error).error
+        told = msgspec.json.decode(reply.content, type=_Error)
     except msgspec.DecodeError:  # a proxy's page
-        message = f"{reply.status_code} {reply.reason_phrase}"
-    raise error_of(reply.status_code, message, reply.headers.get("retry-after", ""))
+        told = _Error(f"{reply.status_code} {reply.reason_phrase}")
+    error = error_of(reply.status_code, told.error, reply.headers.get("retry-after", ""))
+    if isinstance(error, Abstained):
+        error.abstention = told.abstention
+    raise error
 
 
 def _decode(content: bytes, kind: type[T]) -> T:

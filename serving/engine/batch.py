@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pnol_jax.servable import crop
 from serving.engine.clock import Clock
@@ -11,16 +12,21 @@ from serving.engine.jobs import Arrays, Outcome, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked
 
+Cases = NDArray[np.float32]
+
 
 def compute(lane: Lane, picked: Picked, operands: OperandStore, clock: Clock) -> list[Ticket]:
     """Run the cases that were picked, by a clock that notes when; the tickets that are complete by it."""
     batch = lane.costs.holding(len(picked))
-    arguments: list[Any] = [_inputs(lane, picked, batch)]
+    cases = [(ticket.job.inputs, position) for ticket, position in picked]
+    arguments: list[Any] = [_padded(lane, cases, batch)]
     arguments.append(operands.stacked([ticket.job.place for ticket, _ in picked], batch))
     if lane.answer == "samples":
         keys = np.zeros((batch, 2), np.uint32)
         keys[: len(picked)] = [ticket.keys[position] for ticket, position in picked]
         arguments.append(keys)
+    elif lane.answer == "functional":
+        arguments.append(_padded(lane, [(_weights(ticket), position) for ticket, position in picked], batch))
     clock.begun = time.monotonic()
     arrays: Arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
     clock.done = time.monotonic()
@@ -46,9 +52,15 @@ def deliver(outcome: Outcome) -> None:
             future.set_result(value)
 
 
-def _inputs(lane: Lane, picked: Picked, batch: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    inputs = np.zeros((batch, *lane.bucket, picked[0][0].job.inputs.shape[-1]), np.float32)
-    for row, (ticket, position) in enumerate(picked):
-        case = ticket.job.inputs[position]
-        inputs[row][tuple(map(slice, case.shape[:-1]))] = case
-    return inputs
+def _padded(lane: Lane, cases: list[tuple[Cases, int]], batch: int) -> Cases:
+    """One of each array's cases, (batch, *bucket, channels), zero on padding and beyond the last."""
+    padded = np.zeros((batch, *lane.bucket, cases[0][0].shape[-1]), np.float32)
+    for row, (array, position) in enumerate(cases):
+        case = array[position]
+        padded[row][tuple(map(slice, case.shape[:-1]))] = case
+    return padded
+
+
+def _weights(ticket: Ticket) -> Cases:
+    assert ticket.job.functional is not None
+    return ticket.job.functional

@@ -23,7 +23,11 @@ RANKS: dict[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A request's cases at one place: inputs (cases, *space, input channels), float32. `record`: what takes note."""
+    """A request's cases at one place: inputs (cases, *space, input channels), float32.
+
+    `functional`: the weights that go with each case where the answer is one, (cases, *space, output channels), float32.
+    `record`: what takes note of the request.
+    """
 
     ladder: Ladder
     place: Place
@@ -31,6 +35,7 @@ class Job:
     inputs: NDArray[np.float32]
     seed: int = 0
     priority: Priority = "normal"
+    functional: NDArray[np.float32] | None = None
     record: Record | None = None
 
 

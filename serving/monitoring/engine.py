@@ -66,6 +66,7 @@ class VersionFigures(Collector):
 
     def __init__(self, service: Service) -> None:
         self._repository = service.repository
+        self._policy = service.policy
 
     def collect(self) -> Iterator[Metric]:
         """Whether it is ready; its stages."""
@@ -79,6 +80,12 @@ class VersionFigures(Collector):
                 seconds |= {(*entry.key, stage): total(getattr(one, stage) for one in each) for stage in STAGES}
                 fill[entry.key] = total(one.fill for one in each)
         yield ready
+        abstained = CounterMetricFamily(
+            "pnol_abstained", "Answers to inputs that are too strange.", labels=[*VERSION, "action"]
+        )
+        for key, count in self._policy.counts.items():
+            abstained.add_metric(list(key), count)
+        yield abstained
         yield histograms(
             "pnol_stage_seconds", "Time in a stage, of requests and of batches.", [*VERSION, "stage"], seconds
         )

@@ -66,6 +66,10 @@ def stats(families: Families) -> dict[str, Any]:
             **{name: _plain(found.value(f"pnol_cache_{name}")) for name in HELD},
             "off": sorted(f"{of['model']}/{of['version']}" for of, _ in found.labelled("pnol_cache_off")),
         },
+        "abstained": {
+            "/".join((of["model"], of["version"], of["action"])): _plain(count)
+            for of, count in found.labelled("pnol_abstained_total")
+        },
         "stages": _stages(found),
         "resources": {name: _plain(found.value(full)) for name, full in RESOURCES.items() if full in found},
         "gpus": _gpus(found),

@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from serving.abstention import Abstention
+from serving.derived import Exceedance, Functional, Quantiles
 from serving.monitoring.utilisation import Scaling
 from serving.query import Options
 from serving.releases.endpoints import Truth
@@ -16,6 +18,12 @@ WAVE = [0.0, 0.38, 0.71, 0.92, 1.0, 0.92, 0.71, 0.38, 0.0, -0.38, -0.71, -0.92, 
 TENSOR = {"name": "inputs", "shape": [len(WAVE)], "datatype": "FP32", "data": WAVE}
 BYTES = {"type": "string", "format": "binary"}
 OBJECT = {"type": "object"}
+STATED: dict[str, type[msgspec.Struct]] = {
+    "quantiles": Quantiles,
+    "exceedance": Exceedance,
+    "functional": Functional,
+    "abstention": Abstention,
+}
 PREDICTION = {
     "type": "object",
     "description": "The arrays are nested lists; a figure of a single case is a number.",
@@ -30,6 +38,7 @@ PREDICTION = {
         "approximate": {"anyOf": [OBJECT, {"type": "null"}]},
         "channels": {"type": "array", "items": OBJECT},
         "interval": {"anyOf": [{"$ref": REFERENCES.format(name="Interval")}, {"type": "null"}]},
+        **{name: {"$ref": REFERENCES.format(name=kind.__name__)} for name, kind in STATED.items()},
         "outputs": {"type": "object", "additionalProperties": {"type": ["array", "number", "null"]}},
     },
 }
@@ -56,15 +65,16 @@ INFER_RESPONSE = {
         },
     },
 }
-ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-PREDICT_EXAMPLE = {"inputs": WAVE, "outputs": ["mean", "interval"]}
+TOLD = {"error": {"type": "string"}, "abstention": {"$ref": REFERENCES.format(name="Abstention")}}
+ERROR = {"type": "object", "required": ["error"], "properties": TOLD}
+PREDICT_EXAMPLE = {"inputs": WAVE, "outputs": ["mean", "interval"], "quantiles": [0.05, 0.5, 0.95]}
 FEEDBACK_EXAMPLE = {"inputs": WAVE, "truth": WAVE}
 INFER_EXAMPLE = {"id": "1", "inputs": [TENSOR], "outputs": [{"name": "mean"}], "parameters": {"level": 0.5}}
 
 
 def schemas() -> dict[str, Any]:
     """The components of the document."""
-    kinds = [json.Body, v2.InferRequest, Interval, Scaling, IndexBody, ControlBody, Truth]
+    kinds = [json.Body, v2.InferRequest, Interval, Scaling, IndexBody, ControlBody, Truth, *STATED.values()]
     _, components = msgspec.json.schema_components(kinds, ref_template=REFERENCES)
     return {**components, "Prediction": PREDICTION, "InferResponse": INFER_RESPONSE, "Error": ERROR}
 

@@ -18,7 +18,7 @@ from serving.refusals import Unavailable
 from serving.releases.decision import carry_out, compared
 from serving.releases.memory import Asked
 from serving.releases.scores import LOST, Scores, fit_truth, score
-from serving.releases.service import ReleasingService, at_version
+from serving.releases.service import ReleasingService, bare
 from serving.repository.labels import Labels, Rule
 
 log = logging.getLogger("serving")
@@ -70,7 +70,7 @@ async def _score(
     service: ReleasingService, query: Query, version: str, truth: NDArray[np.float64], rule: Rule
 ) -> Scores:
     """Of what a version answers, which is often still in the cache."""
-    asked = at_version(query, version, outputs=OUTPUTS, level=rule.coverage, timeout=None, priority="low")
+    asked = bare(query, version, outputs=OUTPUTS, level=rule.coverage, timeout=None, priority="low")
     answer = await service.ask(asked)
     fields = [np.asarray(answer.arrays[name], np.float64) for name in OUTPUTS]
     fields.append(fit_truth(truth, fields[0].shape))

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from serving.abstention import Policy
 from serving.query import Options, Query
-from serving.refusals import Unavailable
+from serving.refusals import Abstained, Unavailable
 from serving.releases.ledger import Ledger
 from serving.releases.memory import Asked, Memory
 from serving.releases.shadow import Shadow
 from serving.releases.split import choose, key_of, place
 from serving.repository.labels import STABLE, Labels
 from serving.service import Answer, Service
+from serving.wanted import UNASKED
 
 log = logging.getLogger("serving")
 
@@ -21,14 +23,21 @@ log = logging.getLogger("serving")
 class ReleasingService(Service):
     """Answers queries by the shares of `labels.toml`. Used from one event loop."""
 
-    def __init__(self, *parts: Any, feedback_requests: int, feedback_bytes: int, shadow_queue: int) -> None:
-        super().__init__(*parts)
+    def __init__(
+        self,
+        *parts: Any,
+        feedback_requests: int,
+        feedback_bytes: int,
+        shadow_queue: int,
+        policy: Policy | None = None,
+    ) -> None:
+        super().__init__(*parts, policy=policy)
         self.memory = Memory(feedback_requests, feedback_bytes)
         self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
         self._remembered = feedback_requests
         self.ledgers: dict[str, Ledger] = {}
 
-    async def answer(self, query: Query) -> Answer:
+    async def answer(self, query: Query, *, abstaining: bool = True) -> Answer:
         """Answer a query; which version does follows from the split, unless the query names one.
 
         Raises:
@@ -36,7 +45,7 @@ class ReleasingService(Service):
             Unavailable: the queue is full, or the deadline passed.
         """
         routed = self._routed(query)
-        answer = await (self.ask(query) if routed is query else self._try(routed, query))
+        answer = await (super().answer(query) if routed is query else self._try(routed, query))
         model, version = answer.manifest.name, answer.manifest.version
         file = self.repository.catalogue.files.get(model, Labels())
         if file.versions:  # then each request counts
@@ -46,25 +55,25 @@ class ReleasingService(Service):
         if query.options.id is None and not (file.sections.split or file.sections.rule):
             return answer
         identifier = query.options.id or uuid.uuid4().hex
-        self.memory.put(identifier, Asked(at_version(query, None), model, version))
+        self.memory.put(identifier, Asked(bare(query, None), model, version))
         return replace(answer, id=identifier, repeatable=None)
 
     async def _try(self, routed: Query, query: Query) -> Answer:
         """The answer of the version on trial; if it has none, for whatever reason of its own, that of the usual one."""
         try:
-            return await self.ask(routed)
-        except Unavailable:
+            return await super().answer(routed)
+        except (Unavailable, Abstained):
             raise
         except Exception as error:
-            answer = await self.ask(query)  # which raises what is the query's own fault
+            answer = await super().answer(query)  # which raises what is the query's own fault
             tally = self.ledger(answer.manifest.name).tally(str(routed.options.version))
             tally.failures += 1
             log.warning("%s/%s failed: %s", answer.manifest.name, routed.options.version, error)
             return answer
 
     async def ask(self, query: Query) -> Answer:
-        """Answer a query as it is: by the version that it names, counted and remembered nowhere."""
-        return await super().answer(query)
+        """Answer a query as it is, however strange: by the version that it names, counted and remembered nowhere."""
+        return await super().answer(query, abstaining=False)
 
     def ledger(self, model: str) -> Ledger:
         """What is known of a model's versions."""
@@ -106,3 +115,8 @@ def at_version(query: Query, version: str | None, **options: Any) -> Query:
     """The query with another version and other options, and without the body that it came in."""
     own = {name: getattr(query.options, name) for name in Options.__struct_fields__}
     return replace(query, options=Options(**own | {"version": version} | options))
+
+
+def bare(query: Query, version: str | None, **options: Any) -> Query:
+    """The same without the levels, thresholds and weights that its caller named: truths are compared with none."""
+    return replace(at_version(query, version, **UNASKED | options), functionals=None)

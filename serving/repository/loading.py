@@ -27,6 +27,7 @@ class Loader:
         self._sizes: dict[Answers, tuple[int, ...]] = {
             "moments": settings.batch_sizes,
             "samples": settings.samples_batch_sizes,
+            "functional": settings.samples_batch_sizes,
         }
         self._devices = served_devices(settings.devices)
         self._versions = ThreadPoolExecutor(settings.load_threads, "load")

@@ -4,6 +4,7 @@ In: numbers in each tensor's `contents`, or all of them in `raw_input_contents`.
 unless its parameter `binary_data_output` says which.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,7 @@ def decode_query(request: ModelInferRequest, remaining: float | None = None) -> 
         return query
     timeout = min(max(remaining, 1e-6), query.options.timeout or remaining)
     options = msgspec.structs.replace(query.options, timeout=timeout)
-    return Query(options, query.inputs, None, query.coordinates)
+    return dataclasses.replace(query, options=options)
 
 
 def _raw(tensor: Tensor, content: bytes) -> NDArray[Any]:
@@ -87,6 +88,8 @@ def _plain(parameters: Mapping[str, InferParameter]) -> dict[str, Any]:
 
 
 def _parameter(value: str | float) -> InferParameter:
+    if isinstance(value, int):
+        return InferParameter(int64_param=value)
     return InferParameter(string_param=value) if isinstance(value, str) else InferParameter(double_param=value)
 
 

@@ -18,6 +18,7 @@ class Body(Options, frozen=True, kw_only=True):
     inputs: Numbers
     shape: tuple[Annotated[int, msgspec.Meta(ge=2)], ...] | None = None
     coordinates: tuple[Numbers, ...] | None = None
+    functionals: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder = msgspec.json.Decoder(Body)
@@ -47,7 +48,8 @@ def to_query(body: Body) -> Query:
     coordinates = None
     if body.coordinates is not None:
         coordinates = tuple(read_numbers(raw, f"coordinates[{i}]") for i, raw in enumerate(body.coordinates))
-    return Query(body, inputs, body.shape, coordinates)
+    functionals = None if body.functionals is msgspec.UNSET else read_numbers(body.functionals, "functionals")
+    return Query(body, inputs, body.shape, coordinates, functionals)
 
 
 def describe(answer: Answer) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def describe(answer: Answer) -> dict[str, Any]:
         "approximate": answer.approximate,
         "channels": answer.channels,
         "interval": answer.interval,
+        **answer.stated,
     }
 
 
@@ -72,9 +75,9 @@ def encode_answer(answer: Answer) -> bytes:
     return _encoder.encode({**describe(answer), "outputs": outputs})
 
 
-def encode_error(message: str) -> bytes:
-    """The one shape of every error."""
-    return _encoder.encode({"error": message})
+def encode_error(message: str, **more: Any) -> bytes:
+    """The one shape of every error; an abstention tells more."""
+    return _encoder.encode({"error": message, **more})
 
 
 def encode(value: Any) -> bytes:

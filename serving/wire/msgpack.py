@@ -1,8 +1,8 @@
 """`application/msgpack`: one map, in which an array is `{"shape": [...], "dtype": "float32", "data": bytes}`.
 
 In: the fields of `serving.query.Options`, `inputs`, and, if they are not equally spaced, `coordinates`, one array per
-axis; dtype float32 or float64. Out: `outputs`, a map from names to arrays, and beside it what every format says of an
-answer. Bytes are little-endian, in C order. Errors are JSON, as everywhere.
+axis, and `functionals`, weights; dtype float32 or float64. Out: `outputs`, a map from names to arrays, and beside it
+what every format says of an answer. Bytes are little-endian, in C order. Errors are JSON, as everywhere.
 """
 
 import math
@@ -16,6 +16,7 @@ from serving.query import Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe
+from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/msgpack"
 
@@ -33,6 +34,7 @@ class Body(Options, frozen=True, kw_only=True):
 
     inputs: Array
     coordinates: tuple[Array, ...] | None = None
+    functionals: Array | None = None
 
 
 _decoder = msgspec.msgpack.Decoder(Body)
@@ -52,7 +54,8 @@ def decode_query(body: bytes) -> Query:
     coordinates = None
     if parsed.coordinates is not None:
         coordinates = tuple(_read(array, f"coordinates[{i}]") for i, array in enumerate(parsed.coordinates))
-    return Query(parsed, _read(parsed.inputs, "inputs"), None, coordinates)
+    functionals = None if parsed.functionals is None else _read(parsed.functionals, "functionals")
+    return Query(parsed, _read(parsed.inputs, "inputs"), None, coordinates, functionals)
 
 
 def _read(array: Array, where: str) -> NDArray[Any]:
@@ -60,7 +63,7 @@ def _read(array: Array, where: str) -> NDArray[Any]:
     expected = math.prod(array.shape) * dtype.itemsize
     if min(array.shape, default=0) < 0 or len(array.data) != expected:
         raise Refusal(f"{where}: got {len(array.data)} bytes, expected {expected} for shape {list(array.shape)}")
-    return np.frombuffer(array.data, dtype).reshape(array.shape)
+    return in_shape(np.frombuffer(array.data, dtype), array.shape, where)
 
 
 def encode_answer(answer: Answer) -> bytes:

@@ -1,6 +1,7 @@
 """`application/x-npy`: one array after the other, as `numpy.save` writes them to one file and `numpy.load` reads them.
 
-In: the inputs, then, if they are not equally spaced, the coordinates of each axis; options in the URL's query.
+In: the inputs, then, if they are not equally spaced, the coordinates of each axis, then, if there are some, weights of
+functionals, which have more than one axis; options in the URL's query.
 Out: the outputs in the order asked; their names and what else there is to say in the header `Answer`.
 """
 
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from serving.query import Options, Query, convert_options
 from serving.refusals import Refusal
 from serving.service import Answer
+from serving.wanted import LISTS, read_list
 from serving.wire.json import describe
+from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/x-npy"
-MAX_ARRAYS = 4  # the inputs and the coordinates of three axes
+MAX_ARRAYS = 5  # the inputs, the coordinates of three axes, functionals
 MAX_HEADER = 4096
 DTYPES = ("<f4", "<f8")
 # The quantifiers are possessive, so that no text takes long to refuse.
@@ -40,8 +43,9 @@ def decode_query(body: bytes, parameters: Mapping[str, str]) -> Query:
     Raises:
         Refusal: a malformed or truncated array, another dtype than float32 or float64, an unknown parameter.
     """
-    arrays = read_arrays(body)
-    return Query(decode_options(parameters), arrays[0], None, tuple(arrays[1:]) or None)
+    inputs, *arrays = read_arrays(body)
+    functionals = arrays.pop() if arrays and arrays[-1].ndim > 1 else None
+    return Query(decode_options(parameters), inputs, None, tuple(arrays) or None, functionals)
 
 
 def decode_options(parameters: Mapping[str, str]) -> Options:
@@ -49,6 +53,8 @@ def decode_options(parameters: Mapping[str, str]) -> Options:
     values: dict[str, Any] = dict(parameters)
     if "outputs" in values:
         values["outputs"] = values["outputs"].split(",")
+    for name in LISTS & values.keys():
+        values[name] = read_list(values[name], name)
     return convert_options(values, "query", strict=False)
 
 
@@ -74,7 +80,7 @@ def _read_array(body: bytes, offset: int, where: str) -> tuple[NDArray[Any], int
     if end > len(body):
         raise Refusal(f"{where}: got {len(body) - start} bytes, expected {end - start} for shape {list(shape)}")
     flat: NDArray[Any] = np.frombuffer(body, dtype, math.prod(shape), start)
-    return flat.reshape(shape, order="F" if header["fortran_order"] == "True" else "C"), end
+    return in_shape(flat, shape, where, "F" if header["fortran_order"] == "True" else "C"), end
 
 
 def _shape(text: str, where: str) -> tuple[int, ...]:

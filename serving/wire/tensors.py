@@ -1,9 +1,10 @@
 """Tensors of the Open Inference Protocol, from whichever transport: their numbers, and the query that they make up.
 
-Tensors: `inputs` (cases, *space, channels), under any name if no other stands beside it, and, if the axes are not
-equally spaced, `coordinates.0` ... (n,), one per axis. Halves and integers become float32, which holds halves and
-integers of up to 24 bits exactly; a larger integer is refused and not rounded. The options are the request's
-parameters; `timeout` is in microseconds there, as other servers have it.
+Tensors: `inputs` (cases, *space, channels), under any name if no other stands beside it; if the axes are not equally
+spaced, `coordinates.0` ... (n,), one per axis; perhaps `functionals` (functionals, *space, channels), weights. Halves
+and integers become float32, which holds halves and integers of up to 24 bits exactly; a larger integer is refused and
+not rounded. The options are the request's parameters, numbers in a text with commas where there are several; `timeout`
+is in microseconds there, as other servers have it.
 """
 
 import math
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from serving.query import DEFAULT_OUTPUTS, Options, Query, convert_options
 from serving.refusals import Refusal
+from serving.wanted import LISTS, read_list
+from serving.wire.shapes import in_shape
 
 _CODES = {"FP": ("<f", (16, 32, 64)), "INT": ("<i", (8, 16, 32, 64)), "UINT": ("<u", (8, 16, 32, 64))}
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -23,6 +26,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 LARGEST_INTEGER = 2**24
 LONGEST = 2**53  # microseconds; a longer timeout need not be told from it
 COORDINATES = "coordinates."
+FUNCTIONALS = "functionals"
 
 
 def find_dtype(name: str, datatype: str) -> np.dtype[Any]:
@@ -61,7 +65,7 @@ def from_numbers(name: str, datatype: str, shape: Sequence[int], numbers: NDArra
         _check_integers(name, datatype, numbers)
     if numbers.dtype not in (DTYPES["FP32"], DTYPES["FP64"]):
         numbers = numbers.astype(np.float32)
-    return numbers.reshape(tuple(shape))
+    return in_shape(numbers, shape, name)
 
 
 def _check_integers(name: str, datatype: str, numbers: NDArray[Any]) -> None:
@@ -97,13 +101,14 @@ def place_tensors(tensors: Mapping[str, NDArray[Any]], options: Options) -> Quer
         Refusal: a tensor too many or too few.
     """
     coordinates = sorted(name for name in tensors if name.startswith(COORDINATES))
-    fields = [name for name in tensors if not name.startswith(COORDINATES)]
+    fields = [name for name in tensors if not name.startswith(COORDINATES) and name != FUNCTIONALS]
     if len(fields) != 1 or coordinates != [f"{COORDINATES}{i}" for i in range(len(coordinates))]:
         raise Refusal(
             f"inputs: got tensors {sorted(tensors)}, expected 'inputs' (or one of another name) and perhaps "
-            f"'{COORDINATES}0', '{COORDINATES}1' ..."
+            f"'{COORDINATES}0', '{COORDINATES}1' ..., '{FUNCTIONALS}'"
         )
-    return Query(options, tensors[fields[0]], None, tuple(tensors[name] for name in coordinates) or None)
+    points = tuple(tensors[name] for name in coordinates) or None
+    return Query(options, tensors[fields[0]], None, points, tensors.get(FUNCTIONALS))
 
 
 def make_options(parameters: Mapping[str, Any], outputs: Sequence[str], model: str, version: str | None) -> Options:
@@ -116,6 +121,8 @@ def make_options(parameters: Mapping[str, Any], outputs: Sequence[str], model: s
     options.pop("binary_data_output", None)
     if (content := options.pop("content_type", "np")) != "np":
         raise Refusal(f"parameters: got content_type {content!r}, expected 'np'")
+    for name in LISTS & options.keys():
+        options[name] = read_list(options[name], name)
     timeout = options.get("timeout")
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
         options["timeout"] = min(timeout, LONGEST) / 1e6

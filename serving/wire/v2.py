@@ -12,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pnol_jax
-from pnol_jax.servable import Manifest
+from pnol_jax.servable import DERIVED, FUNCTIONAL, Manifest
 from serving.query import OUTPUTS, Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
 from serving.wire.json import describe, encode
 from serving.wire.numbers import Numbers, read_numbers
-from serving.wire.tensors import COORDINATES, find_dtype, from_bytes, from_numbers, make_options, place_tensors
+from serving.wire.tensors import (
+    COORDINATES,
+    FUNCTIONALS,
+    find_dtype,
+    from_bytes,
+    from_numbers,
+    make_options,
+    place_tensors,
+)
 
 HEADER_LENGTH = "inference-header-content-length"
 EXTENSIONS = ["binary_tensor_data", "model_repository"]
@@ -34,7 +42,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     name: str
     shape: tuple[int, ...]
     datatype: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
     data: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -42,21 +50,23 @@ class RequestedOutput(msgspec.Struct, frozen=True):
     """An output that is asked for."""
 
     name: str
-    parameters: Parameters = {}
+    parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct, frozen=True):
-    """The JSON part of a request."""
+    """The JSON part of a request; clients that write null for what they leave out are understood."""
 
     inputs: tuple[InputTensor, ...]
     id: str | None = None
-    parameters: Parameters = {}
-    outputs: tuple[RequestedOutput, ...] = ()
+    parameters: Parameters | None = None
+    outputs: tuple[RequestedOutput, ...] | None = None
 
     def is_binary(self, output: str) -> bool:
-        """Whether an output is wanted as bytes."""
-        named = {requested.name: requested.parameters for requested in self.outputs}.get(output, {})
-        return bool(named.get("binary_data", self.parameters.get("binary_data_output", False)))
+        """Whether an output is wanted as bytes, under its own name or that of several."""
+        named = {requested.name: requested.parameters for requested in self.outputs or ()}
+        several = "interval" if output in ("lower", "upper") else output.partition(".")[0]
+        own = named.get(output, named.get(several)) or {}
+        return bool(own.get("binary_data", (self.parameters or {}).get("binary_data_output", False)))
 
 
 _decoder = msgspec.json.Decoder(InferRequest)
@@ -81,8 +91,8 @@ def _read(text: bytes, model: str, version: str | None) -> tuple[InferRequest, O
         request = _decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
-    parameters = dict(request.parameters) | {"id": request.id}
-    return request, make_options(parameters, [output.name for output in request.outputs], model, version)
+    parameters = dict(request.parameters or {}) | {"id": request.id}
+    return request, make_options(parameters, [output.name for output in request.outputs or ()], model, version)
 
 
 _read_again = functools.lru_cache(REMEMBERED)(_read)  # a client's requests differ in their tensors' bytes only
@@ -102,7 +112,7 @@ def _read_tensors(tensors: Sequence[InputTensor], rest: memoryview) -> dict[str,
     for tensor in tensors:
         if tensor.name in arrays:
             raise Refusal(f"inputs: got {tensor.name!r} twice")
-        size = tensor.parameters.get("binary_data_size")
+        size = (tensor.parameters or {}).get("binary_data_size")
         if size is None:
             arrays[tensor.name] = _from_json(tensor)
         else:
@@ -138,8 +148,24 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
     return {
         "model_name": about["model"],
         "model_version": about["version"],
-        "parameters": {"bucket": bucket, "method": about["method"], **near},
+        "parameters": {
+            "bucket": bucket,
+            "method": about["method"],
+            **near,
+            **(_stated(answer) if answer.stated else {}),
+        },
     }
+
+
+def _stated(answer: Answer) -> dict[str, str | float]:
+    """What is said of outputs that a caller named, as parameters: `quantiles.kind`; lists with commas."""
+    told = {
+        f"{name}.{part}": value
+        for name, about in answer.stated.items()
+        for part, value in msgspec.to_builtins(about).items()
+        if value is not None
+    }
+    return {name: ",".join(map(repr, value)) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
 def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
@@ -148,7 +174,7 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
     blobs: list[memoryview] = []
     for name, array in answer.arrays.items():
         entry: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": "FP32"}
-        if request.is_binary(name) or (name in ("lower", "upper") and request.is_binary("interval")):
+        if request.is_binary(name):
             blobs.append(np.ascontiguousarray(array).data)
             entry["parameters"] = {"binary_data_size": array.nbytes}
         else:
@@ -169,7 +195,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
-    """A model's metadata; -1 stands for any number of cases or points."""
+    """A model's metadata; -1 stands for any number of cases or points. Of a variant also what was done to it."""
     signature = manifest.signature
     space = [-1] * len(signature.axes)
     inputs: list[dict[str, Any]] = [
@@ -178,15 +204,22 @@ def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
     inputs += [
         {"name": f"{COORDINATES}{i}", "datatype": "FP64", "shape": [-1], "optional": True} for i in range(len(space))
     ]
-    fields = {"datatype": "FP32", "shape": [-1, *space, len(signature.outputs)]}
+    channels = len(signature.outputs)
+    knows = not {"functional", "samples"}.isdisjoint(signature.answers)
+    if knows:
+        inputs.append({"name": FUNCTIONALS, "datatype": "FP32", "shape": [-1, *space, channels], "optional": True})
+    fields = {"datatype": "FP32", "shape": [-1, *space, channels]}
     outputs: list[dict[str, Any]] = [{"name": name, **fields} for name in OUTPUTS[:-1]]
     outputs += [{"name": name, "datatype": "FP32", "shape": [-1]} for name in signature.figure_names]
-    if "samples" in signature.answers:
-        outputs.append({"name": "samples", "datatype": "FP32", "shape": [-1, -1, *space, len(signature.outputs)]})
+    several = [*(["samples"] if "samples" in signature.answers else []), *DERIVED[:2]]
+    outputs += [{"name": name, "datatype": "FP32", "shape": [-1, -1, *space, channels]} for name in several]
+    outputs += [{"name": name, "datatype": "FP32", "shape": [-1, -1]} for name in (FUNCTIONAL if knows else ())]
+    variant = {} if manifest.optimised is None else {"optimised": manifest.optimised}
     return {
         "name": manifest.name,
         "versions": list(versions),
         "platform": "jax_export",
         "inputs": inputs,
         "outputs": outputs,
+        **variant,
     }

@@ -6,18 +6,30 @@ import signal
 import socket
 from dataclasses import dataclass
 
-ROLE = "PNOL_WORKER"  # in a worker's environment: number, how many there are, descriptors of listener and link
+from serving.pulse import Pulse
+
+ROLE = "PNOL_WORKER"  # in a worker's environment: number, how many there are, descriptors of listener, link and pulse
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
+class Member:
+    """One of several processes: its number, its line to the parent, its sign of life."""
+
+    number: int
+    link: socket.socket
+    pulse: Pulse
+
+
+@dataclass(frozen=True)
 class Role:
-    """`listener`, `link`: descriptors of the listening socket and of the line to the parent."""
+    """`listener`, `link`, `pulse`: descriptors of the socket, the line to the parent, and the sign of life."""
 
     number: int
     workers: int
     listener: int
     link: int
+    pulse: int
 
     @classmethod
     def mine(cls) -> "Role | None":
@@ -27,12 +39,13 @@ class Role:
 
     def environment(self) -> dict[str, str]:
         """That of the process which is to have this role."""
-        return {**os.environ, ROLE: f"{self.number} {self.workers} {self.listener} {self.link}"}
+        return {**os.environ, ROLE: f"{self.number} {self.workers} {self.listener} {self.link} {self.pulse}"}
 
-    def assume(self) -> tuple[socket.socket, socket.socket]:
-        """Keep to the worker's own cores, end when the parent does, and take over listener and link."""
+    def assume(self) -> tuple[socket.socket, Member]:
+        """Keep to the worker's own cores, end when the parent does, and take over what it was given."""
         cores = sorted(os.sched_getaffinity(0))
         if self.workers <= len(cores):
             os.sched_setaffinity(0, cores[self.number :: self.workers])
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        return socket.socket(fileno=self.listener), socket.socket(fileno=self.link)
+        member = Member(self.number, socket.socket(fileno=self.link), Pulse(self.pulse))
+        return socket.socket(fileno=self.listener), member

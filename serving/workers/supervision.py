@@ -1,8 +1,9 @@
 """Several processes on one port: each loads the models, has an engine and cores of its own, and accepts when free.
 
 The parent holds the listening socket and no traffic. A worker that dies is started again at once, and the connections
-that nobody had accepted yet wait for the others; it accepts none before it is ready. Workers are new interpreters,
-never forks: JAX has threads.
+that nobody had accepted yet wait for the others; it accepts none before it is ready. One whose event loop or engine
+stands still is ended: its connections break, and who asked it can ask another. Workers are new interpreters, never
+forks: JAX has threads.
 """
 
 import signal
@@ -14,6 +15,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from serving.pulse import Pulse, Watch
+from serving.saying import ERRORS, say
 from serving.settings import Settings
 from serving.workers.hub import Hub
 from serving.workers.role import Role
@@ -21,32 +24,39 @@ from serving.workers.role import Role
 LASTED = 10.0  # seconds after which a worker that ends counts as one that had worked
 PAUSE, LONGEST_PAUSE = 0.5, 30.0  # before one that did not is started again, twice as long each time
 PATIENCE = 10.0  # beyond the time for draining
+TICK = 0.05  # between looks at the workers
 
 
 @dataclass
 class Worker:
-    """A process that is started again when it ends."""
+    """A process that is started again when it ends, and ended when it gives no sign of life."""
 
     command: Sequence[str]
     number: int
     workers: int
     listener: int
     hub: Hub
+    stall_seconds: float
     ready: threading.Event = field(default_factory=threading.Event)
     said: str = ""
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     pause: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._pulse = Pulse()
+        self._watch = Watch(self._pulse)
+
     def start(self) -> None:
         """Begin a new process."""
         link = self.hub.join(self.number)
-        role = Role(self.number, self.workers, self.listener, link.theirs.fileno())
+        role = Role(self.number, self.workers, self.listener, link.theirs.fileno(), self._pulse.descriptor)
         self.started = time.monotonic()
+        self._watch.restart()
         self.process = subprocess.Popen(
             self.command,
             env=role.environment(),
-            pass_fds=[role.listener, role.link],
+            pass_fds=[role.listener, role.link, role.pulse],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -61,18 +71,24 @@ class Worker:
                 self.ready.set()
 
     def tend(self, now: float) -> None:
-        """Start it again where it has ended, at once unless it ended soon."""
+        """Start it again where it has ended, at once unless it ended soon; end it where it has stalled."""
         assert self.process is not None
         if self.process.poll() is None:
+            if self._watch.look(TICK) > self.stall_seconds:
+                self._say(f"gave no sign of life for {self.stall_seconds:g} s and is ended")
+                self.process.kill()  # what it was asked is lost at once, and its clients can ask another
+                self.process.wait()
             return
         if now - self.started >= LASTED:
             self.pause = 0.0
         if now - self.started < self.pause:
             return
-        why = f"status {self.process.returncode}"
-        print(f"serving: worker {self.number} ended ({why}) and is started again", file=sys.stderr, flush=True)
+        self._say(f"ended (status {self.process.returncode}) and is started again")
         self.pause = min(max(PAUSE, 2 * self.pause), LONGEST_PAUSE)
         self.start()
+
+    def _say(self, what: str) -> None:
+        say(f"serving: worker {self.number} {what}", ERRORS)
 
 
 def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[str]) -> int:
@@ -84,15 +100,15 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     command = [sys.executable, "-m", "serving", *arguments]
-    total, hub = settings.workers, Hub(settings.workers)
-    workers = [Worker(command, number, total, listener.fileno(), hub) for number in range(total)]
+    total, hub, stall = settings.workers, Hub(settings.workers), settings.stall_seconds
+    workers = [Worker(command, number, total, listener.fileno(), hub, stall) for number in range(total)]
     for worker in workers:
         worker.start()
     try:
         status = _first(workers, stopping)
         if status is None and not stopping.is_set():
-            print(f"{workers[0].said} in {len(workers)} workers", flush=True)
-            while not stopping.wait(0.05):
+            say(f"{workers[0].said} in {len(workers)} workers")
+            while not stopping.wait(TICK):
                 for worker in workers:
                     worker.tend(time.monotonic())
     finally:

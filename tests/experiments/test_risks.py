@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import evaluate, export
+from experiments.calibrate import calibrate
 from experiments.model import Model, load_model
 from experiments.risks import check_risks, risks_of
 from pnol_jax.bases import make_operands, stack_operands
@@ -44,9 +45,9 @@ class Exact(Deterministic):
 
     def functional(self, params: Any, inputs: Any, grid: Any, weights: Any) -> Any:
         predictive = self.predict(params, inputs, grid, jax.random.key(0))
-        shares = weights * grid.weights()[..., None]
-        mean = jnp.einsum("kxc,bxc->bk", shares, predictive.mean)
-        noise = jnp.einsum("kxc,bxc->bk", shares**2, predictive.aleatoric)
+        shares = (weights if weights.ndim == 4 else weights[:, None]) * grid.weights()[..., None]
+        mean = jnp.sum(shares * predictive.mean, axis=(2, 3)).T
+        noise = jnp.sum(shares**2 * predictive.aleatoric, axis=(2, 3)).T
         return mean, noise, 0 * noise
 
 
@@ -95,6 +96,32 @@ def test_a_posterior_with_exact_functionals_needs_no_draws(tmp_path: Path) -> No
     np.testing.assert_allclose(predictive.figures["left.std"], std, rtol=1e-4)
 
 
+@pytest.mark.parametrize("calibration", ["none", "scaled"])
+def test_a_caller_s_functional_is_that_of_the_config(tmp_path: Path, calibration: str) -> None:
+    steps = '[calibration]\nsteps = [{ name = "variance" }]\n' if calibration == "scaled" else ""
+    risks = RISKS.replace('"largest"', '"mean"')
+    risks = risks.replace('[calibration]\nkind = "none"\n', steps) if steps else risks
+    experiment = smoothing.opened(smoothing.write_config(tmp_path, risks))
+    fields = {field.name: getattr(experiment.posterior, field.name) for field in dataclasses.fields(Deterministic)}
+    known = dataclasses.replace(experiment, posterior=Exact(**fields))
+    params = smoothing.untrained(known)
+    calibrator = calibrate(known, params)
+    assert (calibrator is not None) == bool(steps)
+    arrays, guarantee = calibrator.to_dict() if calibrator else ({}, None)
+    weights = params | {f"calibration.{name}": value for name, value in arrays.items()}
+    model = Model(known.posterior, weights, guarantee, None, risks_of(known))
+    ((batch, grid, _),) = known.one_pass(known.test[0], 32)
+    figures = jax.jit(model.predict)(weights, batch.inputs, grid, jax.random.key(0)).figures
+    assert figures is not None
+    of = np.zeros((len(batch.inputs), 24, 1), np.float32)
+    of[:, :12] = 2.0  # the mean over a half
+    mean, variance = jax.jit(model.functional)(weights, batch.inputs, grid, of)
+    np.testing.assert_allclose(mean, figures["left.mean"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.sqrt(variance), figures["left.std"], rtol=1e-4)
+    nothing = jax.jit(model.functional)(weights, batch.inputs, grid, 0 * of)
+    np.testing.assert_allclose(nothing[1], 0)
+
+
 @pytest.mark.slow
 def test_laplace_serves_its_exact_functionals_without_drawing(tmp_path: Path) -> None:
     laplace = '[posterior]\nname = "laplace"\ncache = ""\n'
@@ -110,6 +137,13 @@ def test_laplace_serves_its_exact_functionals_without_drawing(tmp_path: Path) ->
     mean, noise, doubt = experiment.posterior.functional(model.params, inputs, operands, left)  # type: ignore[attr-defined]
     np.testing.assert_allclose(answer["left.mean"], mean[:, 0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(answer["left.std"], np.sqrt(noise + doubt)[:, 0], rtol=1e-3)
+    assert "functional" in servable.manifest.signature.answers
+    weights = np.random.default_rng(0).normal(size=(5, 24, 1)).astype(np.float32)
+    five = {name: np.repeat(leaf, 5, axis=0) for name, leaf in flatten_operands(operands).items()}
+    found = servable.compile((24,), "functional", 5)(np.repeat(inputs, 5, axis=0), five, weights)
+    mean, noise, doubt = experiment.posterior.functional(model.params, inputs, operands, weights)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found["functional.mean"], mean[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["functional.std"], np.sqrt(noise + doubt)[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

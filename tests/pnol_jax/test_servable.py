@@ -73,6 +73,7 @@ def replace(path: Path, file: str, content: bytes) -> None:
     """Change a file as one would who may also change the manifest."""
     (path / file).write_bytes(content)
     change_manifest(path, lambda manifest: manifest["files"].update({file: hashlib.sha256(content).hexdigest()}))
+    change_manifest(path, lambda manifest: manifest["sizes"].update({file: len(content)}))
 
 
 def test_different_grids_in_one_batch_get_the_closed_form_each(servable: Servable) -> None:
@@ -197,6 +198,7 @@ def add_link(path: Path) -> None:
 
 def leave_the_folder(manifest: dict[str, Any]) -> None:
     manifest["files"]["../weights.safetensors"] = manifest["files"].pop("weights.safetensors")
+    manifest["sizes"]["../weights.safetensors"] = manifest["sizes"].pop("weights.safetensors")
     manifest["weights"] = "../weights.safetensors"
 
 
@@ -208,6 +210,11 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a path": (leave_the_folder, r"file: got '\.\./weights.safetensors'"),
     "a name that is a path": (lambda m: m.update(name="../heat"), r"name: got '\.\./heat'"),
     "a file without digest": (lambda m: m["files"].pop("test-0.safetensors"), "got digests of"),
+    "a size of a file that there is not": (lambda m: m["sizes"].update(extra=1), "sizes: got those of"),
+    "another size": (
+        lambda m: m["sizes"].update({"weights.safetensors": 1}),
+        "bytes, expected 1; the file was changed",
+    ),
     "a bucket without program": (lambda m: m["buckets"].append([30, 30]), "programs: got .* expected"),
     "a bucket of too few points": (lambda m: m.update(buckets=[[4, 4]]), "8 modes need at least 9 points"),
     "a wrong basis": (lambda m: m["signature"]["axes"][0]["basis"].update(modes=6), "an argument is"),

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,10 +51,10 @@ def command(models: Path, *flags: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(models: Path, errors: Path, *flags: str) -> Iterator[Server]:
-    """A server on a port that the system chooses, once it says that it is ready."""
+def running(models: Path, errors: Path, *flags: str, under: Sequence[str] = ()) -> Iterator[Server]:
+    """A server on a port that the system chooses, once it says that it is ready; `under` another command."""
     with errors.open("w") as log:
-        process = subprocess.Popen(command(models, *flags), stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen([*under, *command(models, *flags)], stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         line = read_line(process)
         address = re.search(r"http://127\.0\.0\.1:(\d+)", line)

@@ -110,7 +110,7 @@ def test_scores_are_those_that_the_library_gives(releases: Releases) -> None:
 
 def test_a_truth_of_another_shape_is_refused() -> None:
     assert fit_truth(np.zeros((2, 3)), (2, 3, 1)).shape == (2, 3, 1)
-    for wrong in (np.zeros((3, 2)), np.zeros((1, 2, 3, 1)), np.full((2, 3), np.nan)):
+    for wrong in (np.zeros((3, 2)), np.zeros((1, 2, 3, 1)), np.full((2, 3), np.nan), np.full((2, 3), 1e39)):
         with pytest.raises(Refusal, match="truth: got"):
             fit_truth(wrong, (2, 3, 1))
 

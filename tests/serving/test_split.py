@@ -1,5 +1,6 @@
 """Shares of traffic are kept, keys stick to their version, and the file that says so is read and changed whole."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,21 @@ def test_a_label_is_moved_and_all_else_in_the_file_stays(tmp_path: Path) -> None
     assert labels.sections.rule.minimum == 7
     with pytest.raises(InputError, match='expected one line canary = "4"'):
         set_label(file, "canary", "4", "2")  # somebody else moved it
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    """No file can grow beyond 8 bytes meanwhile."""
+    file = tmp_path / "labels.toml"
+    file.write_text(TEXT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            set_label(file, "canary", "4", "3")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == TEXT
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,18 @@ from tests import heat
 from tests.serving.conftest import Server, running, wait_until
 
 FIELD = heat.wave(heat.grid(12), 1)[0].tolist()
-FLAGS = ["--workers", "2", "--batch-sizes", "[1]", "--repository-control", "true", "--poll-seconds", "0"]
+FLAGS = [
+    "--workers",
+    "2",
+    "--batch-sizes",
+    "[1]",
+    "--repository-control",
+    "true",
+    "--poll-seconds",
+    "0",
+    "--stall-seconds",
+    "600",
+]
 Key = tuple[str, str]
 
 

@@ -86,6 +86,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "flat": {"data": np.ravel(IRIS).tolist()},
     "FP64": {"datatype": "FP64"},
     "the NumPy codec": {"parameters": {"content_type": "np"}},
+    "the NumPy codec, flat": {"parameters": {"content_type": "np"}, "data": np.ravel(IRIS).tolist()},
+    "null for what is left out": {"parameters": None},
 }
 
 
@@ -110,6 +112,23 @@ def test_an_id_parameters_and_an_output_are_heeded(server: Server) -> None:
     answer = infer(server, "sklearn-iris", KSERVE | wanted)
     assert answer["id"] == "42"
     assert [output["name"] for output in answer["outputs"]] == ["mean"]
+
+
+def test_null_stands_for_what_is_left_out(server: Server) -> None:
+    left_out = dict.fromkeys(("id", "parameters", "outputs"))
+    expected = outputs(infer(server, "sklearn-iris", KSERVE))
+    for name, values in outputs(infer(server, "sklearn-iris", KSERVE | left_out)).items():
+        np.testing.assert_array_equal(values, expected[name])
+
+
+def test_a_table_is_refused_for_what_it_is(server: Server) -> None:
+    """MLServer's guide to content types: a column of texts and one of numbers."""
+    texts = {"name": "First Name", "datatype": "BYTES", "parameters": {"content_type": "str"}, "shape": [2]}
+    numbers = {"name": "Age", "datatype": "INT32", "shape": [2], "data": [34, 22]}
+    body = {"parameters": {"content_type": "pd"}, "inputs": [texts | {"data": ["Joanne", "Michael"]}, numbers]}
+    response = httpx.post(f"{server.url}/v2/models/sklearn-iris/infer", json=body)
+    assert response.status_code == 400
+    assert "got content_type 'pd', expected 'np'" in response.json()["error"]
 
 
 def test_texts_are_refused_for_what_they_are(server: Server) -> None:

@@ -148,7 +148,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     ),
     "much space": (header("{" + " " * 4000 + "'descr': '<f4'" + " " * 50), "got the header"),
     "an entry twice": (header("{'descr': '<f4', 'descr': '<f4', 'shape': (2,)}"), "got the header"),
-    "five arrays": (as_npy(*[FIELD] * 5), "at most 4 npy arrays"),
+    "six arrays": (as_npy(*[FIELD] * 6), "at most 5 npy arrays"),
     "bytes behind": (as_npy(FIELD) + b"\x00", "npy array 1"),
 }
 
