@@ -42,6 +42,15 @@ class Ladder:
         """That of a device, by its number among those that are served on."""
         return self.others[device - 1] if device else self
 
+    def after(self, before: "Ladder | None") -> "Ladder":
+        """These programs in the place of others of the version: counts go on, those of alarms if they are the same."""
+        if before is None:
+            return self
+        alarms = before.alarms if before.servable.digest == self.servable.digest else self.alarms
+        pairs = zip(self.others, before.others, strict=True)
+        others = tuple(replace(new, stages=old.stages) for new, old in pairs)
+        return replace(self, stages=before.stages, alarms=alarms, others=others)
+
 
 def compile_ladder(
     servable: Servable,

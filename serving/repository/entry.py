@@ -75,12 +75,6 @@ def loaded(entry: Entry, outcome: Ladder | str) -> Entry:
     """The entry with new programs, or with the reason why there are none."""
     if isinstance(outcome, str):
         return replace(entry, error=outcome, idle=None)
-    if entry.ladder is not None:
-        same = entry.ladder.servable.digest == outcome.servable.digest
-        alarms = entry.ladder.alarms if same else outcome.alarms
-        pairs = zip(outcome.others, entry.ladder.others, strict=True)
-        others = tuple(replace(new, stages=old.stages) for new, old in pairs)
-        outcome = replace(outcome, stages=entry.ladder.stages, alarms=alarms, others=others)  # what was counted goes on
     return replace(entry, ladder=outcome, error=None, idle=None)
 
 

@@ -124,7 +124,7 @@ class Repository:
             entry = table.get(key)
             if entry is None or entry.gone or entry.tried != fingerprint:  # changed, or unloaded, in the meantime
                 return table
-            return {**table, key: loaded(entry, outcome)}
+            return {**table, key: loaded(entry, outcome if isinstance(outcome, str) else outcome.after(entry.ladder))}
 
         if isinstance(outcome, str) and not self._stopping.is_set():
             log.error("%s/%s: %s", *key, outcome)

@@ -1,11 +1,16 @@
 """Each request is counted in its stages and each batch in its own, and together they take no longer than the answer."""
 
+import dataclasses
 import itertools
+import types
 
 import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.ladder import Ladder
+from serving.monitoring.alarms import Alarms
+from serving.monitoring.stages import Stages
 from tests import heat
 
 FIELD = heat.wave(heat.grid(10, 11), 1, 2)[0]
@@ -49,3 +54,15 @@ def test_requests_and_batches_are_counted_in_their_stages(client: httpx.Client) 
     assert spent < change["pnol_request_seconds_sum"]
     stages = client.get("/stats").json()["stages"]["heat/1"]
     assert list(stages) == ["decode", "cache", "queue", "batch", "compute", "encode"]
+
+
+def test_what_was_counted_of_a_version_goes_on_when_its_folder_is_loaded_anew(ladder: Ladder) -> None:
+    alarms = Alarms(0.5, cases=3, alarms=1)
+    before = dataclasses.replace(ladder, stages=Stages(), alarms=alarms)
+    before.stages.queue.observe(1.0)
+    anew = dataclasses.replace(ladder, stages=Stages(), alarms=Alarms(0.5))
+    assert anew.after(None) is anew
+    assert (anew.after(before).stages, anew.after(before).alarms) == (before.stages, alarms)
+    other = types.SimpleNamespace(digest="of other content")
+    changed = dataclasses.replace(anew, servable=other)  # type: ignore[arg-type]
+    assert (changed.after(before).stages, changed.after(before).alarms) == (before.stages, anew.alarms)
