@@ -126,7 +126,10 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
         if server.should_exit:
             return
         if not ready:
-            raise InputError(f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders")
+            raise InputError(
+                f"{repository.folder}: no model could be loaded, expected NAME/VERSION/ folders, as experiments.export "
+                "writes them"
+            )
         say(f"ready on {url} with {', '.join(ready)}")
     finally:
         if not readiness.ready:

@@ -128,7 +128,7 @@ def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
         space = ", ".join(axis.name or f"axis {i}" for i, axis in enumerate(signature.axes))
         raise Refusal(
             f"inputs: got shape {list(query.inputs.shape)}, expected ({space}, {channels}) "
-            f"or (cases, {space}, {channels}), the last being the channels"
+            f"or (cases, {space}, {channels}), the last being the channels{' (one may be left out)' * (channels == 1)}"
         )
     return inputs, single
 

@@ -31,8 +31,8 @@ PARTS = {
 MARKS = (
     "Intervals hold 95% over the cases, drawn anew (bootstrap). “Best” is the smallest loss of a column: of a share "
     "the distance to the level that its run promises, of spread / skill that to 1. “Tied” cannot be told from it by "
-    "the differences on the same cases: with at least 95% the run that would be best on all cases there could be is "
-    "among those that are marked. The others are worse by more than chance between cases, or not ranked: sharpness and "
+    "the differences on the same cases. With 95% confidence the run that is best on all cases, not only on these, is "
+    "marked with one of the two. The others are worse by more than chance between cases, or not ranked: sharpness and "
     "width say something only where coverage holds, and a band is ranked by what it promises. Another seed of training "
     "may turn what stands here; only more runs tell."
 )
@@ -87,6 +87,9 @@ def verdict(comparison: Comparison) -> str:
     text += f"; {listed(tied)} cannot be told from it." if tied else ", by more than chance between cases."
     times = [cost.moments.median for cost in comparison.costs]
     fastest = times.index(min(times))
+    others = [cost.moments.low for index, cost in enumerate(comparison.costs) if index != fastest]
+    if any(low <= comparison.costs[fastest].moments.high for low in others):
+        return f"{text} None is clearly the fastest: one case takes {number(min(times))} to {number(max(times))} ms."
     return f"{text} {comparison.labels[fastest]} answers fastest, one case in {number(times[fastest])} ms."
 
 

@@ -62,7 +62,8 @@ def _drawings(study: Study) -> list[Html]:
     made: list[tuple[str, str, Callable[[], Any], bool]] = []
     if one:
         history = lambda: optunas.plot_optimization_history(study.optuna, target_name=names[0])  # noqa: E731
-        way = lambda: optunas.plot_intermediate_values(study.optuna).update_yaxes(title_text=names[0])  # noqa: E731
+        named = {"yaxis_title_text": names[0], "showlegend": True}
+        way = lambda: optunas.plot_intermediate_values(study.optuna).update_layout(**named)  # noqa: E731
         made.append(("history", "History", history, True))
         made.append(("pruning", "Scores on the way", way, _told(study)))
     else:

@@ -30,8 +30,9 @@ def sizes(config: MeshConfig, devices: int) -> dict[str, int]:
             raise InputError(f"mesh: {_product(asked)} devices do not divide the {devices} there are")
         asked["data"] = devices // others
     taken = {axis: asked[axis] or 1 for axis in ORDER}
-    if math.prod(taken.values()) != devices:
-        raise InputError(f"mesh: {_product(taken)} devices, expected {devices}, which is what there are")
+    if (product := math.prod(taken.values())) != devices:
+        hint = f" (JAX_NUM_CPU_DEVICES={product} makes a CPU look like as many)" if product > devices else ""
+        raise InputError(f"mesh: {_product(taken)} devices, expected {devices}, which is what there are{hint}")
     return taken
 
 

@@ -1,5 +1,7 @@
 """JSON: `{"inputs": [...], "outputs": ["mean", "interval"], ...}` in, arrays as nested lists out."""
 
+import difflib
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -21,6 +23,7 @@ class Body(Options, frozen=True, kw_only=True):
     functionals: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
+_UNKNOWN = re.compile("unknown field `(.+?)`")
 _decoder = msgspec.json.Decoder(Body)
 _encoder = msgspec.json.Encoder()
 
@@ -34,8 +37,18 @@ def decode_query(body: bytes) -> Query:
     try:
         parsed = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(f"body: {error}") from None
+        raise Refusal(f"body: {explained(error, Body)}") from None
     return to_query(parsed)
+
+
+def explained(error: Exception, schema: type[msgspec.Struct]) -> str:
+    """What is wrong with a body, and of a field that is unknown what is known instead."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown is None:
+        return str(error)
+    fields = schema.__struct_fields__
+    near = difflib.get_close_matches(unknown[1], fields, 1)
+    return f"{error}; " + (f"did you mean `{near[0]}`?" if near else f"expected some of {', '.join(fields)}")
 
 
 def to_query(body: Body) -> Query:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving.query import Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
-from serving.wire.json import describe
+from serving.wire.json import describe, explained
 from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/msgpack"
@@ -50,7 +50,7 @@ def decode_query(body: bytes) -> Query:
     try:
         parsed = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(f"body: {error}") from None
+        raise Refusal(f"body: {explained(error, Body)}") from None
     coordinates = None
     if parsed.coordinates is not None:
         coordinates = tuple(_read(array, f"coordinates[{i}]") for i, array in enumerate(parsed.coordinates))

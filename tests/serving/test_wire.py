@@ -283,3 +283,10 @@ def test_damaged_bodies_are_read_or_refused(read: Callable[[bytes], Any], conten
         except InputError:
             refused += 1
     assert refused > 100
+
+
+def test_a_misspelt_field_is_told_what_it_may_have_meant() -> None:
+    with pytest.raises(Refusal, match="unknown field `input`; did you mean `inputs`"):
+        wire_json.decode_query(b'{"input": [1]}')
+    with pytest.raises(Refusal, match="unknown field `xyz`; expected some of .*num_samples"):
+        wire_json.decode_query(b'{"xyz": [1]}')
