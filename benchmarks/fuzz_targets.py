@@ -14,11 +14,13 @@ import psutil
 from benchmarks.fuzz_grpc import GRPC
 from benchmarks.fuzz_sent import Sent
 from serving.app import build_app
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
+from serving.monitoring.recorder import Recorder
 from serving.process import make_service
 from serving.readiness import Readiness
 from serving.rpc import SERVICE, RpcServer
 from serving.settings import Settings
+from serving.workers.team import Team
 
 # The statuses of HTTP that gRPC's codes stand for; all others are faults of the server.
 STATUSES = {
@@ -48,8 +50,11 @@ def in_process(settings: Settings) -> Iterator[Target]:
     """The ASGI application and the gRPC method without a network."""
     service = make_service(settings)
     readiness, metrics = Readiness(service), Metrics(service)
-    app = build_app(service, readiness, settings, metrics, None)
-    call = RpcServer(service, readiness, metrics, settings, None).guarded(SERVICE.methods_by_name["ModelInfer"])
+    recorder, team = Recorder([]), Team(service.repository, metrics, None)
+    app = build_app(service, readiness, settings, metrics, recorder, team, None)
+    call = RpcServer(service, readiness, metrics, recorder, settings, None).guarded(
+        SERVICE.methods_by_name["ModelInfer"]
+    )
     service.repository.load()
     with asyncio.Runner() as runner:
 

@@ -5,7 +5,6 @@ import sys
 from pnol_jax.errors import InputError
 from pnol_jax.memory import keep_arena
 from serving.listener import listen
-from serving.pulse import Pulse
 from serving.settings import read_settings
 from serving.workers import Role, supervise
 
@@ -16,11 +15,11 @@ def main() -> int:
         settings, role = read_settings(sys.argv[1:]), Role.mine()
         if role is None and settings.workers > 1:
             return supervise(settings, listen(settings.host, settings.port), sys.argv[1:])
-        listener = role.assume() if role else listen(settings.host, settings.port)
+        listener, member = role.assume() if role else (listen(settings.host, settings.port), None)
         keep_arena()  # before anything that allocates in a second thread is imported
         from serving.process import serve
 
-        serve(settings, listener, pulse=Pulse(role.pulse) if role else None)
+        serve(settings, listener, member)
     except InputError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2

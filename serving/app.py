@@ -18,7 +18,10 @@ from serving.derivatives import DerivativesEndpoint
 from serving.endpoint import Endpoint
 from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
-from serving.metrics import Metrics
+from serving.monitoring.drifting import DriftFigures
+from serving.monitoring.metrics import Metrics
+from serving.monitoring.record import RECORD
+from serving.monitoring.recorder import Recorder
 from serving.predictions import ENDPOINTS, Predictions, asked
 from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
@@ -30,21 +33,29 @@ from serving.request_id import HEADER, find_request_id
 from serving.rollouts import RolloutEndpoint, RolloutFigures, Rollouts
 from serving.settings import Settings
 from serving.wire.json import MEDIA_TYPE, encode_error
+from serving.workers.team import Team
 
 AnyRequest = Request[Any, Any, State]
 
 
 def build_app(
-    service: ReleasingService, readiness: Readiness, settings: Settings, metrics: Metrics, guard: Guard | None
+    service: ReleasingService,
+    readiness: Readiness,
+    settings: Settings,
+    metrics: Metrics,
+    recorder: Recorder,
+    team: Team,
+    guard: Guard | None,
 ) -> ASGIApp:
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics.register(ReleaseFigures(service))
-    predictions = Predictions(service, settings, metrics)
+    metrics.register(DriftFigures(service))
+    predictions = Predictions(service, settings, metrics, recorder)
     rollouts = Rollouts(service, settings)
     metrics.register(RolloutFigures(rollouts))
     endpoints = [RolloutEndpoint(rollouts, settings, metrics), DerivativesEndpoint(service, settings, metrics)]
     direct: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
-    parts = {"service": service, "readiness": readiness, "settings": settings, "metrics": metrics}
+    parts = {"service": service, "readiness": readiness, "settings": settings, "team": team}
     litestar = Litestar(
         route_handlers=[
             asgi(list(ENDPOINTS))(predictions.__call__),
@@ -55,7 +66,7 @@ def build_app(
         ],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
-        middleware=[_counted(metrics)],
+        middleware=[_counted(metrics, recorder)],
         compression_config=_compression(settings),
         openapi_config=None,
         logging_config=None,
@@ -68,7 +79,7 @@ def build_app(
                 try:
                     guard.admit(scope["path"], scope["headers"])
                 except (Refusal, Unavailable) as error:
-                    await _refuse(error, scope, send, metrics)
+                    await _refuse(error, scope, send, metrics, recorder)
                     return
             if asked(scope["path"]):
                 await predictions(scope, receive, send)
@@ -95,12 +106,15 @@ def _constant(value: Any) -> Callable[[], Any]:
     return give
 
 
-async def _refuse(error: Exception, scope: HTTPScope, send: Send, metrics: Metrics) -> None:
+async def _refuse(error: Exception, scope: HTTPScope, send: Send, metrics: Metrics, recorder: Recorder) -> None:
     """Answer a request that is not let in, without reading its body."""
-    response = failure(error, find_request_id(scope["headers"]))
+    record = recorder.begin("refused", scope["headers"]) if recorder.is_on else None
+    response = failure(error, find_request_id(scope["headers"]), record)
     response.headers.append((b"connection", b"close"))
     await send_response(response, send)
     metrics.count("refused", response.status, 0.0)
+    if record is not None:
+        recorder.end(record, response.status, len(response.content))
 
 
 def _respond(request: AnyRequest, error: Exception) -> Answered[bytes]:
@@ -109,7 +123,7 @@ def _respond(request: AnyRequest, error: Exception) -> Answered[bytes]:
         headers = [(name.encode(), value.encode()) for name, value in named.items()]
         response = Response(error.status_code, headers, encode_error(_explained(request, error)))
     else:
-        response = failure(error, find_request_id(request.scope["headers"]))
+        response = failure(error, find_request_id(request.scope["headers"]), RECORD.get())
     plain = {name.decode(): value.decode() for name, value in response.headers}
     return Answered(response.content, status_code=response.status, headers=plain)
 
@@ -125,7 +139,7 @@ def _explained(request: AnyRequest, error: HTTPException) -> str:
     return error.detail
 
 
-def _counted(metrics: Metrics) -> Any:
+def _counted(metrics: Metrics, recorder: Recorder) -> Any:
     """Middleware that counts every answer with its route and status, and puts the request's own id on it."""
 
     def middleware(app: ASGIApp) -> ASGIApp:
@@ -134,12 +148,16 @@ def _counted(metrics: Metrics) -> Any:
                 await app(scope, receive, send)
                 return
             started = time.perf_counter()
-            name = find_request_id(scope["headers"])
+            record = recorder.begin("none", scope["headers"]) if recorder.is_on else None
+            name = record.request_id.encode() if record else find_request_id(scope["headers"])
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     endpoint = scope.get("path_template") or "none"
                     metrics.count(endpoint, message["status"], time.perf_counter() - started)
+                    if record is not None:
+                        record.endpoint = endpoint
+                        recorder.end(record, message["status"], 0)
                     if name is not None:
                         message["headers"] = [*message["headers"], (HEADER, name)]
                 await send(message)

@@ -13,7 +13,7 @@ from litestar.types import Receive, Scope, Send
 from serving.body import read_body
 from serving.connection import CLIENT, Client
 from serving.failures import failure, send_response
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
 from serving.refusals import WrongMethod
 from serving.request_id import HEADER, find_request_id
 from serving.settings import Settings

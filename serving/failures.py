@@ -4,12 +4,16 @@ An abstention has its scores beside the message.
 """
 
 import logging
+import secrets
 from typing import NamedTuple
 
 from litestar.types import Send
 
 from pnol_jax.errors import InputError
+from serving.monitoring.logs import FIELDS
+from serving.monitoring.record import Record
 from serving.refusals import Abstained, Refusal, Unavailable
+from serving.request_id import HEADER
 from serving.wire.json import MEDIA_TYPE, encode_error
 
 log = logging.getLogger("serving")
@@ -30,8 +34,11 @@ async def send_response(response: Response, send: Send) -> None:
     await send({"type": "http.response.body", "body": response.content, "more_body": False})
 
 
-def failure(error: Exception, name: bytes | None = None) -> Response:
-    """The response to a request that failed; `name` is the id that its client gave it."""
+def failure(error: Exception, name: bytes | None = None, record: Record | None = None) -> Response:
+    """The response to a request that failed.
+
+    `name`: the id that its client gave it; what is not the caller's fault gets one if there is none, to be found by.
+    """
     headers, more = [(b"content-type", MEDIA_TYPE.encode())], {}
     match error:
         case Unavailable():
@@ -43,8 +50,13 @@ def failure(error: Exception, name: bytes | None = None) -> Response:
         case InputError():
             status, message = 400, str(error)
         case _:
-            log.error("a request failed: %s", (name or b"without an id").decode(), exc_info=error)
+            known = record.request_id if record else (name or secrets.token_hex(8).encode()).decode()
+            log.error("a request failed: %s", known, exc_info=error, extra={FIELDS: {"request_id": known}})
             status, message = 500, "internal error"
+            if name is None and record is None:
+                headers.append((HEADER, known.encode()))
+    if record is not None:
+        record.error = message
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if status == 405:

@@ -5,14 +5,14 @@ from typing import Any
 from litestar import MediaType, Response, get
 
 from serving import openapi
-from serving.metrics import Metrics
+from serving.monitoring import exposition, summary
 from serving.readiness import Readiness
 from serving.repository import Catalogue, Entry
 from serving.service import Service
 from serving.settings import Settings
-from serving.utilisation import Scaling, recommended_replicas
 from serving.wire import v2
 from serving.wire.json import encode
+from serving.workers.team import Team
 
 
 @get("/health")
@@ -34,33 +34,21 @@ async def ready(readiness: Readiness) -> Response[bytes]:
 
 
 @get("/stats")
-async def stats(metrics: Metrics, readiness: Readiness) -> Response[bytes]:
-    """Figures since the start."""
-    return _json({"uptime_seconds": readiness.uptime(), **metrics.summary()})
+async def stats(team: Team, readiness: Readiness) -> Response[bytes]:
+    """Figures of all workers since the start."""
+    return _json({"uptime_seconds": readiness.uptime(), **summary.stats(await team.figures())})
 
 
 @get("/monitoring/metrics")
-async def prometheus(metrics: Metrics) -> Response[bytes]:
-    """Figures for Prometheus."""
-    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+async def prometheus(team: Team) -> Response[bytes]:
+    """Figures of all workers for Prometheus."""
+    return Response(exposition.text(await team.figures()), media_type=exposition.MEDIA_TYPE)
 
 
 @get("/monitoring/scaling")
-async def scaling(service: Service, settings: Settings) -> Response[bytes]:
-    """Figures for an autoscaler."""
-    engine = service.engine
-    utilisation, backlog = engine.utilisation, engine.backlog_seconds()
-    window, target = settings.utilisation_window, settings.utilisation_target
-    figures = Scaling(
-        queued_cases=engine.statistics.waiting,
-        queue_limit=settings.queue_cases,
-        backlog_seconds=backlog,
-        utilisation=utilisation,
-        window_seconds=window,
-        utilisation_target=target,
-        recommended_replicas=recommended_replicas(utilisation, backlog, window, target),
-    )
-    return _json(figures)
+async def scaling(team: Team, settings: Settings) -> Response[bytes]:
+    """Figures of all workers for an autoscaler."""
+    return _json(summary.scaling(await team.figures(), settings))
 
 
 @get("/models")

@@ -5,13 +5,15 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import numpy as np
 
 from pnol_jax.servable import Answers, Bucket, Program, Servable, added_shapes
 from serving.costs import Costs
+from serving.monitoring.alarms import Alarms
+from serving.monitoring.stages import Stages
 from serving.places import Places, stack
 
 COMPILE_THREADS = 2  # XLA itself uses more for one program
@@ -31,11 +33,22 @@ class Ladder:
     places: Places
     programs: Programs
     costs: Mapping[tuple[Bucket, Answers], Costs]
+    stages: Stages = field(default_factory=Stages)
+    alarms: Alarms = field(default_factory=Alarms)
     others: tuple["Ladder", ...] = ()
 
     def on(self, device: int) -> "Ladder":
         """That of a device, by its number among those that are served on."""
         return self.others[device - 1] if device else self
+
+    def after(self, before: "Ladder | None") -> "Ladder":
+        """These programs in the place of others of the version: counts go on, those of alarms if they are the same."""
+        if before is None:
+            return self
+        alarms = before.alarms if before.servable.digest == self.servable.digest else self.alarms
+        pairs = zip(self.others, before.others, strict=True)
+        others = tuple(replace(new, stages=old.stages) for new, old in pairs)
+        return replace(self, stages=before.stages, alarms=alarms, others=others)
 
 
 def compile_ladder(
@@ -73,7 +86,7 @@ def _compile(
     costs = {
         kind: Costs.of({size: _seconds(places, programs, *kind, size) for size in sizes[kind[1]]}) for kind in kinds
     }
-    return Ladder(servable, places, programs, costs)
+    return Ladder(servable, places, programs, costs, alarms=Alarms.of(servable.manifest.alarm))
 
 
 def _seconds(places: Places, programs: Programs, bucket: Bucket, answer: Answers, size: int) -> float:

@@ -2,10 +2,8 @@
 
 import asyncio
 import functools
-import logging
 import signal
 import socket
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,35 +20,40 @@ from serving.connection import Connection
 from serving.engine.replicas import make_replicas
 from serving.executables import keep_executables
 from serving.listener import BACKLOG, address
-from serving.metrics import Metrics
-from serving.pulse import Pulse
+from serving.monitoring.logs import configure
+from serving.monitoring.metrics import Metrics
+from serving.monitoring.recorder import Recorder, make_recorder
 from serving.readiness import Readiness
 from serving.releases import ReleasingService
 from serving.repository import Entry, Repository
 from serving.saying import say
 from serving.settings import Settings
+from serving.workers.role import Member
+from serving.workers.team import Team
 
 if TYPE_CHECKING:
     from serving.rpc import RpcServer  # its packages need not be installed
 
 
-def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = None) -> None:
+def serve(settings: Settings, listener: socket.socket, member: Member | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then answer what was accepted and return.
 
-    `pulse`: of one of several processes on this socket; one that is alone answers probes while the models load.
+    `member`: which of several processes on this socket; one that is alone answers probes while the models load.
 
     Raises:
         InputError: no model in the folder can be loaded, or that of the compiled programs is not the user's alone.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("jax").setLevel(logging.WARNING)
+    number = member.number if member else 0
+    configure(settings, number)
+    recorder = make_recorder(settings, number)
     keep_executables(settings.executables)
     service = make_service(settings)
     readiness = Readiness(service)
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
-    rpc = _rpc(service, readiness, metrics, settings, guard)
-    app = build_app(service, readiness, settings, metrics, guard)
+    rpc = _rpc(service, readiness, metrics, recorder, settings, guard)
+    team = Team(service.repository, metrics, member.link if member else None, number)
+    app = build_app(service, readiness, settings, metrics, recorder, team, guard)
     server = _Server(_configuration(app, settings), readiness, rpc)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
@@ -61,7 +64,7 @@ def serve(settings: Settings, listener: socket.socket, *, pulse: Pulse | None = 
         signal.signal(number, stop)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(server, listener, service, readiness, pulse))
+            runner.run(_run(server, listener, service, readiness, team, member))
     finally:
         service.engine.close()
 
@@ -86,7 +89,8 @@ async def _run(
     listener: socket.socket,
     service: ReleasingService,
     readiness: Readiness,
-    pulse: Pulse | None,
+    team: Team,
+    member: Member | None,
 ) -> None:
     """Load and serve: at the same time, so that probes are answered, or one after the other."""
     loop, repository = asyncio.get_running_loop(), service.repository
@@ -95,18 +99,21 @@ async def _run(
         loop.call_soon_threadsafe(service.forget, entry)
 
     repository.on_leave.append(forget)
+    await team.begin()
     where = address(listener)
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, where))
-    if pulse is not None:
-        beating = asyncio.create_task(pulse.beat(lambda: readiness.live))
+    if member is not None:
+        beating = asyncio.create_task(member.pulse.beat(lambda: readiness.live))
         await asyncio.wait([loading])
     if not server.should_exit:
+        team.ready()
         await server.serve(sockets=[listener])
+        await team.leave()
     repository.stop()
     await loading
-    if pulse is not None:
+    if member is not None:
         beating.cancel()
 
 
@@ -147,7 +154,12 @@ class _Server(uvicorn.Server):
 
 
 def _rpc(
-    service: ReleasingService, readiness: Readiness, metrics: Metrics, settings: Settings, guard: Guard | None
+    service: ReleasingService,
+    readiness: Readiness,
+    metrics: Metrics,
+    recorder: Recorder,
+    settings: Settings,
+    guard: Guard | None,
 ) -> "RpcServer | None":
     if settings.grpc_port is None:
         return None
@@ -155,7 +167,7 @@ def _rpc(
         from serving.rpc import RpcServer
     except ModuleNotFoundError as error:
         raise InputError(f"grpc_port: needs {error.name}, which is not installed; expected the extra 'grpc'") from None
-    return RpcServer(service, readiness, metrics, settings, guard)
+    return RpcServer(service, readiness, metrics, recorder, settings, guard)
 
 
 def _configuration(app: Any, settings: Settings) -> uvicorn.Config:

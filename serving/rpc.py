@@ -12,7 +12,10 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from pnol_jax.errors import InputError
 from serving.access import Guard
 from serving.information import find_metadata
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
+from serving.monitoring.record import Record
+from serving.monitoring.recorder import Recorder
+from serving.monitoring.watch import Watch
 from serving.readiness import Readiness
 from serving.refusals import Abstained, NotFound, Refusal, Unavailable
 from serving.service import Service
@@ -84,17 +87,27 @@ class Inference:
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:  # noqa: N802
         """Predict."""
-        query = wire.decode_query(request, context.time_remaining())
-        return wire.encode_answer(await self._service.answer(query), request)
+        watch = Watch()
+        query = watch.decoded(wire.decode_query(request, context.time_remaining()))
+        answer = wire.encode_answer(watch.answered(await self._service.answer(query)), request)
+        watch.encoded()
+        return answer
 
 
 class RpcServer:
     """A gRPC server on one port."""
 
     def __init__(
-        self, service: Service, readiness: Readiness, metrics: Metrics, settings: Settings, guard: Guard | None
+        self,
+        service: Service,
+        readiness: Readiness,
+        metrics: Metrics,
+        recorder: Recorder,
+        settings: Settings,
+        guard: Guard | None,
     ) -> None:
         self._settings = settings
+        self._recorder = recorder
         self._guard = guard
         self._inference = Inference(service, readiness)
         self._metrics = metrics
@@ -142,6 +155,7 @@ class RpcServer:
         async def guarded(request: bytes, context: Context) -> Any:
             started = time.perf_counter()
             code = grpc.StatusCode.CANCELLED  # unless it comes to an end
+            record = self._record(name, request, context)
             try:
                 if self._guard is not None:
                     given = context.invocation_metadata() or ()
@@ -151,11 +165,24 @@ class RpcServer:
                 return answer
             except Exception as error:
                 code, message, metadata = _explain(error)
+                if record is not None:
+                    record.error = message
                 await context.abort(code, message[:MAX_DETAILS], metadata)
             finally:
                 self._metrics.count(f"/{SERVICE.full_name}/{name}", code.name, time.perf_counter() - started)
+                if record is not None:
+                    self._recorder.end(record, code.name, 0)
 
         return guarded
+
+    def _record(self, name: str, request: Any, context: Context) -> Record | None:
+        if not self._recorder.is_on:
+            return None
+        given = [(key.encode(), str(value).encode()) for key, value in context.invocation_metadata() or ()]
+        record = self._recorder.begin(f"/{SERVICE.full_name}/{name}", given)
+        if record is not None:
+            record.bytes_in = request.ByteSize()
+        return record
 
 
 def _explain(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:

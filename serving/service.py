@@ -18,6 +18,8 @@ from serving.cache import Cache, Found, Request
 from serving.derived import Answered, derive
 from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
+from serving.monitoring.record import RECORD
+from serving.monitoring.stages import Stages
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
 from serving.refusals import Expired
 from serving.repository import Entry, Repository
@@ -58,7 +60,8 @@ class Answer:
     cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
     other inputs. `stated`: what is said of outputs that the caller named (`serving.derived`), and of an abstention that
     is only marked. `id`: by which a truth may name the request, where it is remembered. `repeatable`: that the same
-    bytes may get the same response again without being read; the seconds that it once took to compute.
+    bytes may get the same response again without being read; the seconds that it once took to compute. `stages`: where
+    the time of the version's requests is counted.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -66,6 +69,7 @@ class Answer:
     bucket: Bucket
     interval: Interval | None
     cached: bool
+    stages: Stages
     approximate: Approximation | None = None
     id: str | None = None
     repeatable: float | None = None
@@ -151,14 +155,14 @@ class Service:
             outputs = {name: np.asarray(array[0]) for name, array in outputs.items()}
         # What abstentions count is counted each time.
         again = seconds if cached and approximate is None and "abstention" not in stated else None
-        return Answer(
-            outputs, manifest, question.place.bucket, interval, cached, approximate, repeatable=again, stated=stated
-        )
+        bucket, stages = question.place.bucket, ladder.stages
+        return Answer(outputs, manifest, bucket, interval, cached, stages, approximate, repeatable=again, stated=stated)
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
         manifest, place = ladder.servable.manifest, question.place
         seed = options.seed if answer == "samples" else 0  # moments do not depend on it
-        job = Job(ladder, place, answer, question.inputs, seed, options.priority)
+        record = RECORD.get()
+        job = Job(ladder, place, answer, question.inputs, seed, options.priority, record=record)
         digest = ladder.servable.digest
         what = f"{answer} {question.wanted.weights_digest}" if answer == "functional" else answer
         request = Request(
@@ -168,9 +172,17 @@ class Service:
         async def compute() -> Arrays:
             if answer == "functional":
                 return await self._functionals(job, question)
-            return await self.engine.submit(job)
+            arrays = await self.engine.submit(job)
+            ladder.alarms.note(arrays)
+            return arrays
 
-        return await self.cache.fetch(request, compute)
+        found = await self.cache.fetch(request, compute)
+        if found.look_up is not None:
+            start, end = found.look_up
+            ladder.stages.cache.observe(end - start)
+            if record is not None:
+                record.note("cache", start, end)
+        return found
 
     async def _functionals(self, job: Job, question: Question) -> Arrays:
         """Each functional of each case as a case of the engine: arrays (cases, functionals)."""

@@ -1,23 +1,29 @@
-"""Every limit and default of the service, in one place. Flags override a TOML file, which overrides these."""
+"""Every setting, limit and default of the service, in one place.
 
-import argparse
-import tomllib
-from collections.abc import Sequence
+Flags override the environment, which overrides a TOML file, which overrides these (`serving.sources`).
+`python -m serving.settings` prints the table of `docs/settings.md`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
+from serving.sources import read_sources, table
 
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Part = Annotated[float, Meta(ge=0, le=1)]
 Distance = Annotated[float, Meta(ge=0, lt=1)]
 Switch = Literal["off", "on"]
+LogFormat = Literal["text", "json"]
 Choice = Literal["expected", "least_outstanding", "weighted", "round_robin"]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Level = Annotated[int, Meta(ge=0, le=9)]
@@ -103,20 +109,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_alive_seconds: Annotated[Count, Meta(description="that a connection may wait for its next request")] = 30
     drain_seconds: Annotated[Count, Meta(description="for requests under way after SIGTERM")] = 30
 
+    log_format: Annotated[LogFormat, Meta(description="of the lines on standard error, text or json")] = "text"
+    access_log: Annotated[Part, Meta(description="share of requests that get a line in the log; 0: none")] = 0.0
+    traces: Annotated[str, Meta(description="address of an OpenTelemetry collector, OTLP over HTTP; '': no traces")] = (
+        ""
+    )
+    traces_share: Annotated[Part, Meta(description="of traces that begin here; the caller's choice goes before it")] = (
+        1.0
+    )
+
     utilisation_window: Annotated[Seconds, Meta(description="seconds over which utilisation is measured")] = 60.0
     utilisation_target: Annotated[Share, Meta(description="of the engine, which recommended replicas keep to")] = 0.7
 
 
-def read_settings(arguments: Sequence[str]) -> Settings:
-    """The settings from command line flags.
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings from command line flags, the environment, and the file that either names.
 
     Raises:
-        InputError: a value of the wrong type or out of range, sizes that do not increase, no such file or folder.
+        InputError: a value of the wrong type or out of range, sizes that do not increase, no such file or folder, a
+            variable of the environment with our prefix that is no setting.
     """
-    given = vars(_parser().parse_args(arguments))
-    tree = _read_toml(given.pop("settings"))
-    tree |= given
-    settings = toml.parse(tree, Settings, "settings")
+    settings = toml.parse(read_sources(Settings, arguments, environment), Settings, "settings")
     for name in ("batch_sizes", "samples_batch_sizes"):
         sizes = getattr(settings, name)
         if not sizes or sizes[0] != 1 or list(sizes) != sorted(set(sizes)):
@@ -130,37 +143,5 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     return settings
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve the models in a folder over HTTP.")
-    parser.add_argument("--settings", metavar="FILE", help="a TOML file with any of the settings below")
-    for field in msgspec.structs.fields(Settings):
-        shown = list(field.default) if isinstance(field.default, tuple) else field.default
-        described = next(meta.description for meta in field.type.__metadata__ if meta.description)
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            dest=field.name,
-            metavar="VALUE",
-            default=argparse.SUPPRESS,
-            type=str if field.type.__origin__ is str else _value,
-            help=f"{described} ({'required' if field.required else shown})",
-        )
-    return parser
-
-
-def _read_toml(file: str | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        return tomllib.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"settings {file}: {error}") from None
-
-
-def _value(text: str) -> Any:
-    """A TOML value or `none`; what is neither stays a text, and the schema then says what it expected."""
-    if text.lower() == "none":
-        return None
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+if __name__ == "__main__":
+    print(table(Settings), end="")

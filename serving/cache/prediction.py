@@ -48,6 +48,7 @@ class Found:
     cached: bool
     distance: float | None = None  # of other inputs, relative; None: it is the answer to these
     seconds: float = 0.0
+    look_up: tuple[float, float] | None = None  # when it began and ended, by the monotonic clock; None: there was none
 
 
 class _Flight(NamedTuple):
@@ -94,22 +95,23 @@ class Cache:
         if worth.skips():
             self._statistics.skipped += 1
             return Found((await _timed(compute, worth))[0], False)
-        started = time.perf_counter()
+        started = time.monotonic()
         context = request.context
         key = request_key(request.inputs, context)
         found = self._look_up(key, context, request)
-        worth.looked_up(time.perf_counter() - started)
+        look_up = started, time.monotonic()
+        worth.looked_up(look_up[1] - started)
         if found is not None:
-            return found
+            return Found(found.arrays, True, found.distance, found.seconds, look_up)
         while (flight := self._flights.get(key)) is not None:
             self._statistics.joined += 1
             try:
-                return Found(await asyncio.shield(flight.task), False)
+                return Found(await asyncio.shield(flight.task), False, look_up=look_up)
             except (Unavailable, asyncio.CancelledError):
                 if (task := asyncio.current_task()) and task.cancelling():
                     raise
         self._statistics.misses += 1
-        return Found(await self._lead(key, context, request, compute, worth), False)
+        return Found(await self._lead(key, context, request, compute, worth), False, look_up=look_up)
 
     def invalidate(self, model: str, version: str) -> None:
         """Let go of everything that a version answered, and of what it is computing now."""

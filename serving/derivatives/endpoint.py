@@ -7,7 +7,7 @@ from serving.derivatives.query import BODIES, Derivative, fit
 from serving.endpoint import Endpoint, Exchange
 from serving.engine import Arrays
 from serving.failures import Response, send_response
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
 from serving.refusals import Expired
 from serving.releases import ReleasingService
 from serving.settings import Settings

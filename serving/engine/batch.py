@@ -1,11 +1,13 @@
 """One batch: cases of several requests, each with the operands of its own grid, through a compiled program."""
 
+import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.servable import KEYED, crop
+from serving.engine.clock import Clock
 from serving.engine.jobs import Arrays, Outcome, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked
@@ -13,8 +15,8 @@ from serving.engine.queue import Lane, Picked
 Cases = NDArray[np.float32]
 
 
-def compute(lane: Lane, picked: Picked, operands: OperandStore) -> list[Ticket]:
-    """Run the cases that were picked; the tickets that are complete by it."""
+def compute(lane: Lane, picked: Picked, operands: OperandStore, clock: Clock) -> list[Ticket]:
+    """Run the cases that were picked, by a clock that notes when; the tickets that are complete by it."""
     batch = lane.costs.holding(len(picked))
     cases = [(ticket.job.inputs, position) for ticket, position in picked]
     arguments: list[Any] = [_padded(lane, cases, batch)]
@@ -27,7 +29,9 @@ def compute(lane: Lane, picked: Picked, operands: OperandStore) -> list[Ticket]:
         _padded(lane, [(ticket.job.fields[number], position) for ticket, position in picked], batch)
         for number in range(len(picked[0][0].job.fields))
     ]
+    clock.begun = time.monotonic()
     arrays: Arrays = lane.ladder.programs[lane.bucket, lane.answer, batch](*arguments)
+    clock.done = time.monotonic()
     for row, (ticket, position) in enumerate(picked):
         shape = ticket.job.place.grid.shape
         ticket.take(position, {name: crop(array[row], shape) for name, array in arrays.items()})

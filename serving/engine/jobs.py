@@ -1,6 +1,7 @@
 """What the engine is given to do, and what of it is under way."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.servable import Answers, case_keys
 from serving.ladder import Ladder
+from serving.monitoring.record import Record
 from serving.places import Place
 
 Arrays = dict[str, NDArray[Any]]
@@ -25,6 +27,7 @@ class Job:
 
     `fields`: what the program takes besides, (cases, *space, channels), or with draws before the space axes, float32.
     `step`: the number of a step, where it is one.
+    `record`: what takes note of the request.
     """
 
     ladder: Ladder
@@ -35,6 +38,7 @@ class Job:
     priority: Priority = "normal"
     fields: tuple[NDArray[np.float32], ...] = ()
     step: int | None = None
+    record: Record | None = None
 
 
 @dataclass(eq=False)
@@ -44,6 +48,8 @@ class Ticket:
     job: Job
     future: asyncio.Future[Arrays]
     missing: int
+    submitted: float = field(default_factory=time.monotonic)
+    started: bool = False
     arrays: Arrays = field(default_factory=dict)
 
     @cached_property

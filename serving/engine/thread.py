@@ -14,13 +14,14 @@ import time
 import jax
 
 from serving.engine.batch import compute, deliver, tickets_of
+from serving.engine.clock import Clock
 from serving.engine.jobs import Arrays, Job, Outcome, Ticket
 from serving.engine.operands import OperandStore
 from serving.engine.queue import Lane, Picked, Queue
 from serving.engine.statistics import EngineStatistics
 from serving.ladder import Ladder
+from serving.monitoring.utilisation import BusyTime
 from serving.refusals import Unavailable
-from serving.utilisation import BusyTime
 
 AT_ONCE = 2e-4  # seconds of the device for which the event loop itself may stand still
 
@@ -173,24 +174,25 @@ class Engine:
         """Run a batch: the jobs that it finished, or that it failed with."""
         if not picked:
             return []
-        started = time.monotonic()
+        clock = Clock()
         self._running = len(picked)
-        self._done_at = started + lane.costs.seconds[lane.costs.holding(len(picked))]
+        self._done_at = clock.start + lane.costs.seconds[lane.costs.holding(len(picked))]
         try:
-            done = compute(lane, picked, self._operands)
+            done = compute(lane, picked, self._operands, clock)
             outcome: Outcome = [(ticket.future, ticket.arrays) for ticket in done]
         except Exception as error:  # out of memory, a fault of the device: these requests fail, the engine goes on
             self.statistics.failures += 1
             outcome = [(ticket.future, error) for ticket in tickets_of(picked)]
         self._running = 0
-        self._count(lane, len(picked), started)  # whoever has an answer finds it counted
+        self._count(lane, picked, clock)  # whoever has an answer finds it counted
         return outcome
 
-    def _count(self, lane: Lane, cases: int, started: float) -> None:
-        now = time.monotonic()
-        self.busy.add(started, now)
-        figures = self.statistics
+    def _count(self, lane: Lane, picked: Picked, clock: Clock) -> None:
+        clock.end = time.monotonic()
+        self.busy.add(clock.start, clock.end)
+        figures, cases, slots = self.statistics, len(picked), lane.costs.holding(len(picked))
         figures.batches += 1
         figures.cases += cases
-        figures.slots += lane.costs.holding(cases)
-        figures.busy_seconds += now - started
+        figures.slots += slots
+        figures.busy_seconds += clock.end - clock.start
+        clock.note(lane.ladder.stages, picked, cases / slots)

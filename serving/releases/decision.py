@@ -47,6 +47,8 @@ def _move(action: Action, repository: Repository, model: str, rule: Rule, pair: 
     except (ValueError, OSError) as error:  # an InputError is a ValueError, as is a text that is no UTF-8
         return str(error)
     repository.refresh()
+    for listener in repository.on_write:
+        listener()
     return None
 
 

@@ -69,7 +69,7 @@ def observe(evidence: Evidence, difference: float) -> Evidence:
     """The evidence after one more relative difference, in [-1, 1]."""
     worse = np.asarray(evidence.worse) + np.log1p(BETS * difference)
     better = np.asarray(evidence.better) + np.log1p(-BETS * difference)
-    peaks = max(evidence.peaks[0], _log_mean(worse)), max(evidence.peaks[1], _log_mean(better))
+    peaks = max(evidence.peaks[0], log_mean(worse)), max(evidence.peaks[1], log_mean(better))
     return Evidence(
         evidence.count + 1,
         evidence.total + difference,
@@ -79,7 +79,7 @@ def observe(evidence: Evidence, difference: float) -> Evidence:
     )
 
 
-def _log_mean(logarithms: NDArray[np.float64]) -> float:
-    """The logarithm of the weighted mean of what these are the logarithms of."""
+def log_mean(logarithms: NDArray[np.float64]) -> float:
+    """The logarithm of the weighted mean of what these are the logarithms of, (bets,)."""
     top = float(logarithms.max())
     return top + math.log(float(WEIGHTS @ np.exp(logarithms - top)))

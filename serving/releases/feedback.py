@@ -58,7 +58,7 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
     ledger, digest = service.ledger(model), _digest(asked.query, truth)
     new = {version for version in scores if ledger.is_new(digest, version)}
     for version in new:
-        ledger.tally(version).add(scores[version])
+        ledger.tally(version).add(scores[version], (rule or Rule()).coverage)
     if rule and pair and set(pair) <= set(scores) and ledger.is_new(digest, *pair):
         action = ledger.compare(pair, rule, scores[pair[0]], scores[pair[1]])
         if action is not None:

@@ -5,10 +5,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from serving.monitoring.histogram import Histogram
 from serving.releases.evidence import Evidence, observe, relative_difference
 from serving.releases.scores import Scores
 from serving.repository.labels import Metric, Rule
 
+MISSED = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 EVENTS = 100  # that are kept to be told
 SEEN = 3  # entries of a truth: of two versions and of the pair
 Pair = tuple[str, str]  # the base's version and the candidate's
@@ -24,10 +26,13 @@ class Tally:
     truths: int = 0
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # and of how many: an error relative to 0 is none
     shadow: dict[str, float] = field(default_factory=dict)
+    misses: dict[float, Histogram] = field(default_factory=dict)  # shares of points outside, by the interval's level
 
-    def add(self, scores: Scores) -> None:
-        """Note the scores of a truth."""
+    def add(self, scores: Scores, level: float) -> None:
+        """Note the scores of a truth, its coverage that of an interval of this level."""
         self.truths += 1
+        if math.isfinite(scores.coverage):
+            self.misses.setdefault(level, Histogram(MISSED)).observe(1 - scores.coverage)
         for name in scores.__struct_fields__:
             value, (total, count) = getattr(scores, name), self.sums.get(name, (0.0, 0))
             if math.isfinite(value):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from pnol_jax.errors import InputError
 from serving.query import Query
@@ -30,7 +31,7 @@ class Shadow:
             return
         self._copies.append((query, tally))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            self._task = asyncio.create_task(self._run(), context=Context())  # not that of the request
 
     async def finish(self) -> None:
         """Wait for the copies so far."""

@@ -1,7 +1,8 @@
 """Loading and unloading because a request says so, which goes before the policy until the next one says otherwise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from pnol_jax.servable import check_name
 from serving.refusals import NotFound, Refusal
@@ -43,6 +44,16 @@ def unload_model(repository: Repository, name: str, version: str | None) -> None
         return {**table, **{entry.key: _unwanted(entry) for entry in mine}}
 
     repository.change(edit)
+
+
+def asked_of(repository: Repository) -> list[tuple[str, str, Literal["load", "unload"]]]:
+    """What requests have said of versions that are there: name, version, what."""
+    return [(*entry.key, entry.asked) for entry in repository.catalogue.table.values() if entry.asked]
+
+
+def adopt(repository: Repository, asked: Sequence[tuple[str, str, Literal["load", "unload"]]]) -> None:
+    """Begin with what requests said to another process; before anything is loaded."""
+    repository.expect([Entry(name, version, idle="unloaded", asked=what) for name, version, what in asked])
 
 
 def _unwanted(entry: Entry) -> Entry:

@@ -1,6 +1,5 @@
 """The model repository extension of the Open Inference Protocol: what there is, load, unload."""
 
-import asyncio
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,10 +9,11 @@ from litestar.datastructures import State
 from serving.body import read_whole
 from serving.refusals import Forbidden, Refusal
 from serving.repository import Entry
-from serving.repository.demand import load_model, unload_model
 from serving.service import Service
 from serving.settings import Settings
 from serving.wire.json import encode
+from serving.workers.messages import Act
+from serving.workers.team import Team
 
 AnyRequest = Request[Any, Any, State]
 T = TypeVar("T")
@@ -47,18 +47,18 @@ async def index(request: AnyRequest, service: Service, settings: Settings) -> Re
 
 
 @post("/v2/repository/models/{name:str}/load", status_code=200)
-async def load(request: AnyRequest, name: str, service: Service, settings: Settings) -> Response[bytes]:
+async def load(request: AnyRequest, name: str, team: Team, settings: Settings) -> Response[bytes]:
     """Load a model, or load anew what failed; answers when it is done."""
     which = await _which(request, settings)
-    await asyncio.to_thread(load_model, service.repository, name, which.version)
+    await team.act(Act("load", name, which.version))
     return Response(b"", media_type=MediaType.JSON)
 
 
 @post("/v2/repository/models/{name:str}/unload", status_code=200)
-async def unload(request: AnyRequest, name: str, service: Service, settings: Settings) -> Response[bytes]:
+async def unload(request: AnyRequest, name: str, team: Team, settings: Settings) -> Response[bytes]:
     """Unload a model: no new request finds it, those that have begun are answered."""
     which = await _which(request, settings)
-    await asyncio.to_thread(unload_model, service.repository, name, which.version)
+    await team.act(Act("unload", name, which.version))
     return Response(b"", media_type=MediaType.JSON)
 
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pnol_jax.errors import InputError
@@ -26,12 +26,13 @@ class Repository:
 
     A request keeps the programs that it began with; those of a version that was unloaded are freed with the last.
     `on_leave` is called with every entry whose programs cannot be found any more, in whichever thread let them go; it
-    must not wait.
+    must not wait. `on_write` is called when this process has changed the folder, in any thread.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.folder = Path(settings.models)
         self.on_leave: list[Callable[[Entry], None]] = []
+        self.on_write: list[Callable[[], object]] = []
         self._keep = Keep(settings.keep_versions)
         self._poll_seconds = settings.poll_seconds
         self._loader = Loader(settings)
@@ -62,6 +63,10 @@ class Repository:
         """Load what the policy wants of the folder, and wait for it."""
         self.refresh()
         self.wait()
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Begin with versions of which something is known before the first look at the folder."""
+        self._catalogue = Catalogue({entry.key: entry for entry in entries})
 
     def watch(self) -> None:
         """Go on looking at the folder in the background, if the settings want it."""
@@ -119,7 +124,7 @@ class Repository:
             entry = table.get(key)
             if entry is None or entry.gone or entry.tried != fingerprint:  # changed, or unloaded, in the meantime
                 return table
-            return {**table, key: loaded(entry, outcome)}
+            return {**table, key: loaded(entry, outcome if isinstance(outcome, str) else outcome.after(entry.ladder))}
 
         if isinstance(outcome, str) and not self._stopping.is_set():
             log.error("%s/%s: %s", *key, outcome)

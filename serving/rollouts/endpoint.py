@@ -9,7 +9,7 @@ import msgspec
 
 from serving.endpoint import Endpoint, Exchange
 from serving.failures import failure
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
 from serving.refusals import Unavailable
 from serving.rollouts import frames
 from serving.rollouts.query import BODIES

@@ -17,7 +17,7 @@ from serving.connection import CLIENT, Client
 from serving.costs import Costs
 from serving.engine import Engine, Job
 from serving.ladder import Ladder, compile_ladder
-from serving.metrics import Metrics
+from serving.monitoring.metrics import Metrics
 from serving.places import Places
 from serving.refusals import TooLarge, Unavailable
 from serving.rollouts import RolloutEndpoint, Rollouts

@@ -8,6 +8,7 @@ import pytest
 
 from pnol_jax.errors import InputError
 from serving.settings import Settings, read_settings
+from serving.sources import table
 
 
 def test_flags_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> None:
@@ -19,13 +20,45 @@ def test_flags_override_the_file_and_the_file_the_defaults(tmp_path: Path) -> No
     assert settings == expected
 
 
-def test_every_setting_has_a_flag(tmp_path: Path) -> None:
+def test_flags_override_the_environment_and_that_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serving.toml"
+    file.write_text("port = 9000\nmax_cases = 8\ndrain_seconds = 7\nhost = '::1'\n")
+    environment = {
+        "PNOL_SERVING_SETTINGS": str(file),
+        "PNOL_SERVING_MODELS": str(tmp_path),
+        "PNOL_SERVING_MAX_CASES": "16",
+        "PNOL_SERVING_DRAIN_SECONDS": "6",
+        "PNOL_SERVING_HOST": "127.0.0.1",
+        "PNOL_SERVING_BATCH_SIZES": "[1, 2]",
+        "HOME": "elsewhere",
+    }
+    settings = read_settings(["--drain-seconds", "5"], environment)
+    expected = Settings(models=str(tmp_path), port=9000, max_cases=16, batch_sizes=(1, 2), drain_seconds=5)
+    assert settings == expected
+    with pytest.raises(InputError, match="port: Expected `int`"):
+        read_settings([], environment | {"PNOL_SERVING_PORT": "http"})
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest(tmp_path: Path) -> None:
+    for name, nearest in (("MAX_CASE", "MAX_CASES"), ("QUEUE", "QUEUE_CASES"), ("CACHE_BYTE", "CACHE_BYTES")):
+        with pytest.raises(InputError, match=f"PNOL_SERVING_{name} is no setting; did you mean PNOL_SERVING_{nearest}"):
+            read_settings(["--models", str(tmp_path)], {f"PNOL_SERVING_{name}": "1"})
+
+
+def test_the_table_of_the_documentation_is_that_of_the_schema() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert table(Settings) in document
+    assert all(f"| `{name}` |" in document for name in Settings.__struct_fields__)
+
+
+def test_every_setting_has_a_flag_and_a_variable(tmp_path: Path) -> None:
     defaults = Settings(models=str(tmp_path))
-    flags = []
+    flags, environment = [], {}
     for name, value in msgspec.structs.asdict(defaults).items():
         text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
         flags += ["--" + name.replace("_", "-"), text]
-    assert read_settings(flags) == defaults
+        environment["PNOL_SERVING_" + name.upper()] = text
+    assert read_settings(flags, {}) == read_settings([], environment) == defaults
 
 
 def test_the_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from serving import utilisation
-from serving.utilisation import BusyTime, recommended_replicas
+from serving.monitoring import utilisation
+from serving.monitoring.utilisation import BusyTime, recommended_replicas
 
 
 @pytest.fixture

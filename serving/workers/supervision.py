@@ -6,8 +6,6 @@ stands still is ended: its connections break, and who asked it can ask another. 
 forks: JAX has threads.
 """
 
-import ctypes
-import os
 import signal
 import socket
 import subprocess
@@ -20,39 +18,13 @@ from dataclasses import dataclass, field
 from serving.pulse import Pulse, Watch
 from serving.saying import ERRORS, say
 from serving.settings import Settings
+from serving.workers.hub import Hub
+from serving.workers.role import Role
 
-ROLE = (
-    "PNOL_SERVING_WORKER"  # in a worker's environment: its number, how many there are, socket's and pulse's descriptors
-)
 LASTED = 10.0  # seconds after which a worker that ends counts as one that had worked
 PAUSE, LONGEST_PAUSE = 0.5, 30.0  # before one that did not is started again, twice as long each time
 PATIENCE = 10.0  # beyond the time for draining
 TICK = 0.05  # between looks at the workers
-_PR_SET_PDEATHSIG = 1
-
-
-@dataclass
-class Role:
-    """Which of several workers this process is."""
-
-    number: int
-    workers: int
-    descriptor: int
-    pulse: int
-
-    @classmethod
-    def mine(cls) -> "Role | None":
-        """From the environment; None if this process is not a worker of another."""
-        text = os.environ.get(ROLE)
-        return None if text is None else cls(*map(int, text.split()))
-
-    def assume(self) -> socket.socket:
-        """Keep to the worker's own cores, end when the parent does, and take over the socket."""
-        cores = sorted(os.sched_getaffinity(0))
-        if self.workers <= len(cores):
-            os.sched_setaffinity(0, cores[self.number :: self.workers])
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        return socket.socket(fileno=self.descriptor)
 
 
 @dataclass
@@ -60,7 +32,10 @@ class Worker:
     """A process that is started again when it ends, and ended when it gives no sign of life."""
 
     command: Sequence[str]
-    role: Role
+    number: int
+    workers: int
+    listener: int
+    hub: Hub
     stall_seconds: float
     ready: threading.Event = field(default_factory=threading.Event)
     said: str = ""
@@ -69,20 +44,23 @@ class Worker:
     pause: float = 0.0
 
     def __post_init__(self) -> None:
-        self._watch = Watch(Pulse(self.role.pulse))
+        self._pulse = Pulse()
+        self._watch = Watch(self._pulse)
 
     def start(self) -> None:
         """Begin a new process."""
-        role = f"{self.role.number} {self.role.workers} {self.role.descriptor} {self.role.pulse}"
+        link = self.hub.join(self.number)
+        role = Role(self.number, self.workers, self.listener, link.theirs.fileno(), self._pulse.descriptor)
         self.started = time.monotonic()
         self._watch.restart()
         self.process = subprocess.Popen(
             self.command,
-            env={**os.environ, ROLE: role},
-            pass_fds=[self.role.descriptor, self.role.pulse],
+            env=role.environment(),
+            pass_fds=[role.listener, role.link, role.pulse],
             stdout=subprocess.PIPE,
             text=True,
         )
+        link.listen()
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
@@ -110,7 +88,7 @@ class Worker:
         self.start()
 
     def _say(self, what: str) -> None:
-        say(f"serving: worker {self.role.number} {what}", ERRORS)
+        say(f"serving: worker {self.number} {what}", ERRORS)
 
 
 def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[str]) -> int:
@@ -122,9 +100,8 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     command = [sys.executable, "-m", "serving", *arguments]
-    socket_number, count = listener.fileno(), settings.workers
-    roles = (Role(number, count, socket_number, Pulse().descriptor) for number in range(count))
-    workers = [Worker(command, role, settings.stall_seconds) for role in roles]
+    total, hub, stall = settings.workers, Hub(settings.workers), settings.stall_seconds
+    workers = [Worker(command, number, total, listener.fileno(), hub, stall) for number in range(total)]
     for worker in workers:
         worker.start()
     try:

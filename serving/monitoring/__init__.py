@@ -1,0 +1,1 @@
+"""What the service does, as figures: counted by each worker, told of all of them together."""

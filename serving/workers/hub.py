@@ -1,0 +1,122 @@
+"""The parent's part in what workers know of each other: figures of all, acts for all, a beginning for a new one."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from serving.monitoring.families import Families, Family, Totals
+from serving.workers.link import Link, Lost
+from serving.workers.messages import Act, Asked, Begin, Do, Done, Figures, Message, Ready, Tell
+
+TELL_SECONDS = 1.0  # for a worker's figures; one that is stopped or stuck is told of as it was last
+ACT_SECONDS = 600.0  # for loading, which compiles
+
+
+class Hub:
+    """Links to all workers, by their numbers.
+
+    A worker asks for one act and once for figures at a time, so that pools of these sizes never wait for themselves.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._lock = threading.Lock()  # of what follows
+        self._links: dict[int, Link] = {}
+        self._running: dict[int, Act] = {}
+        self._asked: Asked = []
+        self._starts = 0
+        self._totals, self._gathering = Totals(), threading.Lock()
+        self._ids = itertools.count()
+        self._tells, self._told = (ThreadPoolExecutor(workers, name) for name in ("tells", "told"))
+        self._acts, self._done = ThreadPoolExecutor(workers, "acts"), ThreadPoolExecutor(workers**2, "done")
+
+    def join(self, number: int) -> Link:
+        """A link for a worker that is about to start, in which it finds what was asked until now."""
+        with self._lock:
+            link = Link(number, self._hear, self._end)
+            link.send(Begin(self._asked))
+            for act in self._running.values():  # the others are at it
+                link.send(Do(0, act))
+            self._links[number] = link
+            self._starts += 1
+        return link
+
+    def figures(self) -> Families:
+        """Those of all workers that take requests, and what those had counted that have ended."""
+        with self._gathering:
+            links = self._ready()
+            for link, told in zip(links, self._told.map(_tell, links), strict=True):
+                if told is not None:
+                    self._note(link, told)
+            families = self._totals.merged()
+        starts = ("pnol_worker_starts_total", (), float(self._starts))
+        return (
+            *families,
+            Family("pnol_workers", "Workers that take requests.", "gauge", "max", (("pnol_workers", (), len(links)),)),
+            Family("pnol_worker_starts", "Times that a worker was started.", "counter", "sum", (starts,)),
+        )
+
+    def act(self, act: Act) -> Done:
+        """Have something done by every worker; the first fault, if there are any."""
+        with self._lock:
+            number, links = next(self._ids), self._linked(lambda link: link.ready)
+            self._running[number] = act
+            for link in self._linked(lambda link: not link.ready):
+                link.send(Do(0, act))  # it will, once it has begun
+        try:
+            outcomes = list(self._done.map(lambda link: _do(link, act), links))
+        finally:
+            with self._lock:
+                del self._running[number]
+        for outcome in outcomes:
+            if not outcome.error:
+                self._asked = outcome.asked
+        return next((outcome for outcome in outcomes if outcome.error), Done(0))
+
+    def _ready(self) -> list[Link]:
+        with self._lock:
+            return self._linked(lambda link: link.ready)
+
+    def _linked(self, wanted: Callable[[Link], bool]) -> list[Link]:
+        return [link for link in self._links.values() if wanted(link)]
+
+    def _note(self, link: Link, told: Figures) -> None:
+        self._totals.note(str(link.number), told.families)
+        self._asked = told.asked
+
+    def _hear(self, link: Link, message: Message) -> None:
+        match message:
+            case Ready():
+                link.ready = True
+            case Figures():  # of one that ends
+                with self._gathering:
+                    self._note(link, message)
+            case Tell():
+                self._tells.submit(lambda: link.send(Figures(message.id, self.figures())))
+            case Do():
+                self._acts.submit(self._answer, link, message)
+
+    def _answer(self, link: Link, message: Do) -> None:
+        done = self.act(message.act)
+        link.send(Done(message.id, done.error, done.status))
+
+    def _end(self, link: Link) -> None:
+        with self._gathering:
+            self._totals.end(str(link.number))
+        with self._lock:
+            if self._links.get(link.number) is link:
+                del self._links[link.number]
+
+
+def _tell(link: Link) -> Figures | None:
+    try:
+        return link.tell(TELL_SECONDS)
+    except Lost:
+        return None
+
+
+def _do(link: Link, act: Act) -> Done:
+    try:
+        return link.do(act, ACT_SECONDS)
+    except Lost as error:
+        return Done(0, str(error), 503)

@@ -1,0 +1,106 @@
+"""The parent's end of a link: sends to one worker, and hears what it says in a thread of its own."""
+
+import contextlib
+import itertools
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+from serving.workers.messages import LENGTH, Act, Do, Done, Figures, Message, Tell, pack, unpack
+
+SEND_SECONDS = 1  # after which a worker that reads nothing has lost its link
+_TIMEVAL = struct.pack("ll", SEND_SECONDS, 0)
+
+
+class Lost(Exception):
+    """The worker ended, or does not answer."""
+
+
+class Link:
+    """To a worker. What it says unasked goes to `hear`, in this link's thread; its end is told once, to `end`."""
+
+    def __init__(self, number: int, hear: Callable[["Link", Message], None], end: Callable[["Link"], None]) -> None:
+        self.number = number
+        self.ready = False
+        self._hear = hear
+        self._end = end
+        self._socket, self.theirs = socket.socketpair()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL)
+        self._ids = itertools.count(1)
+        self._sending, self._came = threading.Lock(), threading.Condition()
+        self._answers: dict[int, Figures | Done | None] = {}  # that somebody waits for; None: not yet
+        self._told = 0  # the last question for figures that was answered
+        self._asked = 0  # and the last
+        self._open = True
+        self._thread = threading.Thread(target=self._listen, name=f"link {number}", daemon=True)
+
+    def listen(self) -> None:
+        """Begin to hear, now that the worker has its end."""
+        self.theirs.close()
+        self._thread.start()
+
+    def send(self, message: Message) -> None:
+        """Say something; a worker that cannot take it has lost its link."""
+        try:
+            with self._sending:
+                self._socket.sendall(pack(message))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def tell(self, seconds: float) -> Figures | None:
+        """The worker's figures; None if it does not answer in time, or has still to answer the question before.
+
+        One caller at a time.
+
+        Raises:
+            Lost: the worker ended.
+        """
+        if self._told < self._asked:
+            return None
+        self._asked = next(self._ids)
+        answer = self._ask(Tell(self._asked), seconds)
+        return answer if isinstance(answer, Figures) else None
+
+    def do(self, act: Act, seconds: float) -> Done:
+        """Have something done.
+
+        Raises:
+            Lost: the worker ended, or did not answer in time.
+        """
+        answer = self._ask(Do(next(self._ids), act), seconds)
+        if not isinstance(answer, Done):
+            raise Lost(f"worker {self.number} did not {act.what} within {seconds:g} s")
+        return answer
+
+    def _ask(self, message: Tell | Do, seconds: float) -> Figures | Done | None:
+        with self._came:
+            self._answers[message.id] = None
+        self.send(message)
+        with self._came:
+            self._came.wait_for(lambda: self._answers[message.id] is not None or not self._open, seconds)
+            answer = self._answers.pop(message.id)
+            if answer is None and not self._open:
+                raise Lost(f"worker {self.number} ended")
+            return answer
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError), self._socket.makefile("rb") as stream:
+            while len(head := stream.read(LENGTH.size)) == LENGTH.size:
+                self._take(unpack(stream.read(LENGTH.unpack(head)[0])))
+        with self._came:
+            self._open = False
+            self._came.notify_all()
+        self._socket.close()
+        self._end(self)
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Figures | Done) and message.id:
+            with self._came:
+                self._told = max(self._told, message.id if isinstance(message, Figures) else 0)
+                if message.id in self._answers:
+                    self._answers[message.id] = message
+                    self._came.notify_all()
+        else:
+            self._hear(self, message)
