@@ -17,7 +17,6 @@ from serving.connection import CLIENT, Client
 from serving.costs import Costs
 from serving.engine import Engine, Job
 from serving.ladder import Ladder, compile_ladder
-from serving.monitoring.metrics import Metrics
 from serving.places import Places
 from serving.refusals import TooLarge, Unavailable
 from serving.rollouts import RolloutEndpoint, Rollouts
@@ -173,7 +172,7 @@ class Reader:
         self._body.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
         scope: Any = {"type": "http", "method": "POST", "path": "/rollout", "headers": []}
         scope["extensions"] = {CLIENT: self.client}
-        endpoint = RolloutEndpoint(rollouts, settings, Metrics(SimpleNamespace()))  # type: ignore[arg-type]
+        endpoint = RolloutEndpoint(rollouts, settings, SimpleNamespace(count=lambda *_: None))  # type: ignore[arg-type]
         await endpoint(scope, self.receive, self.send)  # type: ignore[arg-type]
 
     @property

@@ -58,7 +58,9 @@ def mean(inputs: Any) -> jax.Array:
 
 
 def figure(server: Server, name: str) -> float:
-    found = re.search(rf"^{name} (\S+)$", httpx.get(f"{server.url}/monitoring/metrics").text, re.MULTILINE)
+    found = re.search(
+        rf"^{name}(?:{{[^}}]*}})? (\S+)$", httpx.get(f"{server.url}/monitoring/metrics").text, re.MULTILINE
+    )
     assert found, name
     return float(found[1])
 
