@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.servable import DERIVED, FIELDS, FUNCTIONAL, Signature
+from serving.draws import check_draws
 from serving.engine.jobs import Priority
 from serving.places import Place, Places
 from serving.refusals import Refusal, TooLarge
@@ -43,7 +44,7 @@ class Options(Common, frozen=True, kw_only=True):
 
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     level: Share | None = None  # of the interval; that of its guarantee if none
-    num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; all that the model has if none
+    num_samples: Annotated[int, msgspec.Meta(ge=1)] | None = None  # draws; as many as one run makes if none
     seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0  # of the draws
     id: Annotated[str, msgspec.Meta(max_length=128)] | None = None  # by which a truth may name the request later
     quantiles: Shares | None = None  # levels of quantiles at each point
@@ -111,8 +112,8 @@ def check(query: Query, places: Places, max_cases: int) -> Question:
     outputs = _outputs(query.options.outputs, signature, wanted)
     asked = query.options.num_samples or manifest.num_samples
     draws = "samples" in outputs or (wanted.weights is not None and "functional" not in signature.answers)
-    if draws and asked > manifest.num_samples:
-        raise Refusal(f"num_samples: got {asked}, expected at most {manifest.num_samples}")
+    if draws:
+        check_draws(asked, manifest.num_samples, (*inputs.shape[:-1], len(signature.outputs)), max_cases)
     check_functionals(wanted, signature, len(inputs), max_cases, asked)
     return Question(finite(inputs, "inputs"), place, single, outputs, asked, wanted)
 

@@ -16,6 +16,7 @@ from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Si
 from serving.abstention import FIGURE, Policy, Rule
 from serving.cache import Cache, Found, Request
 from serving.derived import Answered, derive
+from serving.draws import APART, together
 from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.monitoring.record import RECORD
@@ -130,7 +131,8 @@ class Service:
         cached, distances, seconds = True, [], 0.0
         needed = question.outputs if rule is None else (*question.outputs, FIGURE)
         for answer in _kinds(needed, manifest.signature):
-            found = await self._ask(question, ladder, answer, query.options)
+            ask = self._draws if answer == "samples" else self._ask
+            found = await ask(question, ladder, answer, query.options)
             arrays |= found.arrays
             cached, seconds = cached and found.cached, seconds + found.seconds
             distances += [found.distance] if found.distance is not None else []
@@ -158,13 +160,21 @@ class Service:
         bucket, stages = question.place.bucket, ladder.stages
         return Answer(outputs, manifest, bucket, interval, cached, stages, approximate, repeatable=again, stated=stated)
 
-    async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
+    async def _draws(self, question: Question, ladder: Ladder, answer: Answers, options: Options) -> Found:
+        """As many runs of the program as it takes for the draws that were asked for."""
+        runs = math.ceil(question.num_samples / ladder.servable.manifest.num_samples)
+        if runs == 1:
+            return await self._ask(question, ladder, answer, options)
+        asked = (self._ask(question, ladder, answer, options, run) for run in range(runs))
+        return together(await asyncio.gather(*asked))
+
+    async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options, run: int = 0) -> Found:
         manifest, place = ladder.servable.manifest, question.place
         seed = options.seed if answer == "samples" else 0  # moments do not depend on it
         record = RECORD.get()
-        job = Job(ladder, place, answer, question.inputs, seed, options.priority, record=record)
+        job = Job(ladder, place, answer, question.inputs, seed, options.priority, first=run * APART, record=record)
         digest = ladder.servable.digest
-        what = f"{answer} {question.wanted.weights_digest}" if answer == "functional" else answer
+        what = f"{answer} {question.wanted.weights_digest}" if answer == "functional" else f"{answer} {run}"
         request = Request(
             manifest.name, manifest.version, digest, place.bucket, place.digest, what, seed, question.inputs
         )

@@ -81,13 +81,13 @@ def unflatten_operands(flat: Mapping[str, Any]) -> GridOperands:
     return GridOperands(tuple(AxisOperands(**{leaf: flat[f"axes.{i}.{leaf}"] for leaf in _LEAVES}) for i in axes))
 
 
-def case_keys(seed: int, cases: int, step: int | None = None) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    """The threefry keys of a request's cases, (cases, 2): the seed and the case's position in the request.
+def case_keys(seed: int, cases: int, step: int | None = None, first: int = 0) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """The threefry keys of a request's cases, (cases, 2): the seed and the case's position, from `first` on.
 
     Those of a step, (cases, 3), end with its number.
     """
     keys = np.empty((cases, 2 if step is None else 3), np.uint32)
-    keys[:, 0], keys[:, 1] = seed, np.arange(cases)
+    keys[:, 0], keys[:, 1] = seed, np.arange(first, first + cases)
     keys[:, 2:] = step or 0
     return keys
 

@@ -26,7 +26,7 @@ class Job:
     """A request's cases at one place: inputs (cases, *space, input channels), float32.
 
     `fields`: what the program takes besides, (cases, *space, channels), or with draws before the space axes, float32.
-    `step`: the number of a step, where it is one.
+    `step`: the number of a step, where it is one. `first`: the position of the first case, of which its draws depend.
     `record`: what takes note of the request.
     """
 
@@ -38,6 +38,7 @@ class Job:
     priority: Priority = "normal"
     fields: tuple[NDArray[np.float32], ...] = ()
     step: int | None = None
+    first: int = 0
     record: Record | None = None
 
 
@@ -55,7 +56,7 @@ class Ticket:
     @cached_property
     def keys(self) -> NDArray[np.uint32]:
         """Of the cases' draws, (cases, 2), or of their step, (cases, 3)."""
-        return case_keys(self.job.seed, len(self.job.inputs), self.job.step)
+        return case_keys(self.job.seed, len(self.job.inputs), self.job.step, self.job.first)
 
     def take(self, position: int, case: Arrays) -> None:
         """Keep the answer of the case at a position, arrays (*space, channels)."""

@@ -119,9 +119,12 @@ class Engine:
         """What came in this turn of the loop is run here or left to the thread."""
         self._turn = False
         while work := self._at_once():
-            deliver(self._answer(*work))
-            with self._wake:
-                self._taken = False
+            try:
+                outcome = self._answer(*work)
+            finally:
+                with self._wake:
+                    self._taken = False
+            deliver(outcome)
 
     def _at_once(self) -> tuple[Lane, Picked] | None:
         """A batch to run here, if the device is free and all that waits takes little; else the thread is woken."""
