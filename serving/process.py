@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import signal
 import socket
 from pathlib import Path
@@ -97,6 +98,7 @@ async def _run(
 
     def forget(entry: Entry) -> None:  # in whichever thread let it go
         loop.call_soon_threadsafe(service.forget, entry)
+        loop.call_soon_threadsafe(settle)
 
     repository.on_leave.append(forget)
     await team.begin()
@@ -117,10 +119,18 @@ async def _run(
         beating.cancel()
 
 
+def settle() -> None:
+    """Let Python's collector look at what is loaded now, and then no more: it took 50 ms each time, of all requests."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 async def _load(server: "_Server", repository: Repository, readiness: Readiness, url: str) -> None:
     try:
         await asyncio.to_thread(repository.load)
         repository.watch()
+        settle()
         readiness.loaded = True
         ready = [f"{entry.name}/{entry.version}" for entry in repository.entries() if entry.state == "ready"]
         if server.should_exit:
