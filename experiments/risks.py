@@ -9,6 +9,10 @@ from pnol_jax.errors import InputError
 from pnol_jax.posteriors import Posterior
 from pnol_jax.risk import Risk
 from pnol_jax.risk.draws import least_draws
+from pnol_jax.servable.manifest import DERIVED, OF_PROGRAMS
+
+# Figures are called NAME.mean and so on: names that would make one of the service's own outputs.
+RESERVED = {name.partition(".")[0] for name in (*DERIVED, *OF_PROGRAMS) if "." in name}
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -66,6 +70,10 @@ def check_risks(experiment: Experiment) -> None:
     """
     draws, posterior = experiment.config.export.num_samples, experiment.posterior
     for position, risk in enumerate(risks_of(experiment)):
+        if (taken := risk.name.partition(".")[0]) in RESERVED:
+            raise InputError(
+                f"risk[{position}].name: got {risk.name!r}, expected another one: {taken!r} is the service's"
+            )
         if by_draws(risk, posterior) and not posterior.has_samples:
             name = type(experiment.config.posterior).__struct_config__.tag
             raise InputError(

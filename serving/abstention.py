@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.servable import Manifest
+from serving.monitoring.alarms import FIGURE, alarm_threshold
 from serving.query import Options
 from serving.refusals import Abstained, Refusal
 
-FIGURE = "ood"
 Action = Literal["mark", "refuse"]
 KINDS: tuple[Action, ...] = ("refuse", "mark")
 
@@ -94,8 +95,8 @@ class Policy:
 
 def _threshold(named: float | None, manifest: Manifest) -> float:
     """The figure that is named, else that at which the model's own alarm goes off, infinite if it states none."""
-    rate = (manifest.alarm or {}).get("false_alarm")
-    return named if named is not None else 1 - rate if isinstance(rate, float) else math.inf
+    own = alarm_threshold(manifest.alarm)
+    return float(np.float32(named)) if named is not None else math.inf if own is None else own
 
 
 def _lacking(asked: str | None, why: str) -> None:

@@ -12,6 +12,7 @@ from litestar.di import Provide
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.utils import normalize_path
 
 from serving.access import Guard
 from serving.derivatives import DerivativesEndpoint
@@ -75,6 +76,10 @@ def build_app(
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
+            if "//" in scope["path"] or scope["path"].endswith(
+                "/"
+            ):  # as the router reads it, so that all judge the same
+                scope["path"] = normalize_path(scope["path"])
             if guard is not None:
                 try:
                     guard.admit(scope["path"], scope["headers"])

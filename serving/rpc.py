@@ -175,13 +175,13 @@ class RpcServer:
 
         return guarded
 
-    def _record(self, name: str, request: Any, context: Context) -> Record | None:
+    def _record(self, name: str, request: bytes, context: Context) -> Record | None:
         if not self._recorder.is_on:
             return None
         given = [(key.encode(), str(value).encode()) for key, value in context.invocation_metadata() or ()]
         record = self._recorder.begin(f"/{SERVICE.full_name}/{name}", given)
         if record is not None:
-            record.bytes_in = request.ByteSize()
+            record.bytes_in = len(request)
         return record
 
 

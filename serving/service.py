@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Signature
-from serving.abstention import FIGURE, Policy, Rule
+from serving.abstention import Policy, Rule
 from serving.cache import Cache, Found, Request
 from serving.derived import Answered, derive
 from serving.draws import APART, together
 from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
+from serving.monitoring.alarms import FIGURE
 from serving.monitoring.record import RECORD
 from serving.monitoring.stages import Stages
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check

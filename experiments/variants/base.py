@@ -9,8 +9,10 @@ from pnol_jax.files import sha256_bytes
 from pnol_jax.servable import Manifest, Servable, encode_weights, load_servable, read_manifest
 
 
-def find_base(folder: Path, weights: Mapping[str, Any], buckets: Sequence[Sequence[int]], run: Path) -> Servable:
-    """The newest version in `folder` with exactly these weights and buckets, which is no variant itself.
+def find_base(
+    folders: Sequence[Path], weights: Mapping[str, Any], buckets: Sequence[Sequence[int]], run: Path
+) -> Servable:
+    """The newest version in the first folder with one of exactly these weights and buckets, which is no variant itself.
 
     Raises:
         InputError: there is none.
@@ -21,11 +23,12 @@ def find_base(folder: Path, weights: Mapping[str, Any], buckets: Sequence[Sequen
         same = manifest.files[manifest.weights] == digest and set(manifest.buckets) == sizes
         return same and manifest.optimised is None
 
-    versions = [path for path in folder.glob("*") if (path / "manifest.json").is_file() and path.name[0] != "."]
-    for path in sorted(versions, key=lambda path: (path.name.isdigit(), len(path.name), path.name), reverse=True):
-        if matches(read_manifest(path)):
-            return load_servable(path)
+    for folder in folders:
+        versions = [path for path in folder.glob("*") if (path / "manifest.json").is_file() and path.name[0] != "."]
+        for path in sorted(versions, key=lambda path: (path.name.isdigit(), len(path.name), path.name), reverse=True):
+            if matches(read_manifest(path)):
+                return load_servable(path)
     raise InputError(
-        f"{folder}: no version with the weights and buckets of {run} as it is now, expected one to measure a variant "
-        f"against: python -m experiments.export {run}"
+        f"{' and '.join(map(str, folders))}: no version with the weights and buckets of {run} as it is now, expected "
+        f"one to measure a variant against: python -m experiments.export {run}"
     )

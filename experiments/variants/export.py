@@ -41,7 +41,8 @@ def export_variant(
     if not limit >= 0:
         raise InputError(f"--max-loss: got {limit:g}, expected at least 0")
     model = load_model(folder, experiment)
-    base = find_base(to / served_name(experiment), model.params, buckets(experiment), folder)
+    folders = [to / served_name(experiment), *([to / name] if name else [])]
+    base = find_base(folders, model.params, buckets(experiment), folder)
     variant = make_variant(experiment, model, recipe)
     losses = measured_losses(experiment, model, variant)
     console = Console(stderr=True)

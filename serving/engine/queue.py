@@ -94,6 +94,10 @@ class Queue:
         self._statistics.waiting += len(job.inputs)
         self._statistics.waiting_seconds += len(job.inputs) * lane.costs.case
 
+    def only(self) -> Lane | None:
+        """The lane in which everything waits that waits, if it is one."""
+        return next(iter(self._busy)) if len(self._busy) == 1 else None
+
     def next(self) -> Lane:
         """The lane that comes next."""
         return min(self._busy, key=lambda lane: (lane.order[0], self._had[lane.model], lane.order[1]))

@@ -57,6 +57,10 @@ class Replicas:
         number = self._choose(job)
         return self.engines[number].submit(replace(job, ladder=job.ladder.on(number)))
 
+    def has_room(self, cases: int) -> bool:
+        """Whether so many cases may be queued on any device."""
+        return all(engine.has_room(cases) for engine in self.engines)
+
     def forget(self, ladder: Ladder) -> None:
         """Keep nothing of a servable beyond the requests that wait for it."""
         for number, engine in enumerate(self.engines):

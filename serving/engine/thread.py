@@ -24,6 +24,7 @@ from serving.monitoring.utilisation import BusyTime
 from serving.refusals import Unavailable
 
 AT_ONCE = 2e-4  # seconds of the device for which the event loop itself may stand still
+STUCK = 60.0  # seconds beyond those that a batch takes, after which the device hangs
 
 
 class Engine:
@@ -57,8 +58,9 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the engine's thread runs."""
-        return self._thread.is_alive()
+        """Whether the engine's thread runs, and no batch takes longer than any should."""
+        stuck = self._running and time.monotonic() > self._done_at + STUCK
+        return self._thread.is_alive() and not stuck
 
     def submit(self, job: Job) -> asyncio.Future[Arrays]:
         """Queue a job. The future gives arrays (cases, *space, channels); cancelling it takes the job out.
@@ -71,7 +73,7 @@ class Engine:
         with self._wake:
             if self._closing:
                 raise Unavailable("the service is shutting down")
-            if self.statistics.waiting + cases > self._limit:
+            if not self.has_room(cases):
                 self.statistics.refused += 1
                 raise self._full(cases)
             self._queue.push(ticket)
@@ -91,6 +93,10 @@ class Engine:
         """Keep nothing of a servable beyond the requests that wait for it."""
         with self._wake:
             self._queue.forget(ladder)
+
+    def has_room(self, cases: int) -> bool:
+        """Whether so many cases may be queued."""
+        return self.statistics.waiting + cases <= self._limit
 
     def backlog_seconds(self) -> float:
         """How long the engine would need for what is waiting, by what its programs cost."""
@@ -139,8 +145,12 @@ class Engine:
             return lane, self._queue.take(lane)
 
     def _is_little(self) -> bool:
-        seconds = self.statistics.waiting_seconds
-        return seconds <= self._inline and (seconds <= AT_ONCE or self._queue.next().alone)
+        """By what all that waits costs where it waits in one lane; in several, it is not little."""
+        lane = self._queue.only()
+        if lane is None or lane.waiting > lane.costs.largest:
+            return False
+        seconds = lane.costs.seconds[lane.costs.holding(lane.waiting)]
+        return seconds <= self._inline and (seconds <= AT_ONCE or lane.alone)
 
     def _run(self) -> None:
         while self._step():  # a call of its own, so that nothing of a batch is kept while the next one is waited for

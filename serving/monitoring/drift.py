@@ -14,6 +14,7 @@ quantile of a Beta distribution in 99% of them (Vovk 2012, "Conditional validity
 and this is the r that is tested.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -33,6 +34,7 @@ def p_value(counts: Iterable[tuple[float, float]], rate: float) -> float:
     return min(1.0, math.exp(-log_mean(wealth)))
 
 
+@functools.lru_cache(1024)  # of what a manifest states, asked at every scrape
 def allowed_rate(rate: float, cases: int | None) -> float:
     """What a rate stated by so many calibration cases may be for their luck; itself where that is not known."""
     if not cases:

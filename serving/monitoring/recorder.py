@@ -37,8 +37,9 @@ class Recorder:
 
     def begin(self, endpoint: str, headers: Headers) -> Record | None:
         """The record of a request, which the task at hand answers; None if nobody wants this one."""
-        place = random.random()  # one for all, so that what is in the log is in the traces too
+        place = random.random()  # one for all: of two shares the smaller is of the same requests as the larger
         if place >= self._share:
+            RECORD.set(None)  # a pipelined request may run in the context of the one before it
             return None
         given, trace = find_request_id(headers), next((value for name, value in headers if name == TRACE), None)
         record = Record(

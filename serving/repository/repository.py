@@ -102,7 +102,8 @@ class Repository:
         with self._changed:
             before = self._catalogue
             settled = settle(before, edit(before.table), before.files if files is None else files, self._keep)
-            self._catalogue = settled.catalogue
+            if settled.catalogue != before:  # what was answered unread holds for one catalogue
+                self._catalogue = settled.catalogue
             self._notices.say_labels(self._catalogue)
             for key in settled.load:
                 self._begin(key)

@@ -94,11 +94,11 @@ class Rollouts:
 
     async def _queued(self, job: Job) -> Arrays:
         """A later step waits for a full queue: what has begun is not to end because others came meanwhile."""
+        engine = self._service.engine
         while True:
-            try:
-                return await self._service.engine.submit(job)
-            except Unavailable:
-                await asyncio.sleep(PAUSE)
+            if engine.has_room(len(job.inputs)):
+                return await engine.submit(job)
+            await asyncio.sleep(PAUSE)
 
 
 def _check_finite(arrays: Arrays, number: int) -> None:

@@ -124,7 +124,8 @@ class Team:
         except (asyncio.IncompleteReadError, OSError):
             self._writer = None  # the parent is gone, and this worker will be
             for answer in self._answers.values():
-                answer.set_exception(Unavailable("the other workers cannot be reached"))
+                if not answer.done():
+                    answer.set_exception(Unavailable("the other workers cannot be reached"))
 
     def _take(self, message: Message) -> None:
         match message:

@@ -1,7 +1,9 @@
 """Tokens: who has none is not let in, scopes and rates hold, and the file counts as it is now."""
 
+import contextlib
 import datetime
 import hashlib
+import http.client
 import re
 import stat
 from collections.abc import Iterator
@@ -159,7 +161,7 @@ def test_a_file_that_is_wrong_at_the_start_is_refused(tmp_path: Path, text: str)
 @pytest.fixture(scope="module")
 def closed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("closed")
-    file = write(folder / "tokens.toml", asker='scopes = ["predict"]')
+    file = write(folder / "tokens.toml", asker='scopes = ["predict"]', reader='scopes = ["read"]')
     flags = ["--batch-sizes", "[1]", "--tokens", str(file), "--grpc-port", "0"]
     with running(small, folder / "errors", *flags) as server:
         yield server
@@ -200,3 +202,14 @@ def test_grpc_asks_for_the_same_tokens(closed: Server) -> None:
         assert call("ModelInfer", None) == call("ModelInfer", "wrong") == "UNAUTHENTICATED"
         assert call("ModelInfer", "asker-secret") == "INVALID_ARGUMENT"  # let in, and nothing was asked
         assert call("ServerMetadata", "asker-secret") == "PERMISSION_DENIED"
+
+
+@pytest.mark.parametrize(
+    "path", ["/predict/", "//predict", "/rollout/", "/derivatives//", "/v2//models/line/infer/", "/feedback/"]
+)
+def test_another_spelling_of_a_path_needs_the_same_scope(closed: Server, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", closed.port, timeout=30)  # it sends the path as it stands
+    connection.request("POST", path, b"{}", {"authorization": "Bearer reader-secret"})
+    with contextlib.closing(connection), connection.getresponse() as refused:
+        assert refused.status == 403
+        assert b"expected one for predict" in refused.read()

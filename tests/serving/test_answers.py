@@ -18,6 +18,7 @@ from serving.cache import Cache
 from serving.derived import Functional, Quantiles
 from serving.engine import Engine
 from serving.ladder import Ladder, compile_ladder
+from serving.monitoring.alarms import alarm_threshold
 from serving.query import Options, Query
 from serving.refusals import Abstained, Refusal
 from serving.service import Answer, Service
@@ -231,3 +232,13 @@ def test_abstaining_is_refused_where_there_is_nothing_to_abstain_by(
     path = heat.write(tmp_path, axes=1, signature=signature, predict=blind)
     with pytest.raises(Refusal, match=r"has no figure 'ood'; expected a model that was trained with a section \[ood\]"):
         serve(compile_ladder(load_servable(path), {"moments": (1,)}))(FIELD, abstain="mark")
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.2, 0.25])
+def test_the_largest_figure_that_a_detector_gives_is_an_alarm(rate: float) -> None:
+    cases = round(1 / rate) - 1  # the fewest that a rate can be stated by
+    largest = np.float32(cases) / np.float32(cases + 1)
+    threshold = alarm_threshold({"false_alarm": rate, "cases": cases})
+    assert threshold is not None
+    assert largest >= threshold
+    assert alarm_threshold(None) is None

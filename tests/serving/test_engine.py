@@ -215,7 +215,7 @@ def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_
         return run
 
     def costing(seconds: float) -> Ladder:
-        costs = {kind: Costs.of({1: seconds, 4: 4 * seconds}) for kind in ladder.costs}
+        costs = {kind: Costs.of({1: seconds, 4: seconds}) for kind in ladder.costs}
         programs = {key: noted(program) for key, program in ladder.programs.items()}
         return dataclasses.replace(ladder, programs=programs, costs=costs)
 

@@ -1,5 +1,6 @@
 """gRPC says what HTTP says: the same answers, the same refusals, the same end."""
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -258,3 +259,18 @@ def test_a_tensor_is_refused_twice() -> None:
     request.raw_input_contents.append(request.raw_input_contents[0])
     with pytest.raises(Refusal, match="got 'inputs' twice"):
         wire.decode_query(request)
+
+
+def test_calls_are_recorded_with_the_bytes_that_came(small: Path, tmp_path: Path) -> None:
+    flags = ["--batch-sizes", "[1]", "--grpc-port", "0", "--access-log", "1", "--log-format", "json"]
+    with running(small, tmp_path / "log", *flags) as server, grpc.insecure_channel(server.grpc) as channel:
+        channel.unary_unary("/inference.GRPCInferenceService/ModelReady")(
+            pb.ModelReadyRequest(name="line").SerializeToString(), timeout=30
+        )
+
+        def lines() -> list[dict[str, Any]]:
+            found = [json.loads(line) for line in server.errors.read_text().splitlines()]
+            return [line for line in found if line["logger"] == "serving.access"]
+
+        wait_until(lambda: len(lines()) == 1)
+        assert (lines()[0]["status"], lines()[0]["bytes_in"]) == ("OK", 6)

@@ -315,3 +315,17 @@ def test_what_the_stable_label_falls_back_to_is_loaded_whatever_the_policy_keeps
     assert folder.look() == {"1": "unloaded", "2": "unloaded", "3": "ready", "4": "ready"}
     assert folder.answering() == "3"
     folder.repository.stop()
+
+
+def test_a_look_at_a_folder_that_has_not_changed_leaves_the_catalogue_what_it_was(
+    tmp_path: Path, versions: Path
+) -> None:
+    folder = Folder(tmp_path, versions)
+    folder.add("1")
+    folder.repository.load()
+    before = folder.repository.catalogue
+    folder.repository.refresh()
+    assert folder.repository.catalogue is before
+    folder.add("2")
+    folder.repository.load()
+    assert folder.repository.catalogue is not before
