@@ -16,6 +16,7 @@ from serving.query import Options
 from serving.refusals import Abstained, Refusal
 
 Action = Literal["mark", "refuse"]
+LARGEST = float(np.finfo(np.float32).max)  # which every format can write
 KINDS: tuple[Action, ...] = ("refuse", "mark")
 
 
@@ -76,7 +77,7 @@ class Policy:
             Abstained: the rule refuses it.
         """
         scores: list[float] = arrays[FIGURE].tolist()
-        told = tuple(score if math.isfinite(score) else math.inf for score in scores)  # no number: too strange
+        told = tuple(score if math.isfinite(score) else LARGEST for score in scores)  # no number: too strange
         action: Action = "refuse" if math.inf > rule.refuse <= max(told) else "mark"
         threshold = rule.refuse if action == "refuse" else rule.mark
         cases = tuple(position for position, score in enumerate(told) if score >= threshold)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from serving.refusals import Expired
 from serving.repository import Entry, Repository
 from serving.wanted import NOTHING
 
+DERIVING = 2  # threads for what takes fields several times over, and so requests whose fields are held so
 Arrays = Mapping[str, NDArray[np.float32]]
 _FUNCTIONAL = frozenset(FUNCTIONAL)
 
@@ -102,6 +104,7 @@ class Service:
         self.policy = policy or Policy()
         self._max_cases = max_cases
         self._deadline = deadline_seconds
+        self._deriving = ThreadPoolExecutor(DERIVING, "derive")
 
     async def answer(self, query: Query, *, abstaining: bool = True) -> Answer:
         """Answer a query; `abstaining`: unless it is too strange, where policy or query say so.
@@ -148,7 +151,8 @@ class Service:
         named: Arrays = {}  # of what the caller names
         if question.wanted is not NOTHING:
             answered = Answered(arrays, levels, question.place.grid.weights(), number)
-            named, about = await asyncio.to_thread(derive, question.wanted, answered)  # fields, several times over
+            loop = asyncio.get_running_loop()
+            named, about = await loop.run_in_executor(self._deriving, derive, question.wanted, answered)
             stated |= about
         outputs = {
             name: named[name] if name in named else _output(name, arrays, interval, number, levels)
