@@ -16,7 +16,7 @@ Guarantee = Mapping[str, Any] | None
 # What is tabled, what it means, and how it is written.
 SHARES = {
     "relative_l2": ("relative L2 error", "of the mean, over cases; beside it the median"),
-    "coverage": ("inside the interval", "share of the domain in the central Gaussian interval of the level"),
+    "coverage": ("inside the interval", "share of the domain in the central Gaussian interval at calibration.level"),
     "coverage_worst_region": ("inside it, worst region", "the same in the part of the domain where it is least"),
     "band_coverage": ("inside the band", "share of the domain in the calibrated band"),
     "band_simultaneous_coverage": ("wholly inside the band", "share of the cases whose truth never leaves the band"),
@@ -31,7 +31,7 @@ NUMBERS = {
     "patched_energy_score": ("energy score, patches", "the same on parts of the domain: short-range structure"),
     "variogram_score": ("variogram score", "of differences between regions, from samples, lower is better"),
     "nll": ("NLL", "negative log-likelihood of a Gaussian, lower is better"),
-    "interval_score": ("interval score", "of the Gaussian interval of the level, lower is better"),
+    "interval_score": ("interval score", "of the Gaussian interval at calibration.level, lower is better"),
     "band_width": ("band width", "mean width of the calibrated band"),
     "sharpness": ("sharpness", "mean predicted standard deviation"),
     "spearman": ("rank correlation", "of error and spread by case: 1 where the wrong cases are the uncertain ones"),
