@@ -12,6 +12,7 @@ from typing import Literal
 from pnol_jax.errors import InputError
 
 SCRIPT = Path(__file__).parent / "peer_scripts" / "load.lua"
+TIMEOUT = "60s"  # for a slow server's answer to one of many connections
 MARK = b"@@@@"  # in whose place each request has a number of its own
 Kind = Literal["float", "text", "same"]
 _starts = itertools.count(1)
@@ -49,7 +50,8 @@ def load(port: int, requests: Sequence[Path], kind: Kind, connections: int, seco
     if shutil.which("wrk") is None:
         raise InputError("no wrk on this machine, expected it (Debian: apt-get install wrk)")
     start = str(next(_starts) * 131_071 % 4_194_304)
-    command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "-s", str(SCRIPT)]
+    command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s", "--timeout", TIMEOUT]
+    command += ["-s", str(SCRIPT)]
     command += [f"http://127.0.0.1:{port}", "--", start, kind, *map(str, requests)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = Load(**json.loads(done.stdout.splitlines()[-1]))
