@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jax
 import numpy as np
 import pytest
 
@@ -25,6 +24,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.scores import Estimate
 from tests import smoothing
+from tests.compiling import compiled_fast
 from tests.experiments import test_rollout
 from tests.experiments.test_report import Page
 
@@ -203,9 +203,8 @@ def test_groups_of_spread_and_skill_hold_all_cases_in_order() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _compile_fast() -> Iterator[None]:
     """These programs run a few times and are compiled for every run."""
-    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    with compiled_fast():
+        yield
 
 
 @pytest.fixture(scope="module")

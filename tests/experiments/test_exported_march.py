@@ -17,6 +17,7 @@ from pnol_jax.config import ExperimentConfig
 from pnol_jax.posteriors.march import march
 from pnol_jax.servable import Servable, case_keys, crop, flatten_operands, load_servable, pad
 from pnol_jax.toml import load
+from tests.compiling import compiled_fast
 from tests.experiments.test_posteriors import OPTIONS, same, train
 
 N, BUCKET, CASES, TIMES, DRAWS, STEPS, SEED = 10, (12,), 6, 4, 3, 3, 5
@@ -62,9 +63,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _compile_fast() -> Iterator[None]:
     """These programs run once or twice and are compiled for every test."""
-    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    with compiled_fast():
+        yield
 
 
 def stepped(servable: Servable, first: Any, arguments: list[Any]) -> np.ndarray[Any, Any]:

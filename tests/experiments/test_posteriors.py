@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,6 +29,7 @@ from serving.query import Options, Query
 from serving.repository import Repository
 from serving.service import Answer, Service
 from serving.settings import Settings
+from tests.compiling import compiled_fast
 
 CONFIG = """
 name = "smoothing"
@@ -95,9 +95,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _compile_fast() -> Iterator[None]:
     """These programs run once or twice and are compiled for every test."""
-    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    with compiled_fast():
+        yield
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from serving.repository import Repository
 from serving.service import Service
 from serving.settings import Settings
 from tests import smoothing
+from tests.compiling import compiled_fast
 
 MEMBERS, N = 3, 24
 MORE = f"""
@@ -51,9 +52,8 @@ WRECKED = 1  # the member whose last layer is turned round
 def _fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """These programs run once or twice, and how long they take is nobody's concern here."""
     monkeypatch.setattr(cost, "in_turns", functools.partial(cost.in_turns, rounds=2))
-    jax.config.update("jax_disable_most_optimizations", True)  # type: ignore[no-untyped-call]
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)  # type: ignore[no-untyped-call]
+    with compiled_fast():
+        yield
 
 
 @pytest.fixture(scope="module")
