@@ -16,6 +16,7 @@ from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Signature
 from serving.abstention import Policy, Rule
 from serving.cache import Cache, Found, Request
+from serving.deadline import within
 from serving.derived import Answered, derive
 from serving.draws import APART, together
 from serving.engine import Engine, Job, Replicas
@@ -24,7 +25,6 @@ from serving.monitoring.alarms import FIGURE
 from serving.monitoring.record import RECORD
 from serving.monitoring.stages import Stages
 from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
-from serving.refusals import Expired
 from serving.repository import Entry, Repository
 from serving.wanted import NOTHING
 
@@ -113,15 +113,11 @@ class Service:
             Refusal, InputError: the query does not fit, or is too strange.
             Unavailable: the queue is full, or the deadline passed.
         """
-        seconds = min(query.options.timeout or self._deadline, self._deadline)
         ladder = self.repository.find(query.options.model, query.options.version)
         question = check(query, ladder.places, self._max_cases)
         rule = self.policy.rule(query.options, ladder.servable.manifest) if abstaining else None
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._answer(query, question, ladder, rule)
-        except TimeoutError:
-            raise Expired(f"no answer within the deadline of {seconds:g} s") from None
+        async with within(query.options.timeout, self._deadline):
+            return await self._answer(query, question, ladder, rule)
 
     def forget(self, entry: Entry) -> None:
         """Let go of what a version that was unloaded has answered, and of its programs once nobody waits for them."""

@@ -1,14 +1,13 @@
 """`POST /derivatives`: the mean, and the product of its Jacobian in the inputs with a tangent or a cotangent."""
 
-import asyncio
 from typing import ClassVar
 
+from serving.deadline import within
 from serving.derivatives.query import BODIES, Derivative, fit
 from serving.endpoint import Endpoint, Exchange
 from serving.engine import Arrays
 from serving.failures import Response, send_response
 from serving.monitoring.metrics import Metrics
-from serving.refusals import Expired
 from serving.releases import ReleasingService
 from serving.settings import Settings
 from serving.wire.named import accepted, encode
@@ -43,10 +42,5 @@ class DerivativesEndpoint(Endpoint):
         return 200
 
     async def _computed(self, derivative: Derivative, timeout: float | None) -> Arrays:
-        most = self.settings.deadline_seconds
-        seconds = min(timeout or most, most)
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._service.engine.submit(derivative.job)
-        except TimeoutError:
-            raise Expired(f"no answer within the deadline of {seconds:g} s") from None
+        async with within(timeout, self.settings.deadline_seconds):
+            return await self._service.engine.submit(derivative.job)

@@ -48,7 +48,6 @@ class Derivative:
     """A product that fits a model. `single`: the inputs came without a cases axis."""
 
     ladder: Ladder
-    product: Product
     job: Job
     single: bool
 
@@ -76,7 +75,7 @@ def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative
     what = "tangent" if product == "jvp" else "cotangent"
     field = _fitting(read(given[product], what), question, signature, product, what)
     job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,))
-    return Derivative(ladder, product, job, question.single)
+    return Derivative(ladder, job, question.single)
 
 
 def _fitting(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.deadline import within
 from serving.engine import Arrays, Job
-from serving.refusals import Expired, Refusal, Unavailable
+from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.rollouts.query import Rollout, RolloutOptions, fit
 from serving.settings import Settings
@@ -73,9 +74,7 @@ class Rollouts:
             self.bytes -= rollout.nbytes
 
     async def _step(self, rollout: Rollout, states: NDArray[np.float32], number: int) -> Arrays:
-        options = rollout.options
-        most = self._settings.deadline_seconds
-        seconds = min(options.timeout or most, most)
+        options, late = rollout.options, f"step {number + 1}: not computed within its deadline"
         job = Job(
             rollout.ladder,
             rollout.place,
@@ -86,11 +85,8 @@ class Rollouts:
             fields=(states,),
             step=number,
         )
-        try:
-            async with asyncio.timeout(seconds):
-                return await (self._service.engine.submit(job) if number == 0 else self._queued(job))
-        except TimeoutError:
-            raise Expired(f"step {number + 1}: not computed within its deadline of {seconds:g} s") from None
+        async with within(options.timeout, self._settings.deadline_seconds, late):
+            return await (self._service.engine.submit(job) if number == 0 else self._queued(job))
 
     async def _queued(self, job: Job) -> Arrays:
         """A later step waits for a full queue: what has begun is not to end because others came meanwhile."""
