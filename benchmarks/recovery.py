@@ -1,10 +1,11 @@
 """One of two processes of a training is killed at a random step, again and again: how long until the next step?
 
-Two trainings of the same config by `experiments.launch` on two processes of this machine. One is left alone; in the
-other SIGKILL ends one of the processes ten times, each time at a random step. Counted are the seconds from the kill to
-the first step that is done after it, the steps that had to be done again, and whether the final parameters are the same
-bit for bit. Checkpoints are written while training goes on, so a kill in that moment costs an interval and the steps
-that were done meanwhile.
+Trainings of the same config by `experiments.launch` on two processes of this machine. One is left alone; in two others
+SIGKILL ends one of the processes ten times, each time at a random step. Counted are the seconds from the kill to the
+first step that is done after it, the steps that had to be done again, and whether the final parameters are the same bit
+for bit. One of the two waits for each checkpoint (`training.checkpoint_wait`), so that no kill can cost more than an
+interval; in the other they are written while training goes on, and a kill in that moment costs an interval and the
+steps that were done meanwhile. The same steps are killed in both.
 """
 
 import os
@@ -44,6 +45,7 @@ width = 16
 steps = {steps}
 batch_size = 8
 checkpoint_every = {interval}
+checkpoint_wait = {wait}
 [calibration]
 kind = "none"
 """
@@ -68,27 +70,31 @@ def main() -> int:
         folder = Path(name)
         _run(["simulate", "darcy", "--cases", "48", "--points", "16", "--out", str(folder / "cases")])
         steps = (options.kills + 1) * APART
-        (folder / "config.toml").write_text(CONFIG.format(folder=folder, steps=steps, interval=INTERVAL))
-        whole, broken = folder / "whole", folder / "broken"
-        _run(_launch(folder, whole))
-        kills = _broken(folder, broken, random.Random(options.seed), options.kills)
-        same = (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
-    _show(kills)
-    seconds = [kill.seconds for kill in kills]
+        for wait in ("true", "false"):
+            text = CONFIG.format(folder=folder, steps=steps, interval=INTERVAL, wait=wait)
+            (folder / f"{wait}.toml").write_text(text)
+        _run(_launch(folder, "true", "whole"))
+        waited = _broken(folder, "true", random.Random(options.seed), options.kills)
+        kills = _broken(folder, "false", random.Random(options.seed), options.kills)
+        weights = [(folder / run / "model.safetensors").read_bytes() for run in ("whole", "true", "false")]
+    _show("waiting for each checkpoint", waited)
+    _show("writing them meanwhile", kills)
+    seconds = [kill.seconds for kill in waited + kills]
     return report(
         [
             Figure("recovery_seconds_p50", float(np.median(seconds)), "s", 20.0),
             Figure("recovery_seconds_max", max(seconds), "s", 60.0),
-            Figure("recovery_steps_lost_max", max(kill.lost for kill in kills), "steps", INTERVAL),
-            Figure("recovery_bitwise", float(same), "share", 1.0, at_least=1.0),
+            Figure("recovery_steps_lost_max", max(kill.lost for kill in waited), "steps", INTERVAL),
+            Figure("recovery_steps_lost_max_asynchronous", max(kill.lost for kill in kills), "steps", INTERVAL),
+            Figure("recovery_bitwise", float(len(set(weights)) == 1), "share", 1.0, at_least=1.0),
         ],
         options.json,
     )
 
 
-def _broken(folder: Path, run: Path, draws: random.Random, count: int) -> list[Kill]:
-    process = subprocess.Popen(_command(_launch(folder, run)), cwd=ROOT, stderr=subprocess.DEVNULL)
-    kills = []
+def _broken(folder: Path, wait: str, draws: random.Random, count: int) -> list[Kill]:
+    run, kills = folder / wait, []
+    process = subprocess.Popen(_command(_launch(folder, wait, wait)), cwd=ROOT, stderr=subprocess.DEVNULL)
     for number in range(count):
         first = number * APART  # so that every kill has steps of its own
         step, pids = _until_step(run, first + draws.randrange(1, APART), process)
@@ -121,8 +127,8 @@ def _restored(run: Path) -> int:
     return next((event.get("step", 0) for event in reversed(read_events(run)) if event["event"] == "started"), 0)
 
 
-def _launch(folder: Path, run: Path) -> list[str]:
-    words = ["launch", str(folder / "config.toml"), "--run", str(run), "--processes", str(PROCESSES)]
+def _launch(folder: Path, wait: str, run: str) -> list[str]:
+    words = ["launch", str(folder / f"{wait}.toml"), "--run", str(folder / run), "--processes", str(PROCESSES)]
     return [*words, "--restarts", "100", "--", "--no-report"]
 
 
@@ -136,9 +142,12 @@ def _run(words: Sequence[str]) -> None:
         raise RuntimeError(f"{words[0]} ended with {done.returncode}: {done.stderr[-1000:]}")
 
 
-def _show(kills: Sequence[Kill]) -> None:
+def _show(how: str, kills: Sequence[Kill]) -> None:
     table = Table(
-        "killed at step", "seconds to the next step", "steps done again", title="SIGKILL of one of two processes"
+        "killed at step",
+        "seconds to the next step",
+        "steps done again",
+        title=f"SIGKILL of one of two processes, {how}",
     )
     for kill in kills:
         table.add_row(str(kill.step), f"{kill.seconds:.1f}", str(kill.lost))

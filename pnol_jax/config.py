@@ -126,6 +126,7 @@ class TrainingConfig(Section, frozen=True):
     offload: Literal["none", "optimizer"] = "none"  # what waits in the memory of the host between its uses
     log_every: Count = 50
     checkpoint_every: Count = 500
+    checkpoint_wait: bool = False  # until each is on the disk: then no kill costs more than checkpoint_every steps
     keep_checkpoints: Count = 2  # the latest
     keep_best: Natural = 0  # besides, those with the least mean loss over the steps since the checkpoint before
     keep_every: Natural = 0  # besides, those of each multiple of so many steps; 0: none

@@ -64,7 +64,7 @@ def train(
     """
     guard = Guard(config.training)
     with _checkpoints(config.training, folder, config_digest) as checkpoints:
-        recovery = Recovery(checkpoints, batches, guard)
+        recovery = Recovery(checkpoints, batches, guard, wait=config.training.checkpoint_wait)
         training = _Training(config, posterior, constants, batches, folder, guard, recovery, resume=resume)
         training.run(beat, watch, profiled)
     return training.state

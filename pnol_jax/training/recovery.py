@@ -38,10 +38,13 @@ class Recovery:
     """The checkpoints of a run, with the data's position and the guard's counts in each.
 
     A save that fails is said and tried again at the next interval, if there is a whole checkpoint to fall back on.
+
+    Args:
+        wait: until a checkpoint is on the disk, rather than training on while it is being written.
     """
 
-    def __init__(self, checkpoints: Checkpoints, batches: Positioned, guard: Guard) -> None:
-        self._checkpoints, self._batches, self._guard = checkpoints, batches, guard
+    def __init__(self, checkpoints: Checkpoints, batches: Positioned, guard: Guard, *, wait: bool = False) -> None:
+        self._checkpoints, self._batches, self._guard, self._wait = checkpoints, batches, guard, wait
         self._said = 0
 
     def resume(self, like: TrainState) -> TrainState:
@@ -58,12 +61,16 @@ class Recovery:
         return state
 
     def save(self, state: TrainState, log: Log) -> None:
-        """Begin to save. A failure of this save or of the one before is said in the log, if it can be borne.
+        """Begin to save, and wait for the end if that is wanted.
+
+        A failure of this save or of the one before is said in the log, if it can be borne.
 
         Raises:
             SaveFailed: it cannot: there is no checkpoint before it, or other processes wait for this one.
         """
         self._bear(int(state.step), log, lambda: self._save(state))
+        if self._wait:
+            self._bear(int(state.step), log, self._checkpoints.finish)
 
     def save_last(self, state: TrainState, log: Log) -> None:
         """Save, and wait until it is on the disk.

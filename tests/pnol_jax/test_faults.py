@@ -16,6 +16,7 @@ import pytest
 
 from pnol_jax.errors import InputError
 from pnol_jax.training.guard import LEAST
+from pnol_jax.training.integrity import seal
 from pnol_jax.training.loop import Diverged, NotFinite, Stopped
 from pnol_jax.training.storage import SaveFailed
 from tests.loop import Batches, run, same
@@ -231,6 +232,18 @@ def test_the_best_and_every_so_manieth_checkpoint_are_kept(run_dir):
     bare = run_dir.with_name("bare")
     run(bare, Batches(), keep_checkpoints=2)
     assert steps(bare) == [50, 60]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_checkpoint_is_whole_before_the_next_step_where_that_is_wanted(run_dir, monkeypatch, wait):
+    def slow(folder: Path, step: int) -> None:
+        time.sleep(0.5)
+        seal(folder, step)
+
+    monkeypatch.setattr("pnol_jax.training.checkpoints.seal", slow)
+    found: dict[int, list[int]] = {}
+    run(run_dir, Batches(), steps=21, checkpoint_wait=wait, beat=lambda step: found.update({step: steps(run_dir)}))
+    assert (found[11], found[21]) == (([10], [10, 20]) if wait else ([], [10]))
 
 
 def test_steps_that_are_done_again_count_as_lost(run_dir):
