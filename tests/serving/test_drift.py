@@ -10,8 +10,7 @@ from serving.monitoring.drifting import INPUT, MISS, with_drift
 from serving.monitoring.exposition import plain
 from serving.monitoring.families import Families, Family
 from serving.monitoring.histogram import histograms
-from serving.releases.ledger import Tally
-from serving.releases.scores import Scores
+from serving.releases.tally import MISSED, Scores, Tally
 
 RUNS, LOOKS = 300, np.arange(25, 1001, 25)
 
