@@ -11,7 +11,7 @@ from serving.monitoring.exposition import Gauge
 from serving.monitoring.families import Families, Family, Labels, Sample
 from serving.monitoring.histogram import Histogram, histograms
 from serving.releases.ledger import Account
-from serving.releases.tally import MISSED
+from serving.releases.tally import MISSED, Misses
 from serving.repository import Catalogue
 from serving.service import Service
 
@@ -50,11 +50,17 @@ def miss_metrics(accounts: Mapping[str, Account], catalogue: Catalogue) -> Itera
             continue
         for level, misses in tally.misses.items():
             labels = (*entry.key, f"{level:g}")
-            found[labels] = Histogram(MISSED)
-            found[labels].counts, found[labels].total = misses.counts, misses.total
+            found[labels] = histogram_of(misses)
             missed.add_metric(labels, _allowed_misses(entry.ladder, level))
     yield missed
     yield histograms(f"{MISS}_share", "Shares of a truth's points outside the interval.", LEVEL, found)
+
+
+def histogram_of(misses: Misses) -> Histogram:
+    """The same as a histogram."""
+    histogram = Histogram(MISSED)
+    histogram.counts, histogram.total = misses.counts, misses.total
+    return histogram
 
 
 def _allowed_alarms(ladder: Ladder) -> float:

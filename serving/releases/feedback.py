@@ -91,5 +91,5 @@ async def _score(
 def _digest(query: Query, truth: NDArray[np.float64]) -> bytes:
     state = hashlib.blake2b(digest_size=16)
     for array in (query.inputs, truth, *(query.coordinates or ())):
-        state.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+        state.update(repr((array.shape, array.dtype.name)).encode() + array.tobytes())
     return state.digest()

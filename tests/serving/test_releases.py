@@ -17,10 +17,11 @@ from serving.cache import Cache
 from serving.engine import Engine
 from serving.query import Options, Query
 from serving.refusals import NotFound, Refusal
-from serving.releases.service import ReleasingService
 from serving.releases.feedback import Judged, judge
 from serving.releases.ledger import Account
+from serving.releases.packing import pack_asked, unpack_asked
 from serving.releases.scores import fit_truth, score
+from serving.releases.service import ReleasingService
 from serving.repository import Repository
 from serving.settings import Settings
 from tests.serving import rivals
@@ -237,6 +238,8 @@ def test_a_truth_counts_once(releases: Releases) -> None:
         asked = releases.service.asked(Query(Options(), field))
         counted = [(await judge(releases.service, asked, truth)).counted for _ in range(3)]
         assert counted == [True, False, False]
+        carried = unpack_asked(pack_asked(asked))  # as from another worker
+        assert not (await judge(releases.service, carried, truth)).counted
         assert (await judge(releases.service, asked, truth + 1)).counted
         assert releases.account.versions["1"].truths == 2
         with pytest.raises(Refusal, match=r"truth: got shape \[3\]"):
