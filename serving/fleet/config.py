@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
+from serving.fleet.alerts.config import AlertsConfig
+from serving.fleet.kubernetes.config import KubernetesConfig
 from serving.fleet.scaling import ScalingConfig
 
 Count = Annotated[int, Meta(ge=1)]
@@ -23,6 +25,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum: Natural = 1  # replicas; 0: none while nobody asks
     maximum: Count | None = None  # none: as many as the machine has cores
     scaling: ScalingConfig = ScalingConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
 
 
 def read_fleet(path: Path, overrides: tuple[str, ...] = ()) -> FleetConfig:

@@ -24,5 +24,7 @@ class Disk(Collector):
             found = os.statvfs(self._folder)
         except OSError:
             return
-        yield Gauge("pnol_disk_bytes", "Size of the disk for compiled programs.", "max", found.f_blocks * found.f_frsize)
+        yield Gauge(
+            "pnol_disk_bytes", "Size of the disk for compiled programs.", "max", found.f_blocks * found.f_frsize
+        )
         yield Gauge("pnol_disk_free_bytes", "Free on it.", "min", found.f_bavail * found.f_frsize)

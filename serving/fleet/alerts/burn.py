@@ -1,8 +1,8 @@
 """How fast the objectives' budgets burn: several windows, several rates.
 
-An alert is of a long window, over which a share of the budget is gone, and of a twelfth of it, over which it still goes,
-so that it ends soon after its cause. The expensive part, rates over histograms, is computed once over five minutes;
-longer windows are sums of what that recorded.
+An alert is of a long window, over which a share of the budget is gone, and of a twelfth of it, over which it still
+goes, so that it ends soon after its cause. The expensive part, rates over histograms, is computed once over five
+minutes; longer windows are sums of what that recorded.
 
 Source: The Site Reliability Workbook (2018), chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
 """
@@ -106,7 +106,9 @@ def _alert(watched: Watched, of: Objective, pair: Pair) -> dict[str, Any]:
     rate, stated = pair.rate(watched.config.objective_days), float(getattr(watched.config, of.key))
     threshold = rate * (1 - stated)
     if threshold >= 1:
-        raise InputError(f"alerts.{of.key}: got {stated:g}, expected more than {1 - 1 / rate:.3g}: all would be too few")
+        raise InputError(
+            f"alerts.{of.key}: got {stated:g}, expected more than {1 - 1 / rate:.3g}: all would be too few"
+        )
     burns = " and ".join(f"{watched.select(of.share(w))} > {threshold:.6g}" for w in (pair.long, pair.short))
     summary = (
         f"{{{{ $value | humanizePercentage }}}} of {watched.labels['job']}'s {of.what} in {pair.long}, "

@@ -43,7 +43,9 @@ def _placed(rows: dict[str, tuple[Panel, ...]]) -> list[dict[str, Any]]:
     top = 0
     for title, row in rows.items():
         place = {"h": 1, "w": COLUMNS * WIDTH, "x": 0, "y": top}
-        found.append({"id": len(found) + 1, "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []})
+        found.append(
+            {"id": len(found) + 1, "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []}
+        )
         for number, panel in enumerate(row):
             down, right = divmod(number, COLUMNS)
             place = {"h": HEIGHT, "w": WIDTH, "x": right * WIDTH, "y": top + 1 + down * HEIGHT}
@@ -68,6 +70,12 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 def _targets(found: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     return [
-        {"refId": chr(ord("A") + number), "datasource": SOURCE, "expr": expression, "legendFormat": legend, "range": True}
+        {
+            "refId": chr(ord("A") + number),
+            "datasource": SOURCE,
+            "expr": expression,
+            "legendFormat": legend,
+            "range": True,
+        }
         for number, (expression, legend) in enumerate(found)
     ]

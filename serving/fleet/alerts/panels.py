@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from serving.fleet.alerts.burn import FAILURES, SLOW
-from serving.fleet.alerts.state import CALIBRATION_DRIFT, INPUT_DRIFT, LOAD, QUEUE, READY, REQUESTS, WANTED
+from serving.fleet.alerts.state import CALIBRATION_DRIFT, INPUT_DRIFT, LOAD, QUEUE, READY, RECOMMENDED, REQUESTS
 from serving.fleet.alerts.watched import ANSWERS, Watched
 
 STEP = "$__rate_interval"  # Grafana's: a rate over it has points enough
@@ -31,11 +31,15 @@ def panels(watched: Watched) -> dict[str, tuple[Panel, ...]]:
 
 def _replicas(watched: Watched) -> tuple[Panel, ...]:
     select = watched.select
-    counts = ((select(READY), "ready"), (select(WANTED), "wanted"), (f"count({select('up')})", "scraped"))
+    counts = (
+        (select(READY), "ready"),
+        (select(RECOMMENDED), "recommended by the load"),
+        (f"count({select('up')})", "scraped"),
+    )
     firing = f"sum by (alertname, severity) ({select('ALERTS', alertstate='firing')})"
     return (
         Panel("Replicas", "short", counts),
-        Panel("Load, of which the wanted replicas are made", "short", ((select(LOAD), "{{instance}}"),)),
+        Panel("Load: utilisation and backlog", "short", ((select(LOAD), "{{instance}}"),)),
         Panel("Alerts", "short", ((firing, "{{alertname}} {{severity}}"),)),
     )
 
@@ -87,12 +91,16 @@ def _cache(watched: Watched) -> Panel:
 
 def _drift(watched: Watched) -> tuple[Panel, ...]:
     select = watched.select
-    alarms = " / ".join(f"sum by (model, version) ({select(f'pnol_input_{part}_total')})" for part in ("alarms", "alarm_cases"))
+    alarms = " / ".join(
+        f"sum by (model, version) ({select(f'pnol_input_{part}_total')})" for part in ("alarms", "alarm_cases")
+    )
     missed = " / ".join(
         f"sum by (model, version, level) ({select(f'pnol_interval_miss_share_{part}')})" for part in ("sum", "count")
     )
-    allowed, lucky = (f"max by (model, version{more}) ({select(f'pnol_{of}_allowed_rate')})"
-        for of, more in (("input_alarm", ""), ("interval_miss", ", level")))
+    allowed, lucky = (
+        f"max by (model, version{more}) ({select(f'pnol_{of}_allowed_rate')})"
+        for of, more in (("input_alarm", ""), ("interval_miss", ", level"))
+    )
     version = "{{model}}/{{version}}"
     level = f"{version} {{{{level}}}}"
     p_values = ((select(INPUT_DRIFT), f"inputs {version}"), (select(CALIBRATION_DRIFT), f"intervals {level}"))
@@ -109,7 +117,11 @@ def _resources(watched: Watched) -> tuple[Panel, ...]:
     cores = f"sum by (instance) (rate({select('process_cpu_seconds_total')}[{STEP}]))"
     restarts = f"sum by (instance) (resets({select('process_cpu_seconds_total')}[{STEP}]))"
     return (
-        Panel("Memory and disk", "bytes", ((held, "{{instance}}"), (select("pnol_disk_free_bytes"), "{{instance}} free on disk"))),
+        Panel(
+            "Memory and disk",
+            "bytes",
+            ((held, "{{instance}}"), (select("pnol_disk_free_bytes"), "{{instance}} free on disk")),
+        ),
         Panel("Cores", "short", ((cores, "{{instance}}"),)),
         Panel("Restarts", "short", ((restarts, "{{instance}}"),)),
     )

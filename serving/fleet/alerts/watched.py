@@ -30,7 +30,8 @@ class Watched:
     def select(self, metric: str, **more: str) -> str:
         """The figure of this fleet, of labels that match expressions as well."""
         exact = [f'{name}="{value}"' for name, value in self.labels.items()]
-        return f"{metric}{{{', '.join([*exact, *(f'{name}=~"{value}"' for name, value in more.items())])}}}"
+        matching = [f'{name}=~"{value}"' for name, value in more.items()]
+        return f"{metric}{{{', '.join([*exact, *matching])}}}"
 
     def record(self, name: str, expression: str) -> dict[str, Any]:
         """A rule that keeps a figure under a name of its own, with the fleet's labels."""

@@ -31,9 +31,7 @@ def service_monitor(fleet: FleetConfig) -> Manifest:
 
 def prometheus_rule(fleet: FleetConfig, settings: Settings) -> Manifest:
     """The rules of `serving.fleet.alerts`."""
-    return _labelled(
-        fleet, {**head(fleet, API, "PrometheusRule"), "spec": rules(watched(fleet, settings))}
-    )
+    return _labelled(fleet, {**head(fleet, API, "PrometheusRule"), "spec": rules(watched(fleet, settings))})
 
 
 def dashboards(fleet: FleetConfig, settings: Settings) -> Manifest:
