@@ -20,7 +20,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/monitoring
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
-# What tests/monitoring needs; RUNLEVEL=1 keeps Debian from starting them as services.
+# What tests/monitoring needs, whose tests start their own.
 MONITORING := prometheus prometheus-alertmanager
 
 .PHONY: help install quickstart test test-slow test-mesh test-clusters test-monitoring check format bench proto lock upgrade clean
@@ -50,7 +50,7 @@ test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minu
 
 test-monitoring: $(READY) ## A real Prometheus and Alertmanager on a real service (two minutes); root on Debian gets what is missing
 	@dpkg -s $(MONITORING) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
-		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install --yes --no-install-recommends $(MONITORING); }
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(MONITORING); }
 	@$(BIN)/pytest tests/monitoring
 
 check: $(READY) ## Format, lint, types, import directions
