@@ -17,7 +17,9 @@ def choose(available: Sequence[int], each: int, taken: Iterable[Sequence[int]]) 
     return tuple(sorted(sorted(available, key=lambda core: (load[core], core))[:each]))
 
 
-def spread(available: Sequence[int], each: int, held: Sequence[tuple[str, Sequence[int]]]) -> dict[str, tuple[int, ...]]:
+def spread(
+    available: Sequence[int], each: int, held: Sequence[tuple[str, Sequence[int]]]
+) -> dict[str, tuple[int, ...]]:
     """Who should move where, so that no core has two replicas more than another; `held` in the order of precedence.
 
     Replicas keep what they have as long as that is among the least used.

@@ -107,8 +107,9 @@ def _precedence(replica: Replica, held: Collection[str], wish: Wish) -> tuple[bo
 
 
 def _coming(staying: Sequence[Replica], leaving: Sequence[Leave], wish: Wish) -> list[Spawn]:
-    there = len(staying) - len(leaving)
-    missing = wish.desired + wish.spares + _surge(staying, wish) - there
+    parting = {leave.name for leave in leaving}
+    there = [replica for replica in staying if replica.name not in parting]
+    missing = wish.desired + wish.spares + _surge(there, wish) - len(there)
     count = min(missing, wish.startable)
     return [Spawn(count)] if count > 0 else []
 

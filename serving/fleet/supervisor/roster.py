@@ -20,8 +20,8 @@ from serving.fleet.supervisor.watch import Watch
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A replica as it was before its process ended, and the status, which only a parent is told."""
+class Lost:
+    """A replica as it was before its process ended or it was given up; the status, which only a parent is told."""
 
     replica: Replica
     status: int | None
@@ -79,8 +79,8 @@ class Roster:
         self._decisions.note("started", where, replica=name)
         return replica
 
-    def advance(self, now: float, open_requests: Mapping[str, int]) -> Iterator[Ended]:
-        """Let each live on; those whose processes have ended, as they were before."""
+    def advance(self, now: float, open_requests: Mapping[str, int]) -> Iterator[Lost]:
+        """Let each live on; those whose processes have ended, and those that took too long to become ready."""
         for name, replica in list(self.replicas.items()):
             watch = self.watches[name]
             seen = Seen(now, watch.alive, watch.silence.answered, watch.ready, open_requests.get(name))
@@ -90,8 +90,8 @@ class Roster:
             if ended and status is not None:
                 orders = (Note("ended", f"{replica.why or 'by itself'}, {said(status)}"),)
             self.change(after, orders)
-            if ended:
-                yield Ended(replica, status)
+            if ended or (replica.coming and after.phase is Phase.STOPPING):
+                yield Lost(replica, status)
 
     def change(self, replica: Replica, orders: Orders = ()) -> None:
         """A replica is another one now; and what is to be done for that."""
