@@ -1,6 +1,7 @@
 """A process by its number and its beginning: another one that has got the number since is never taken for it."""
 
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Self
@@ -49,3 +50,18 @@ class Identity(msgspec.Struct, frozen=True):
         finally:
             os.close(file)
         return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended, for so long at most; whether it has."""
+        try:
+            file = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return True
+        try:
+            poll = select.poll()
+            poll.register(file, select.POLLIN)
+            if self.alive():
+                poll.poll(1000 * seconds)
+            return not self.alive()
+        finally:
+            os.close(file)
