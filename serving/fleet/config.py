@@ -23,6 +23,7 @@ Name = Annotated[str, Meta(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 OURS = {  # settings of a replica that the fleet gives it, and where a person says what is meant
     "host": "balancer.host",
     "port": "balancer.port",
+    "agent_port": "balancer.method = 'performance'",
     "grpc_port": "none: gRPC goes past the balancer",
 }
 
@@ -45,6 +46,11 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.maximum is not None:
             return self.maximum
         return max(1, self.minimum, len(os.sched_getaffinity(0)) // max(1, self.replicas.cores))
+
+    @property
+    def asks_agents(self) -> bool:
+        """Whether the balancer asks each replica for the share that it can take."""
+        return self.balancer.method == "performance"
 
     def place(self) -> Path:
         """The folder of the fleet."""
@@ -72,7 +78,7 @@ def check_replicas(config: FleetConfig) -> None:
     """
     for name in OURS.keys() & config.serving.keys():
         raise InputError(f"serving.{name}: every replica has its own, expected {OURS[name]}")
-    settings = read_settings(command(config.serving, 0)[3:])
+    settings = read_settings(command(config.serving, 0, 0 if config.asks_agents else None)[3:])
     if settings.tokens and not config.replicas.token:
         raise InputError(
             "replicas.token: got none, expected a file with a token of scope read, as serving.tokens is set"

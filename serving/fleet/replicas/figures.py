@@ -11,7 +11,7 @@ import msgspec
 
 from serving.access import scope_of
 
-_SAMPLE = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
+_SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 WHOLE = {  # figures that are summed over their labels
     "pnol_engine_busy_seconds_total": "busy",

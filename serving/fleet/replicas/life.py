@@ -38,6 +38,7 @@ class Replica(msgspec.Struct, frozen=True):
     release: int  # of the settings that it was started with
     spawned: float
     cores: tuple[int, ...] = ()
+    agent_port: int | None = None  # where the balancer hears what share of requests it can take
     phase: Phase = Phase.STARTING
     since: float = 0.0  # in this phase
     ready_at: float | None = None

@@ -25,9 +25,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def command(settings: Mapping[str, Any], port: int) -> list[str]:
+def command(settings: Mapping[str, Any], port: int, agent_port: int | None) -> list[str]:
     """That of a replica with these settings, as flags: what a person sees who looks at the processes."""
-    given = {**settings, "host": HOST, "port": port}
+    given = {**settings, "host": HOST, "port": port, "agent_port": agent_port}
     words = [word for name, value in given.items() for word in (flag(name), written(value))]
     return [sys.executable, "-m", "serving", *words]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from serving.fleet.config import FleetConfig
 from serving.fleet.replicas import cores
 from serving.fleet.replicas.book import Release
-from serving.fleet.replicas.config import ReplicasConfig
 from serving.fleet.replicas.life import Note, Orders, Phase, Replica, Seen, Send, advance
 from serving.fleet.replicas.spawn import command, free_port, spawn
 from serving.fleet.supervisor.decisions import Decisions
@@ -32,7 +32,7 @@ class Roster:
 
     def __init__(
         self,
-        config: ReplicasConfig,
+        config: FleetConfig,
         folder: Path,
         available: tuple[int, ...],
         headers: Mapping[str, str],
@@ -42,7 +42,8 @@ class Roster:
         self.replicas: dict[str, Replica] = {}
         self.watches: dict[str, Watch] = {}
         self.names = 0
-        self._config, self._folder, self._available, self._headers = config, folder, available, headers
+        self._config, self._asks_agents = config.replicas, config.asks_agents
+        self._folder, self._available, self._headers = folder, available, headers
         self._decisions, self._wake = decisions, wake
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -61,9 +62,10 @@ class Roster:
         """A new one; None where the machine can start none, which is noted."""
         self.names += 1
         name, port, now = f"r{self.names}", free_port(), time.monotonic()
+        agent = free_port() if self._asks_agents else None
         taken = [each.cores for each in self.replicas.values() if each.staying]
         pinned = cores.choose(self._available, self._config.cores, taken)
-        words = command(release.settings, port)
+        words = command(release.settings, port, agent)
         try:
             identity, process = spawn(name, words, self._folder, pinned, self._config.environment)
         except OSError as error:
@@ -73,7 +75,7 @@ class Roster:
             self._decisions.note("not started", f"status {process.wait()}", logging.ERROR, replica=name)
             return None
         self._children[name] = process
-        replica = Replica(name, port, identity, release.number, now, pinned, since=now)
+        replica = Replica(name, port, identity, release.number, now, pinned, agent, since=now)
         self.replicas[name], self.watches[name] = replica, self._watch(replica, False)
         where = f"pid {identity.pid}, port {port}, cores {','.join(map(str, pinned))}, release {release.number}"
         self._decisions.note("started", where, replica=name)

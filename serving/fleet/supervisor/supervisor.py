@@ -40,7 +40,7 @@ class Supervisor:
         self._writer = ThreadPoolExecutor(1, "disk")
         self.decisions = Decisions(folder, section.decisions_kept, section.decisions_bytes, self._later)
         self.edge = Edge(Balancer(config.balancer, folder), section.balancer_stall, self.decisions, self._wake.set)
-        self.roster = Roster(config.replicas, folder, cores, headers, self.decisions, self._wake.set)
+        self.roster = Roster(config, folder, cores, headers, self.decisions, self._wake.set)
         self.illness = Illness(config.healing)
         self.disk = Disk(folder, config, self.decisions, self._later)
         self.verdicts: dict[str, Verdict] = {}
@@ -243,7 +243,7 @@ class Supervisor:
         """What the balancer shall do with each replica; those that are not ready it need not know."""
         wanted = {}
         for name, replica in self.roster.replicas.items():
-            server = Server(name, HOST, replica.port)
+            server = Server(name, HOST, replica.port, replica.agent_port)
             if replica.phase is Phase.READY:
                 wanted[name] = server, Traffic.ALL if replica.serving else Traffic.NONE
             elif replica.phase in (Phase.DRAINING, Phase.STOPPING):
