@@ -1,4 +1,4 @@
-"""What a balancer hears from this process: the share of requests that it can take, as HAProxy's agent check reads it."""
+"""What a balancer hears from this process: the share of requests that it can take, as HAProxy's agents say it."""
 
 import asyncio
 
@@ -11,8 +11,8 @@ from serving.settings import Settings
 class Agent:
     """Says a percentage to whoever connects, and closes. Used from the event loop.
 
-    The share is half once a request waits `agent_half_seconds` for its batch, a third at twice that, and so on; 0 while the
-    process is not ready. Only the percentage is said: the word "ready" would end a drain that the fleet has ordered.
+    The share is half once a request waits `agent_half_seconds` for its batch, a third at twice that, and so on; 0 while
+    the process is not ready. Only the percentage is said: the word "ready" would end a drain that the fleet ordered.
     """
 
     def __init__(self, service: Service, readiness: Readiness, settings: Settings) -> None:

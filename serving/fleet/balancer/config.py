@@ -51,10 +51,10 @@ class BalancerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retry_after_seconds: Count = 1  # said with 503
 
     head_seconds: Seconds = 10.0  # for a client to send a request's head, and as much of its body as is buffered
-    client_seconds: Seconds = 30.0  # of silence of a client that has more to send, or to take
+    client_seconds: Seconds = 30.0  # for which a client takes nothing of its answer
     keep_alive_seconds: Seconds = 30.0  # for the next request
     connect_seconds: Seconds = 1.0  # to reach a replica
-    server_seconds: Seconds = 60.0  # of a replica's silence; more than its deadline
+    server_seconds: Seconds = 60.0  # without a sign of a replica or of a body for it; more than its deadline
     drain_seconds: Seconds = 30.0  # for requests under way, once the balancer stops
 
     threads: Count = 1

@@ -11,7 +11,7 @@ from serving.fleet.balancer.runtime import Runtime
 from serving.fleet.balancer.server import WEIGHT, Admin
 
 Row: TypeAlias = Mapping[str, str]
-MAINTENANCE, DRAINING = 0x01 | 0x04, 0x08  # of `srv_admin_state`: said by us, or by the file
+MAINTENANCE, DRAINING = 0x01 | 0x02 | 0x20, 0x08  # of `srv_admin_state`
 ENABLED = 0x04  # of `srv_agent_state`
 DOWN = "0"  # of `srv_op_state`
 

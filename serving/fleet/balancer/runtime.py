@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-PATIENCE = 2.0  # seconds for an answer, which takes HAProxy a tenth of a millisecond
+PATIENCE = 1.0  # seconds for an answer, which takes HAProxy a tenth of a millisecond
 
 
 class Unreachable(ConnectionError):
