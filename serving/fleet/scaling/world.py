@@ -68,6 +68,13 @@ class Queue:
             start = max(free[0], arrivals[index])
             if start >= until:
                 break
+            if self._batch == 1:
+                seconds = service[index]
+                heapreplace(free, start + seconds)
+                self.begun_work += seconds
+                answered.append(start + seconds - arrivals[index])
+                index += 1
+                continue
             end = index + 1
             while end < last and end - index < self._batch and arrivals[end] <= start:
                 end += 1
