@@ -2,8 +2,8 @@
 
 Follows pkg/controller/podautoscaler of Kubernetes 1.33 pod by pod: `calcPlainMetricReplicas`,
 `stabilizeRecommendationWithBehaviors`, `convertDesiredReplicasWithBehaviorRate` and `reconcileAutoscaler`, with the
-defaults of autoscaling/v2. Nothing of `serving.fleet.scaling` but the form of what is seen and said is used here. One thing
-differs: Kubernetes rounds metrics down to thousandths.
+defaults of autoscaling/v2. Nothing of `serving.fleet.scaling` is used here but the form of what is seen and said. One
+thing differs: Kubernetes rounds metrics down to thousandths.
 """
 
 import math

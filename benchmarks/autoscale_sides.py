@@ -13,6 +13,7 @@ from serving.fleet.scaling.simulation import Outcome, replay
 from serving.fleet.scaling.traces import MADE
 from serving.fleet.scaling.world import World
 
+OWN = ScalingConfig()  # the defaults
 PEAK = 20.0  # requests a second, five replicas' worth
 MINIMUM, MAXIMUM = 1, 20
 WORLD = World()
@@ -28,7 +29,7 @@ class Side:
     target: float | None = None
     read_seconds: float = WORLD.read_seconds
     window_seconds: float = WORLD.window_seconds
-    config: ScalingConfig = ScalingConfig()
+    config: ScalingConfig = OWN
 
     def run(self, trace: str, seed: int) -> Outcome:
         """One trace of one seed, from as many replicas as its first rate needs at a utilisation of 0.6."""

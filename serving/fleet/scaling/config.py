@@ -54,8 +54,8 @@ class SizedConfig(PolicyConfig, frozen=True, kw_only=True):
 class QueueTimeConfig(SizedConfig, frozen=True, kw_only=True, tag="queue_time"):
     """As few replicas as keep the mean time in the queue."""
 
-    target: Positive = 0.05  # seconds
-    within: Positive = 5.0  # seconds, in which work that waits already is to be done
+    target: Positive = 0.1  # seconds
+    within: Positive = 2.0  # seconds, in which work that waits already is to be done
 
 
 class LatencyConfig(SizedConfig, frozen=True, kw_only=True, tag="latency"):
@@ -122,7 +122,7 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     policies: list[AnyPolicy] = msgspec.field(default_factory=lambda: [QueueTimeConfig()])
     up: RulesConfig = RulesConfig()
-    down: RulesConfig = RulesConfig(window_seconds=120.0)
+    down: RulesConfig = RulesConfig(window_seconds=60.0)
     spares: Natural = 0  # replicas that are loaded and get no traffic until they are needed
     idle_seconds: Positive = 300.0  # without a request, after which a fleet of minimum 0 has no replica
     prometheus: str = ""  # address of the server that queries go to, as http://127.0.0.1:9090

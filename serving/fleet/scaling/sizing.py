@@ -1,4 +1,4 @@
-"""Policies that size a fleet by a queue's mathematics: by the mean time in it, or the latency of most requests."""
+"""Policies that size a fleet by a queue: by the mean time in it, or by the latency of most requests."""
 
 import math
 from collections.abc import Callable
