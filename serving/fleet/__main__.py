@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 from pnol_jax.errors import InputError
 from serving.fleet.config import read_fleet
 
+COMMANDS = {"replay": "serving.fleet.scaling.replay"}  # beside running a fleet: modules with a `main`
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run a fleet; 2 if something handed over is wrong."""
+    if arguments and arguments[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[arguments[0]]).main(arguments[1:]))
     asked = _parser().parse_args(arguments)
     try:
         from serving.fleet.supervisor.process import supervise
@@ -28,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.fleet",
-        description="Run replicas of the service behind HAProxy on this machine: watched, scaled, healed.",
+        description="Run replicas of the service behind HAProxy on this machine: watched, scaled, healed. "
+        f"Other commands: {', '.join(COMMANDS)}.",
     )
     parser.add_argument("--config", type=Path, required=True, help="the TOML file")
     parser.add_argument("--leave", action="store_true", help="at SIGTERM, let the fleet go on by itself")

@@ -1,7 +1,7 @@
 """The fleet in the words of scaling."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from serving.fleet.balancer import BalancerFigures
 from serving.fleet.replicas.life import Phase
@@ -9,7 +9,7 @@ from serving.fleet.scaling import Observation
 from serving.fleet.supervisor.roster import Roster
 
 
-def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None) -> Observation:
+def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None, metrics: Mapping[str, float]) -> Observation:
     """Of the replicas that get requests; the rate and what is open as the balancer counts them."""
     serving = [name for name, each in roster.replicas.items() if each.serving and each.phase is Phase.READY]
     told = [figures for name in serving if (figures := roster.watches[name].figures) is not None]
@@ -23,6 +23,7 @@ def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None) -> Ob
         queue_seconds=_mean([figures.waiting_seconds for figures in told]),
         p99_seconds=max(p99, default=None),
         open_requests=None if balancer is None else balancer.open_requests + balancer.queue,
+        metrics=metrics,
         reporting=len(told),
     )
 

@@ -24,6 +24,7 @@ from serving.fleet.supervisor.edge import Edge, Traffic, Wanted
 from serving.fleet.supervisor.illness import Illness
 from serving.fleet.supervisor.observe import observe
 from serving.fleet.supervisor.plan import Enable, Hold, Leave, Spawn, Wish, plan
+from serving.fleet.supervisor.queries import Queries
 from serving.fleet.supervisor.roster import Lost, Roster
 from serving.fleet.supervisor.scale import Scale
 
@@ -41,6 +42,7 @@ class Supervisor:
         self.decisions = Decisions(folder, section.decisions_kept, section.decisions_bytes, self._later)
         self.edge = Edge(Balancer(config.balancer, folder), section.balancer_stall, self.decisions, self._wake.set)
         self.roster = Roster(config, folder, cores, headers, self.decisions, self._wake.set)
+        self.queries = Queries(config.scaling, section.decide_interval, self.decisions)
         self.illness = Illness(config.healing)
         self.disk = Disk(folder, config, self.decisions, self._later)
         self.verdicts: dict[str, Verdict] = {}
@@ -69,6 +71,7 @@ class Supervisor:
         if self.release.settings != self.config.serving:
             self.update(self.config.serving)
         await self.edge.start(self._wanted())
+        self.queries.begin()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Tend the fleet until told to stop.
@@ -124,6 +127,7 @@ class Supervisor:
 
     def _close(self, book: Book) -> None:
         self._save(book)
+        self.queries.close()
         self.roster.close()
         self.edge.close()
         self._writer.shutdown(wait=True)
@@ -211,7 +215,7 @@ class Supervisor:
             await self.edge.look(self._wanted())
         if now - self._decided >= section.decide_interval:
             self._decided = now
-            seen = observe(self.scale.desired, self.roster, self.edge.figures)
+            seen = observe(self.scale.desired, self.roster, self.edge.figures, self.queries.values)
             if self.scale.decide(seen):
                 decision = self.scale.decision
                 self.decisions.note("scale", decision.reason, desired=decision.desired, current=decision.current)

@@ -39,7 +39,7 @@ cache_bytes = 0
 port = 0
 [scaling]
 spares = {spares}
-policies = []
+policies = [{{ kind = "requests", per_replica = 1e9 }}]
 [supervisor]
 folder = "{folder}"
 port = 0
@@ -152,7 +152,7 @@ def begin(tmp_path: Path, haproxy: None) -> Iterator[Begin]:
         log = (tmp_path / f"errors{len(processes)}").open("w")
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         processes.append(process)
-        line = _line(process)
+        line = read_line(process)
         found = re.search(r"ready on (\S+), supervisor on (\S+)", line)
         assert found, f"no ready line but {line!r}: {Path(log.name).read_text()}"
         return Fleet(config, folder, process, found[1], found[2])
@@ -166,7 +166,7 @@ def begin(tmp_path: Path, haproxy: None) -> Iterator[Begin]:
         _kill(folder)
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def read_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
