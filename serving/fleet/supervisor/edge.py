@@ -1,6 +1,7 @@
 """The balancer, told what is wanted of it: it is compared with what it was told, and the difference said."""
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import TypeVar
 
+from pnol_jax.errors import InputError
 from serving.fleet.balancer import Balancer, BalancerFigures, Server, ServerState
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.watch import End
@@ -24,6 +26,7 @@ class Traffic(Enum):
 
 
 Wanted = Mapping[str, tuple[Server, Traffic]]
+PAUSE = 1.0  # seconds before it is started once more
 FAULTS = (ConnectionError, RuntimeError)  # the balancer is not there, or refuses
 
 
@@ -38,6 +41,7 @@ class Edge:
         self._told: dict[str, Traffic] = {}
         self._stall, self._decisions, self._wake = stall, decisions, wake
         self._heard = time.monotonic()
+        self._again = float("-inf")  # when it may be started
         self._end: End | None = None
         self._supervisor: tuple[str, int] | None = None
         self._thread = ThreadPoolExecutor(1, "balancer")
@@ -52,6 +56,7 @@ class Edge:
         await self.call(self.balancer.start, serving)
         found = await self.call(self.balancer.servers)
         known = {"ready": Traffic.ALL, "maint": Traffic.NONE, "drain": Traffic.REST}
+        self.servers = found
         self._told = {name: known[state.admin] for name, state in found.items()}
         self._heard = time.monotonic()
         if self._end is not None:
@@ -77,6 +82,8 @@ class Edge:
         """
         if self._end is None or not self._end.alive:
             await self._revive(wanted, "ended")
+        if self._end is None or not self._end.alive:
+            return
         try:
             await self._tell(wanted)
         except FAULTS as error:
@@ -115,8 +122,18 @@ class Edge:
             await self._revive(wanted, f"no answer for {self._stall:g} s")
 
     async def _revive(self, wanted: Wanted, why: str) -> None:
-        self._decisions.note("balancer lost", why)
-        await self.start(wanted)
+        """Start it again; where that fails, as on a full disk, once more after a pause."""
+        now = time.monotonic()
+        if now < self._again:
+            return
+        self._again = now + PAUSE
+        self._decisions.note("balancer lost", why, logging.WARNING)
+        try:
+            await self.start(wanted)
+        except (InputError, OSError, *FAULTS) as error:
+            self._decisions.note("balancer not started", str(error), logging.ERROR)
+        else:
+            self._again = now
 
     async def _tell(self, wanted: Wanted) -> None:
         """Whoever gets requests first, so that there is always one."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -45,37 +46,38 @@ async def _run(config: FleetConfig, reading: Reading, leave: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, _update, fleet, reading)
+    listener = None if config.supervisor.port is None else listen(config.supervisor.host, config.supervisor.port)
     await fleet.begin()
-    service = None
+    service = await _serve(listener, config, fleet, reading)
+    saying = asyncio.create_task(_say(fleet, "" if listener is None else f", supervisor on {address(listener)}"))
     try:
-        service, own = await _serve(config, fleet, reading)
-        saying = asyncio.create_task(_say(fleet, own))
         await fleet.run(stopping)
-        saying.cancel()
+    except InputError:
+        leave = False  # the first replicas could not start
+        raise
     except BaseException:
-        await fleet.end()
+        leave = True  # whatever is wrong here, the fleet need not know
         raise
     finally:
+        saying.cancel()
         if service is not None:
             await service.finish()
-    if leave:
-        fleet.leave()
-    else:
-        await fleet.end()
+        if leave:
+            fleet.leave()
+        else:
+            await fleet.end()
 
 
-async def _serve(config: FleetConfig, fleet: Supervisor, reading: Reading) -> tuple[Service | None, str]:
-    """The service, and where it is, in words."""
-    section = config.supervisor
-    if section.port is None:
-        return None, ""
-    tokens = section.tokens or str(config.serving.get("tokens", ""))
-    guard = Guard(Path(tokens)) if tokens else None
-    listener = listen(section.host, section.port)
-    service = Service(build_service(fleet, reading, guard))
+async def _serve(
+    listener: socket.socket | None, config: FleetConfig, fleet: Supervisor, reading: Reading
+) -> Service | None:
+    if listener is None:
+        return None
+    tokens = config.supervisor.tokens or str(config.serving.get("tokens", ""))
+    service = Service(build_service(fleet, reading, Guard(Path(tokens)) if tokens else None))
     service.begin(listener)
     await fleet.edge.supervised_at(*listener.getsockname()[:2])
-    return service, f", supervisor on {address(listener)}"
+    return service
 
 
 async def _say(fleet: Supervisor, own: str) -> None:

@@ -102,9 +102,13 @@ def test_the_balancer_is_killed_and_started_with_the_same_servers(begin: Begin) 
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: fleet.haproxy() != victim)
     assert ask(fleet.url).status_code == 200
-    servers = httpx.get(f"{fleet.own}/load_balancer").json()["servers"]
-    assert servers.keys() == before
-    assert all(server["admin"] == "ready" for server in servers.values())
+
+    def ready() -> set[str]:
+        servers = httpx.get(f"{fleet.own}/load_balancer").json()["servers"]
+        return {name for name, server in servers.items() if server["admin"] == "ready" and server["up"]}
+
+    wait_until(lambda: ready() == before)
+    assert fleet.events().count("balancer") == 2
 
 
 def test_it_grows_and_shrinks_by_request_and_no_request_fails(begin: Begin) -> None:
