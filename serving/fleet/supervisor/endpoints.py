@@ -108,7 +108,8 @@ async def restart(request: AnyRequest, fleet: Supervisor, reading: Reading) -> R
     """Read the config again, and replace all replicas by such with its settings and today's code, one by one."""
     await _body(request, RestartBody)
     release = fleet.update(reading.settings())
-    return _json({"release": release.number, "replaces": fleet.before and fleet.before.number}, 202)
+    before = fleet.updates.before
+    return _json({"release": release.number, "replaces": before and before.number}, 202)
 
 
 def _known(names: Iterable[str], fleet: Supervisor) -> None:

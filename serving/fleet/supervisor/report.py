@@ -31,8 +31,8 @@ def fleet(fleet: Supervisor) -> dict[str, Any]:
     return {
         "name": fleet.config.name,
         "time": time.time(),
-        "release": fleet.release.number,
-        "updating_from": None if fleet.before is None else fleet.before.number,
+        "release": fleet.updates.release.number,
+        "updating_from": None if fleet.updates.before is None else fleet.updates.before.number,
         "replicas": [_replica(fleet, replica) for replica in fleet.roster.replicas.values()],
         "balancer": fleet.edge.figures,
         "crash_loop": fleet.illness.looping,
@@ -97,13 +97,13 @@ class _Figures(Collector):
             "crash_loop": ("1 while replicas end again and again.", fleet.illness.looping),
             "crashes_in_a_row": ("Replicas that ended soon, one after the other.", fleet.illness.crashes.row),
             "disk_full": ("1 while the fleet's disk has too little room.", fleet.disk.full),
-            "updating": ("1 while a release replaces another.", fleet.before is not None),
+            "updating": ("1 while a release replaces another.", fleet.updates.before is not None),
         }
         counters = {
             "starts": ("Replicas that were started, by all supervisors of this folder.", fleet.roster.names),
             "balancer_starts": ("Times that this supervisor found or started a balancer.", fleet.edge.starts),
             "failures": ("Replicas that ended by themselves or had to be ended.", fleet.failures),
-            "rollbacks": ("Releases that did not become ready.", fleet.rollbacks),
+            "rollbacks": ("Releases that did not become ready.", fleet.updates.rollbacks),
         }
         return [
             phases,

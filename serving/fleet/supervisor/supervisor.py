@@ -27,6 +27,7 @@ from serving.fleet.supervisor.plan import Enable, Hold, Leave, Spawn, Wish, plan
 from serving.fleet.supervisor.queries import Queries
 from serving.fleet.supervisor.roster import Lost, Roster
 from serving.fleet.supervisor.scale import Scale
+from serving.fleet.supervisor.updates import Updates
 
 WRONG_INPUT = 2  # a replica's status where its settings are wrong
 
@@ -47,7 +48,7 @@ class Supervisor:
         self.disk = Disk(folder, config, self.decisions, self._later)
         self.verdicts: dict[str, Verdict] = {}
         self.held: set[str] = set()  # by a person
-        self.failures = self.rollbacks = 0
+        self.failures = 0
         self._proven = False  # a replica was ready
         self._written: Book | None = None
         self._decided = self._looked = float("-inf")
@@ -60,7 +61,7 @@ class Supervisor:
             InputError: the balancer cannot be started.
         """
         book = read_book(self.folder) or Book(Release(1, self.config.serving))
-        self.release, self.before = book.release, book.before
+        self.updates = Updates(book.release, book.before, self.decisions)
         self.scale = Scale(self.config.scaling, self.config.minimum, self.config.most(), book.desired, book.bounds)
         self.roster.names = book.names
         for replica in book.replicas:
@@ -68,7 +69,7 @@ class Supervisor:
         if strays := end_strays(self.folder, {replica.identity.pid for replica in book.replicas}):
             self.decisions.note("strays ended", f"{strays} replicas that the book does not hold", logging.WARNING)
         self._proven = any(replica.ready_at is not None for replica in book.replicas)
-        if self.release.settings != self.config.serving:
+        if book.release.settings != self.config.serving:
             self.update(self.config.serving)
         await self.edge.start(self._wanted())
         self.queries.begin()
@@ -102,7 +103,7 @@ class Supervisor:
         spawns = self._follow(now)
         await self.edge.sync(self._wanted())
         for _ in range(spawns):
-            self.roster.start(self.release)
+            self.roster.start(self.updates.release)
         self._settle()
 
     async def end(self) -> None:
@@ -135,12 +136,8 @@ class Supervisor:
 
     def update(self, settings: dict[str, Any]) -> Release:
         """Have all replicas replaced, one by one, by such with these settings and today's code."""
-        self.before = self.before or self.release
-        used = (self.release.number, *(replica.release for replica in self.roster.replicas.values()))
-        self.release = Release(max(used) + 1, settings)
-        self.decisions.note("update", f"release {self.release.number} replaces {self.before.number}")
         self._wake.set()
-        return self.release
+        return self.updates.begin(settings, self.roster.replicas.values())
 
     def bound(self, bounds: Bounds) -> None:
         """What a person wants of the number of replicas.
@@ -180,11 +177,7 @@ class Supervisor:
         if self.illness.looping and not looping:
             row = self.illness.crashes.row
             self.decisions.note("crash loop", f"{row} replicas in a row ended soon", logging.ERROR)
-        if self.before is not None and replica.release == self.release.number and replica.ready_at is None:
-            why = f"release {self.release.number} did not become ready: {last_line(self.roster.log(replica.name))}"
-            self.release, self.before = self.before, None
-            self.rollbacks += 1
-            self.decisions.note("rolled back", why, logging.ERROR, release=self.release.number)
+        self.updates.failed(replica, last_line(self.roster.log(replica.name)))
 
     def _heal(self, now: float) -> None:
         """Act on what is wrong: the hardest cure of each replica counts."""
@@ -241,7 +234,7 @@ class Supervisor:
     def _wish(self, now: float) -> Wish:
         coming = sum(replica.coming for replica in self.roster.replicas.values())
         room = self.config.replicas.starting - coming if now >= self.illness.crashes.until else 0
-        return Wish(self.scale.desired, self.scale.spares, self.release.number, max(0, room))
+        return Wish(self.scale.desired, self.scale.spares, self.updates.release.number, max(0, room))
 
     def _wanted(self) -> Wanted:
         """What the balancer shall do with each replica; those that are not ready it need not know."""
@@ -266,16 +259,14 @@ class Supervisor:
         if any(replica.serving for replica in staying):
             self._proven = True
             self.first_ready.set()
-        if self.before is not None and staying and all(each.release == self.release.number for each in staying):
-            self.before = None
-            self.decisions.note("updated", f"all replicas are of release {self.release.number}")
+        self.updates.look(staying)
         self._save(self._book())
         self.disk.tend(time.monotonic(), set(self.roster.replicas))
 
     def _book(self) -> Book:
         replicas = tuple(replica for replica in self.roster.replicas.values() if replica.phase is not Phase.GONE)
         desired, bounds = self.scale.desired, self.scale.bounds
-        return Book(self.release, self.before, replicas, self.roster.names, desired, bounds)
+        return Book(self.updates.release, self.updates.before, replicas, self.roster.names, desired, bounds)
 
     def _save(self, book: Book) -> None:
         """Write the book where it says something else than before; a disk that is full or slow holds nothing up."""

@@ -153,7 +153,8 @@ def test_a_quantile_beyond_the_last_bound_is_that_bound() -> None:
 
 def test_an_answer_that_does_not_come_is_given_up_and_one_that_is_no_http_refused() -> None:
     async def served(answer: bytes | None) -> None:
-        async def handle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
             if answer is not None:
                 writer.write(answer)
                 writer.close()
