@@ -20,8 +20,10 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 APART := --ignore tests/mesh --ignore tests/clusters
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
+# The same of tests/serving/fleet, which `make test` runs too, without what is not there.
+FLEET := haproxy curl
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters check format bench proto lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -45,6 +47,11 @@ test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minu
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
 	@$(BIN)/pytest tests/clusters
+
+test-fleet: $(READY) ## Replicas behind a real HAProxy (two minutes); root on Debian gets what is missing
+	@dpkg -s $(FLEET) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(FLEET); }
+	@$(BIN)/pytest tests/serving/fleet
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check
