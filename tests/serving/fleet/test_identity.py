@@ -52,3 +52,13 @@ def test_a_name_with_spaces_and_brackets_is_read() -> None:
         assert identity.alive()
         process.communicate(b"\n")
     assert not identity.alive()
+
+
+def test_an_end_is_waited_for_and_no_longer_than_asked(process: subprocess.Popen[bytes]) -> None:
+    identity = Identity.of(process.pid)
+    assert identity is not None
+    assert not identity.wait(0.05)
+    identity.signal(signal.SIGKILL)
+    assert identity.wait(20)  # before its parent has taken notice
+    process.wait()
+    assert identity.wait(20)
