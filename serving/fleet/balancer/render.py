@@ -9,7 +9,13 @@ from serving.fleet.balancer.server import Held, milliseconds, words
 
 SOCKET = "haproxy.sock"
 EDGE, REPLICAS, SUPERVISOR, NOBODY = "edge", "replicas", "supervisor", "nobody"
-SUPERVISED = ("/admin", "/load_balancer", "/monitoring", "/monitoring/scaling")  # what the supervisor answers itself
+SUPERVISED = (
+    "/admin",
+    "/load_balancer",
+    "/monitoring",
+    "/monitoring/scaling",
+    "/monitoring/fleet",
+)  # what the supervisor answers itself
 SUPERVISED_BELOW = ("/admin/", "/load_balancer/")
 REPEATABLE = ("/predict", "/derivatives", "/rollout")  # beside GET: their answers change nothing
 REPEATABLE_END = "/infer"
