@@ -1,0 +1,144 @@
+"""The service in a container that may write nowhere, as a user without rights: answers, faults, its end."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from tests.containers.conftest import FIELD, FIGURES, SOLUTION, Service, until
+from tests.containers.podman import Podman
+
+CLIENTS = 8
+RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+KILLED = 128 + signal.SIGKILL
+ONE_SIZE = {"batch_sizes": "[1]", "samples_batch_sizes": "[1]"}
+
+
+def test_answers_as_a_user_without_rights(serve: Callable[..., Service]) -> None:
+    service = serve(**ONE_SIZE)
+    assert np.abs(np.asarray(service.predict()) - SOLUTION).max() < 1e-5
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{service.python}/status").read_text().splitlines())
+    assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
+    assert {int(status[right], 16) for right in RIGHTS} == {0}
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_all_that_serving_imports_is_there(serve: Callable[..., Service]) -> None:
+    service = serve(grpc_port=0, traces="http://127.0.0.1:9", **ONE_SIZE)
+    assert "grpc://127.0.0.1" in service.log()
+    assert service.predict()
+    assert service.ask("/schema/openapi.json")["paths"]
+    walk = "import importlib, pkgutil, serving as s\n"
+    walk += "skip = ('serving.client', 'serving.__main__')\n"
+    walk += "for m in pkgutil.walk_packages(s.__path__, 'serving.'):\n"
+    walk += "    m.name.startswith(skip) or importlib.import_module(m.name)"
+    service.engine("exec", service.name, "python", "-c", walk)
+
+
+def test_nothing_is_written_beside_its_folders(serve: Callable[..., Service]) -> None:
+    service = serve(read_only=False, **ONE_SIZE)
+    service.predict()
+    changed = [line.split(" ", 1)[1] for line in service.engine("diff", service.name).splitlines()]
+    made_by_podman = {"/etc", "/run", "/run/.containerenv"}
+    assert not [path for path in changed if not path.startswith(("/cache", "/tmp")) and path not in made_by_podman]
+
+
+def test_programs_are_compiled_once_where_a_volume_keeps_them(serve: Callable[..., Service], engine: Podman) -> None:
+    engine("volume", "create", "pnol-cache")
+    seconds = []
+    for _ in range(2):
+        began = time.monotonic()
+        service = serve("--volume=pnol-cache:/cache")
+        service.predict()
+        seconds.append(time.monotonic() - began)
+        folder = Path(engine("volume", "inspect", "--format={{.Mountpoint}}", "pnol-cache"))
+        kept = {path.name: path.stat().st_mtime_ns for path in folder.rglob("*-cache")}
+        assert kept
+        if len(seconds) == 1:
+            first = kept
+        engine("stop", "--time=10", service.name)
+    assert kept == first  # the second start read them and wrote none
+    FIGURES.append(f"start to first answer: {seconds[0]:.1f} s, with the programs of the start before {seconds[1]:.1f} s")
+
+
+def test_health_follows_a_process_that_stands_still(serve: Callable[..., Service], engine: Podman) -> None:
+    service = serve(**ONE_SIZE)
+    # Podman leaves it to systemd when to ask; here the test does.
+    retries = engine.inspect(service.name)["Config"]["Healthcheck"]["Retries"]
+    assert engine.run("healthcheck", "run", service.name).returncode == 0
+    assert service.state()["Health"]["Status"] == "healthy"
+    os.kill(service.python, signal.SIGSTOP)
+    for _ in range(retries):
+        assert engine.run("healthcheck", "run", service.name).returncode == 1
+    assert service.state()["Health"]["Status"] == "unhealthy"
+    os.kill(service.python, signal.SIGCONT)
+    assert engine.run("healthcheck", "run", service.name).returncode == 0
+    assert service.state()["Health"]["Status"] == "healthy"
+
+
+def test_sigterm_under_load_answers_what_was_accepted(serve: Callable[..., Service], engine: Podman) -> None:
+    service = serve(cache_bytes=0, **ONE_SIZE)
+    answered: Counter[int] = Counter()
+    broken: list[Exception] = []
+    asking = threading.Event()
+
+    def ask() -> None:
+        body = json.dumps({"model": "heat", "inputs": FIELD.tolist(), "outputs": ["mean"]})
+        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=60) as client:
+            while True:
+                try:
+                    status = client.post("/predict", content=body, headers={"Connection": "close"}).status_code
+                except httpx.ConnectError:
+                    return  # never accepted
+                except httpx.HTTPError as error:
+                    broken.append(error)
+                    return
+                answered[status] += 1
+                asking.set()
+
+    threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    assert asking.wait(60)
+    began = time.monotonic()
+    engine("stop", "--time=2", service.name)  # after two seconds it would be killed, and end with 137
+    FIGURES.append(f"SIGTERM under load of {CLIENTS} clients to the end: {time.monotonic() - began:.2f} s")
+    for thread in threads:
+        thread.join()
+    assert service.state()["ExitCode"] == 0
+    assert not broken
+    assert set(answered) <= {200, 503}
+    assert answered[200]
+
+
+def test_sigterm_ends_it_also_before_it_listens_to_signals(serve: Callable[..., Service], engine: Podman) -> None:
+    service = serve(wait=False)
+    engine("stop", "--time=30", service.name)
+    assert service.state()["ExitCode"] in (0, 128 + signal.SIGTERM)
+
+
+def test_out_of_memory_is_killed_and_replaced(serve: Callable[..., Service]) -> None:
+    service = serve("--memory=1g", "--memory-swap=1g", "--restart=on-failure", **ONE_SIZE)
+    before = service.state()["Pid"]
+    size = 60 * 2**20
+    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(24):  # bodies that are each allowed, and all but the last byte of each is there
+            with contextlib.suppress(OSError):
+                peer = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
+                peer.sendall(head.encode() + b" " * (size - 1))
+        until(lambda: service.state()["Pid"] not in (0, before), service.state)
+    events = service.engine("events", "--stream=false", "--filter", f"container={service.name}", "--format=json")
+    ends = [json.loads(line) for line in events.splitlines()]
+    assert [each["ContainerExitCode"] for each in ends if each["Status"] == "died"] == [KILLED]
+    until(service.ready, service.log)
+    assert np.abs(np.asarray(service.predict()) - SOLUTION).max() < 1e-5
