@@ -121,7 +121,15 @@ def _codename() -> str:
 
 def _archive() -> str:
     """The address of Debian's archive, as apt on this machine knows it."""
-    words = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", "Component: main", "Origin: Debian"]
+    words = [
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(SITE)",
+        "Created-By: Packages",
+        "Component: main",
+        "Origin: Debian",
+    ]
     listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     return next(site for site in listed if site.startswith(("http:", "https:")))
 

@@ -67,7 +67,9 @@ def test_programs_are_compiled_once_where_a_volume_keeps_them(serve: Callable[..
             first = kept
         engine("stop", "--time=10", service.name)
     assert kept == first  # the second start read them and wrote none
-    FIGURES.append(f"start to first answer: {seconds[0]:.1f} s, with the programs of the start before {seconds[1]:.1f} s")
+    FIGURES.append(
+        f"start to first answer: {seconds[0]:.1f} s, with the programs of the start before {seconds[1]:.1f} s"
+    )
 
 
 def test_health_follows_a_process_that_stands_still(serve: Callable[..., Service], engine: Podman) -> None:

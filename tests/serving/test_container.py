@@ -70,7 +70,9 @@ def test_images_hold_what_the_lock_holds(target: str) -> None:
     theirs = dict(PIN.findall((ROOT / "containers" / f"{target}.lock").read_text()))
     own = {pin for pin in theirs if target == "cuda12" and ONLY_CUDA.match(pin)}
     assert theirs.keys() - own <= every.keys()
-    assert {pin: hashes for pin, hashes in theirs.items() if pin not in own} == {pin: every[pin] for pin in theirs.keys() - own}
+    assert {pin: hashes for pin, hashes in theirs.items() if pin not in own} == {
+        pin: every[pin] for pin in theirs.keys() - own
+    }
     assert all("--hash=sha256:" in hashes for hashes in theirs.values())
 
 

@@ -15,8 +15,10 @@ from serving.fleet.container.contents import write_packages
 
 USER = 10001  # fixed, so that volumes and policies can name it
 # Of the standard library: what installs, draws, or tests.
-LEFT_OUT = ("__pycache__", "config-*", "dist-packages", "ensurepip", "idlelib", "lib2to3", "site-packages")
-LEFT_OUT += ("sitecustomize.py", "test", "tests", "tkinter", "turtledemo", "_tkinter*", "_test*", "EXTERNALLY-MANAGED")
+LEFT_OUT = (
+    *("__pycache__", "EXTERNALLY-MANAGED", "config-*", "dist-packages", "ensurepip", "idlelib", "lib2to3"),
+    *("site-packages", "sitecustomize.py", "test", "tests", "tkinter", "turtledemo", "_tkinter*", "_test*"),
+)
 OPENED = ("libc6", "libgcc-s1", "libstdc++6")  # Debian's packages that wheels link to or open while they run
 FILES = ("/etc/debian_version", "/etc/ld.so.conf", "/etc/os-release", "/etc/ssl/certs/ca-certificates.crt")
 INIT = Path("/usr/bin/tini-static")
