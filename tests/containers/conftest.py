@@ -18,7 +18,7 @@ from tests import heat
 from tests.containers import podman
 
 PATIENCE = 180.0  # seconds after which something hangs, on a machine with much else to do too
-FIELD, SOLUTION = heat.wave(heat.grid(12), 1)
+FIELD, SOLUTION = heat.wave(heat.grid(10, 11), 1, 2)
 FIGURES: list[str] = []  # what was measured, printed at the end
 
 
@@ -84,7 +84,7 @@ class Service:
     def predict(self) -> Any:
         """The mean of `heat`'s answer to FIELD, which is SOLUTION."""
         question = {"model": "heat", "inputs": FIELD.tolist(), "outputs": ["mean"]}
-        return self.ask("/predict", json.dumps(question).encode())["mean"]
+        return self.ask("/predict", json.dumps(question).encode())["outputs"]["mean"]
 
     def ready(self) -> bool:
         """Whether it says so."""
