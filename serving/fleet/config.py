@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
+from serving.fleet.balancer.config import BalancerConfig
 
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -21,6 +22,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serving: dict[str, Any] = {}  # settings of every replica (`serving.settings`), `models` among them
     minimum: Natural = 1  # replicas; 0: none while nobody asks
     maximum: Count | None = None  # none: as many as the machine has cores
+    balancer: BalancerConfig = BalancerConfig()
 
 
 def read_fleet(path: Path, overrides: tuple[str, ...] = ()) -> FleetConfig:
