@@ -43,7 +43,7 @@ def monitoring(fleet: FleetConfig) -> dict[str, Any]:
         InputError: an objective that the figures cannot tell of.
     """
     settings = toml.parse({"models": "", **fleet.serving}, Settings, "serving")
-    watched = Watched({"job": fleet.name}, fleet.alerts, settings, fleet.minimum, fleet.maximum)
+    watched = Watched({"job": fleet.name}, fleet.alerts, settings, fleet.minimum, fleet.most())
     return {
         "rules": rules(watched),
         "dashboard": dashboard(watched),
@@ -63,7 +63,3 @@ def write(folder: Path, found: Mapping[str, Any]) -> None:
             write_atomically(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise InputError(f"--out: {error}") from None
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -54,8 +54,8 @@ class SizedConfig(PolicyConfig, frozen=True, kw_only=True):
 class QueueTimeConfig(SizedConfig, frozen=True, kw_only=True, tag="queue_time"):
     """As few replicas as keep the mean time in the queue."""
 
-    target: Positive = 0.05  # seconds
-    within: Positive = 5.0  # seconds, in which work that waits already is to be done
+    target: Positive = 0.1  # seconds
+    within: Positive = 2.0  # seconds, in which work that waits already is to be done
 
 
 class LatencyConfig(SizedConfig, frozen=True, kw_only=True, tag="latency"):
@@ -122,12 +122,34 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     policies: list[AnyPolicy] = msgspec.field(default_factory=lambda: [QueueTimeConfig()])
     up: RulesConfig = RulesConfig()
-    down: RulesConfig = RulesConfig(window_seconds=120.0)
+    down: RulesConfig = RulesConfig(window_seconds=60.0)
     spares: Natural = 0  # replicas that are loaded and get no traffic until they are needed
     idle_seconds: Positive = 300.0  # without a request, after which a fleet of minimum 0 has no replica
+    prometheus: str = ""  # address of the server that queries go to, as http://127.0.0.1:9090
+    prometheus_seconds: Positive = 2.0  # to wait for its answer
+
+    def __post_init__(self) -> None:
+        """Refuse queries that nobody could be asked."""
+        if self.queries() and not self.prometheus:
+            raise ValueError(f"scaling.prometheus: got '', expected an address for {', '.join(self.queries())}")
+        if not self.policies:
+            raise ValueError("scaling.policies: got none, expected at least one")
+
+    def names(self) -> list[str]:
+        """What each policy is called in decisions."""
+        tags = [policy.name or str(policy.__struct_config__.tag) for policy in self.policies]
+        numbers = [tags[: place + 1].count(tag) for place, tag in enumerate(tags)]
+        return [tag if tags.count(tag) == 1 else f"{tag}_{no}" for tag, no in zip(tags, numbers, strict=True)]
+
+    def queries(self) -> dict[str, str]:
+        """Prometheus queries by the policy's name, under which `Observation.metrics` holds their values."""
+        named = zip(self.names(), self.policies, strict=True)
+        return {name: policy.query for name, policy in named if isinstance(policy, PrometheusConfig)}
 
 
-def hpa(policies: list[AnyPolicy]) -> ScalingConfig:
+def hpa(policies: list[AnyPolicy], prometheus: str = "") -> ScalingConfig:
     """The settings that Kubernetes' HorizontalPodAutoscaler has where its object gives none."""
     quadruple, double = StepConfig("pods", 4), StepConfig("percent", 100)
-    return ScalingConfig(policies, RulesConfig(steps=[quadruple, double]), RulesConfig(300.0, steps=[double]))
+    return ScalingConfig(
+        policies, RulesConfig(steps=[quadruple, double]), RulesConfig(300.0, steps=[double]), prometheus=prometheus
+    )

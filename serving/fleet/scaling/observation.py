@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,14 @@ class Decision:
     reason: str  # one sentence
     by: tuple[Recommendation, ...] = ()
     spares: int = 0  # loaded beside them, without traffic
+
+
+class Policy(Protocol):
+    """Says how many replicas there should be."""
+
+    @property
+    def name(self) -> str:
+        """In decisions."""
+
+    def recommend(self, seen: Observation) -> Recommendation:
+        """What it says of an observation; it may remember earlier ones."""
