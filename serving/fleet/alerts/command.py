@@ -1,7 +1,8 @@
 """`python -m serving.fleet alerts --config fleet.toml --out DIR`: what Prometheus, Grafana and Alertmanager take.
 
-The files are JSON, which is YAML too. Figures are those of the job with the fleet's name: in `prometheus.yml`
-`scrape_configs: [{job_name: NAME, metrics_path: /monitoring/metrics, ...}]` and `rule_files: [DIR/rules.json]`.
+The files are JSON, which is YAML too. Figures are those of the job with the fleet's name, whose targets are replicas and
+supervisor: in `prometheus.yml` `scrape_configs: [{job_name: NAME, metrics_path: /monitoring/metrics, ...}]` and
+`rule_files: [DIR/rules.json]`.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def monitoring(fleet: FleetConfig) -> dict[str, Any]:
         InputError: an objective that the figures cannot tell of.
     """
     settings = toml.parse({"models": "", **fleet.serving}, Settings, "serving")
-    watched = Watched({"job": fleet.name}, fleet.alerts, settings, fleet.minimum, fleet.most())
+    watched = Watched({"job": fleet.name}, fleet.alerts, settings, fleet.minimum, fleet.most(), supervised=True)
     return {
         "rules": rules(watched),
         "dashboard": dashboard(watched),

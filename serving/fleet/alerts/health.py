@@ -10,7 +10,8 @@ MINUTES = 10  # that a ticket waits, as what heals itself is none
 
 def alerts(watched: Watched) -> list[dict[str, Any]]:
     """All of them, for this fleet."""
-    return [*_replicas(watched), *_crashes(watched), *_saturation(watched), *_drift(watched), *_resources(watched)]
+    found = [*_replicas(watched), *_crashes(watched), *_saturation(watched), *_drift(watched), *_resources(watched)]
+    return [*found, *_supervised(watched)] if watched.supervised else found
 
 
 def _replicas(watched: Watched) -> list[dict[str, Any]]:
@@ -114,4 +115,15 @@ def _resources(watched: Watched) -> list[dict[str, Any]]:
             "{{ $labels.instance }} has {{ $value | humanizePercentage }} of its disk for compiled programs left",
             hold=hold,
         ),
+    ]
+
+
+def _supervised(watched: Watched) -> list[dict[str, Any]]:
+    """What the supervisor tells: its replicas come back with other ports, so that their own figures show no restart."""
+    loops, full = watched.select("pnol_fleet_crash_loop"), watched.select("pnol_fleet_disk_full")
+    back = watched.select("pnol_fleet_rollbacks_total")
+    return [
+        watched.alert("FleetCrashLoop", f"{loops} == 1", "page", "replicas end again and again before they are ready"),
+        watched.alert("FleetDiskFull", f"{full} == 1", "page", "the disk of the fleet's folder is full"),
+        watched.alert("ReleaseRolledBack", f"increase({back}[1h]) > 0", "ticket", "a release did not become ready"),
     ]

@@ -22,7 +22,7 @@ class Panel:
 def panels(watched: Watched) -> dict[str, tuple[Panel, ...]]:
     """The panels by their row."""
     return {
-        "Replicas": (*_replicas(watched), *_resources(watched)),
+        "Replicas": (*_replicas(watched), *_resources(watched), *(_decisions(watched) if watched.supervised else ())),
         "Requests": _requests(watched),
         "Engine and cache": (*_engine(watched), _cache(watched)),
         "Inputs and calibration": _drift(watched),
@@ -124,4 +124,20 @@ def _resources(watched: Watched) -> tuple[Panel, ...]:
         ),
         Panel("Cores", "short", ((cores, "{{instance}}"),)),
         Panel("Restarts", "short", ((restarts, "{{instance}}"),)),
+    )
+
+
+def _decisions(watched: Watched) -> tuple[Panel, ...]:
+    """What the supervisor has decided, and what came of it."""
+    select = watched.select
+    decided = ((select("pnol_fleet_desired"), "desired"), (select("pnol_fleet_serving"), "with requests"))
+    phases = f"sum by (phase) ({select('pnol_fleet_replicas')})"
+    events = tuple(
+        (f"increase({select(f'pnol_fleet_{name}_total')}[{STEP}])", name)
+        for name in ("starts", "failures", "rollbacks")
+    )
+    return (
+        Panel("Scaling decisions", "short", decided),
+        Panel("Replicas by phase", "short", ((phases, "{{phase}}"),)),
+        Panel("Starts, failures, rollbacks", "short", events),
     )

@@ -19,6 +19,7 @@ class Watched:
     labels: that all its figures have, as `job`.
     settings: of every replica.
     minimum, maximum: replicas; maximum None: not known.
+    supervised: by our own supervisor, whose figures have the same labels.
     """
 
     labels: dict[str, str]
@@ -26,6 +27,7 @@ class Watched:
     settings: Settings
     minimum: int
     maximum: int | None = None
+    supervised: bool = False
 
     def select(self, metric: str, **more: str) -> str:
         """The figure of this fleet, of labels that match expressions as well."""

@@ -46,6 +46,7 @@ EVERYTHING = fleet(
     },
     {"grpc_port": 8081, "traces": "http://collector.monitoring:4318", "tokens": "tokens.toml", "workers": 2},
     scaling={
+        "prometheus": "http://127.0.0.1:9090",
         "policies": [
             {"kind": "utilisation", "target": 0.6},
             {"kind": "requests", "per_replica": 50.0},

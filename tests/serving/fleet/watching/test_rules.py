@@ -2,6 +2,8 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import msgspec
@@ -15,6 +17,7 @@ from serving.fleet.alerts import AlertsConfig, Watched, dashboard, rules
 from serving.fleet.alerts.burn import HOURS, PAIRS
 from serving.fleet.alerts.dashboard import queries
 from serving.fleet.alerts.watched import ANSWERS, FAILED, PREDICTING
+from serving.fleet.supervisor.report import metrics as figures_of_supervisor
 from serving.rollouts.endpoint import RolloutEndpoint
 from serving.rpc import SERVICE
 from serving.settings import Settings
@@ -29,7 +32,7 @@ NO_FIGURES = re.compile(
 
 
 def watched(**changes: object) -> Watched:
-    return Watched({"job": "pnol"}, AlertsConfig(**changes), Settings("models"), 1, 4)  # type: ignore[arg-type]
+    return Watched({"job": "pnol"}, AlertsConfig(**changes), Settings("models"), 1, 4, supervised=True)  # type: ignore[arg-type]
 
 
 def figures(expression: str) -> set[str]:
@@ -46,9 +49,24 @@ def test_every_figure_of_rules_and_dashboard_is_one_that_a_service_tells(tmp_pat
         told = httpx.get(f"{server.url}/monitoring/metrics").text
     names = {sample.name for family in text_string_to_metric_families(told) for sample in family.samples}
     workers = {sample[0] for family in Hub(1).figures() for sample in family.samples}  # of several
-    assert asked - recorded - NOT_OURS <= names | workers
+    assert asked - recorded - NOT_OURS <= names | workers | supervisors()
     assert recorded & asked  # names were found at all
     assert len(asked - recorded) > 20
+
+
+def supervisors() -> set[str]:
+    """The names of the supervisor's own figures."""
+    roster = SimpleNamespace(replicas={}, names=0)
+    illness = SimpleNamespace(looping=False, crashes=SimpleNamespace(row=0))
+    updates = SimpleNamespace(before=None, rollbacks=0)
+    parts = {
+        "scale": SimpleNamespace(desired=1),
+        "disk": SimpleNamespace(full=False),
+        "edge": SimpleNamespace(starts=0),
+    }
+    fleet: Any = SimpleNamespace(roster=roster, illness=illness, updates=updates, verdicts={}, failures=0, **parts)
+    told = figures_of_supervisor(fleet).decode()
+    return {sample.name for family in text_string_to_metric_families(told) for sample in family.samples}
 
 
 def test_names_are_found_in_expressions() -> None:
