@@ -1,6 +1,6 @@
 """`python -m serving.fleet alerts --config fleet.toml --out DIR`: what Prometheus, Grafana and Alertmanager take.
 
-The files are JSON, which is YAML too. Figures are those of the job with the fleet's name, whose targets are replicas and
+The files are JSON, which is YAML too. Figures are those of the job with the fleet's name, its targets replicas and
 supervisor: in `prometheus.yml` `scrape_configs: [{job_name: NAME, metrics_path: /monitoring/metrics, ...}]` and
 `rule_files: [DIR/rules.json]`.
 """
