@@ -53,7 +53,7 @@ class Worker:
         self.end.sendall(pack(message))
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError), self.end.makefile("rb") as stream:
+        with contextlib.suppress(OSError), self.end, self.end.makefile("rb") as stream:
             while len(head := stream.read(LENGTH.size)) == LENGTH.size:
                 message = unpack(stream.read(LENGTH.unpack(head)[0]))
                 with self.changed:
