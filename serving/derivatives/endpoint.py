@@ -6,8 +6,10 @@ from serving.deadline import within
 from serving.derivatives.query import BODIES, Derivative, fit
 from serving.endpoint import Endpoint, Exchange
 from serving.engine import Arrays
-from serving.failures import Response, send_response
+from serving.failures import Response
 from serving.monitoring.metrics import Metrics
+from serving.monitoring.recorder import Recorder
+from serving.monitoring.watch import Watch
 from serving.releases import ReleasingService
 from serving.settings import Settings
 from serving.wire.named import accepted, encode
@@ -16,30 +18,29 @@ from serving.wire.named import accepted, encode
 class DerivativesEndpoint(Endpoint):
     """Past the cache: a design loop asks at other inputs every time."""
 
-    path: ClassVar[str] = "/derivatives"
+    paths: ClassVar[tuple[str, ...]] = ("/derivatives",)
 
-    def __init__(self, service: ReleasingService, settings: Settings, metrics: Metrics) -> None:
-        super().__init__(settings, metrics)
+    def __init__(self, service: ReleasingService, settings: Settings, metrics: Metrics, recorder: Recorder) -> None:
+        super().__init__(settings, metrics, recorder)
         self._service = service
 
-    async def answer(self, exchange: Exchange) -> int:
+    async def answer(self, exchange: Exchange) -> Response:
         """In the format of the request unless `Accept` names the other."""
-        content_type = exchange.header("content-type")
+        watch, content_type = Watch(), exchange.header("content-type")
         asked = BODIES.decode(exchange.body, content_type)
-        derivative = fit(asked, self._service, self.settings)
+        derivative = watch.decoded(fit(asked, self._service, self.settings))
         arrays = await self._computed(derivative, asked.timeout)
-        manifest = derivative.ladder.servable.manifest
+        manifest = watch.answered(derivative).manifest
         about = {
             "model": manifest.name,
             "version": manifest.version,
-            "bucket": derivative.job.place.bucket,
+            "bucket": derivative.bucket,
             "method": manifest.signature.method,
         }
         form = accepted(exchange.header("accept"), content_type)
         content = encode(about, {name: a[0] if derivative.single else a for name, a in arrays.items()}, form)
-        headers = [(b"content-type", form.encode()), *exchange.named]
-        await send_response(Response(200, headers, content), exchange.send)
-        return 200
+        watch.encoded()
+        return Response(200, [(b"content-type", form.encode())], content)
 
     async def _computed(self, derivative: Derivative, timeout: float | None) -> Arrays:
         async with within(timeout, self.settings.deadline_seconds):

@@ -1,15 +1,17 @@
 """What a derivative is asked with: inputs, and a tangent of them or a cotangent of the mean."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Signature
+from pnol_jax.servable import Bucket, Manifest, Signature
 from serving.engine import Job
 from serving.ladder import Ladder
+from serving.monitoring.record import RECORD
+from serving.monitoring.stages import Stages
 from serving.query import Common, Question, check, finite
 from serving.refusals import Refusal
 from serving.releases import ReleasingService
@@ -50,6 +52,22 @@ class Derivative:
     ladder: Ladder
     job: Job
     single: bool
+    cached: ClassVar[bool] = False
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the version that is asked."""
+        return self.ladder.servable.manifest
+
+    @property
+    def bucket(self) -> Bucket:
+        """Whose program is run."""
+        return self.job.place.bucket
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time of the version's requests is counted."""
+        return self.ladder.stages
 
 
 def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative:
@@ -74,7 +92,7 @@ def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative
     question = check(query, ladder.places, settings.max_cases)
     what = "tangent" if product == "jvp" else "cotangent"
     field = _fitting(read(given[product], what), question, signature, product, what)
-    job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,))
+    job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,), record=RECORD.get())
     return Derivative(ladder, job, question.single)
 
 

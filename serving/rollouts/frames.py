@@ -28,7 +28,7 @@ def head(rollout: Rollout, media_type: str) -> bytes:
     about = {
         "model": manifest.name,
         "version": manifest.version,
-        "bucket": rollout.place.bucket,
+        "bucket": rollout.bucket,
         "method": manifest.signature.method,
         "channels": manifest.signature.outputs,
         "time_step": manifest.signature.time_step,

@@ -1,14 +1,15 @@
 """What a rollout is asked with, and what it comes to for a model."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Manifest, Signature
+from pnol_jax.servable import Bucket, Manifest, Signature
 from serving.ladder import Ladder
+from serving.monitoring.stages import Stages
 from serving.places import Place
 from serving.query import Common, check
 from serving.refusals import Refusal, TooLarge
@@ -60,11 +61,22 @@ class Rollout:
     single: bool
     options: RolloutOptions
     num_samples: int
+    cached: ClassVar[bool] = False
 
     @property
     def manifest(self) -> Manifest:
         """Of the version that steps, which stays the same to the end."""
         return self.ladder.servable.manifest
+
+    @property
+    def bucket(self) -> Bucket:
+        """Whose program steps."""
+        return self.place.bucket
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time of the version's requests is counted."""
+        return self.ladder.stages
 
     @property
     def first(self) -> NDArray[np.float32]:

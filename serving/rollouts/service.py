@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from serving.deadline import within
 from serving.engine import Arrays, Job
+from serving.monitoring.record import RECORD
 from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.rollouts.query import Rollout, RolloutOptions, fit
@@ -84,6 +85,7 @@ class Rollouts:
             options.priority,
             fields=(states,),
             step=number,
+            record=RECORD.get(),
         )
         async with within(options.timeout, self._settings.deadline_seconds, late):
             return await (self._service.engine.submit(job) if number == 0 else self._queued(job))
