@@ -27,13 +27,15 @@ Thresholds = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=
 
 
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every request may say: of which model, how soon, and who gets which version."""
+    """What every request may say: of which model, how soon, who gets which version, and when none should answer."""
 
     model: str | None = None
     version: str | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
     priority: Priority = "normal"  # who waits is asked in this order
     key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
+    abstain: Literal["mark", "refuse"] | None = None  # where the figure "ood" is too large; never less than the service
+    abstain_from: float | None = None  # that figure; the model's own alarm if none
 
 
 class Options(Common, frozen=True, kw_only=True):
@@ -51,8 +53,6 @@ class Options(Common, frozen=True, kw_only=True):
     thresholds: Thresholds | None = None  # above which the exceedance at each point is asked, in the outputs' unit
     tail: Share | None = None  # of functionals: the mean over the largest share 1 - tail (conditional value at risk)
     functional_thresholds: Thresholds | None = None  # one for each functional, whose exceedance is asked
-    abstain: Literal["mark", "refuse"] | None = None  # where the figure "ood" is too large; never less than the service
-    abstain_from: float | None = None  # that figure; the model's own alarm if none
 
 
 @dataclass(frozen=True, eq=False)

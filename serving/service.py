@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.quantiles import Levels, quantile
 from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Signature
-from serving.abstention import Policy, Rule
+from serving.abstention import Abstention, Policy, Rule
 from serving.cache import Cache, Found, Request
 from serving.deadline import within
 from serving.derived import Answered, derive
@@ -118,6 +118,20 @@ class Service:
         rule = self.policy.rule(query.options, ladder.servable.manifest) if abstaining else None
         async with within(query.options.timeout, self._deadline):
             return await self._answer(query, question, ladder, rule)
+
+    async def judge(self, question: Question, ladder: Ladder, options: Options) -> Abstention | None:
+        """What is to be said of how strange inputs are whose answer has no figure of that; by the cache if it knows.
+
+        Raises:
+            Refusal: they are too strange, or this cannot be asked of the model.
+            Unavailable: the queue is full.
+        """
+        manifest = ladder.servable.manifest
+        rule = self.policy.rule(options, manifest)
+        if rule is None:
+            return None
+        found = await self._ask(question, ladder, "moments", options)
+        return self.policy.apply(rule, found.arrays, manifest)
 
     def forget(self, entry: Entry) -> None:
         """Let go of what a version that was unloaded has answered, and of its programs once nobody waits for them."""

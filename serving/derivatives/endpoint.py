@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from serving.abstention import Abstention
 from serving.deadline import within
 from serving.derivatives.query import BODIES, Derivative, fit
 from serving.endpoint import Endpoint, Exchange
@@ -29,19 +30,21 @@ class DerivativesEndpoint(Endpoint):
         watch, content_type = Watch(), exchange.header("content-type")
         asked = BODIES.decode(exchange.body, content_type)
         derivative = watch.decoded(fit(asked, self._service, self.settings))
-        arrays = await self._computed(derivative, asked.timeout)
+        abstention, arrays = await self._computed(derivative, asked.timeout)
         manifest = watch.answered(derivative).manifest
         about = {
             "model": manifest.name,
             "version": manifest.version,
             "bucket": derivative.bucket,
             "method": manifest.signature.method,
+            **({} if abstention is None else {"abstention": abstention}),
         }
         form = accepted(exchange.header("accept"), content_type)
-        content = encode(about, {name: a[0] if derivative.single else a for name, a in arrays.items()}, form)
+        content = encode(about, {name: a[0] if derivative.question.single else a for name, a in arrays.items()}, form)
         watch.encoded()
         return Response(200, [(b"content-type", form.encode())], content)
 
-    async def _computed(self, derivative: Derivative, timeout: float | None) -> Arrays:
+    async def _computed(self, derivative: Derivative, timeout: float | None) -> tuple[Abstention | None, Arrays]:
         async with within(timeout, self.settings.deadline_seconds):
-            return await self._service.engine.submit(derivative.job)
+            abstention = await self._service.judge(derivative.question, derivative.ladder, derivative.options)
+            return abstention, await self._service.engine.submit(derivative.job)

@@ -12,7 +12,7 @@ from serving.engine import Job
 from serving.ladder import Ladder
 from serving.monitoring.record import RECORD
 from serving.monitoring.stages import Stages
-from serving.query import Common, Question, check, finite
+from serving.query import Common, Options, Question, check, finite
 from serving.refusals import Refusal
 from serving.releases import ReleasingService
 from serving.settings import Settings
@@ -47,11 +47,12 @@ BODIES: Bodies[Common] = Bodies(DerivativesBody, DerivativesPack)
 
 @dataclass(frozen=True, eq=False)
 class Derivative:
-    """A product that fits a model. `single`: the inputs came without a cases axis."""
+    """A product that fits a model, and the question that the same inputs would be."""
 
     ladder: Ladder
+    question: Question
+    options: Options
     job: Job
-    single: bool
     cached: ClassVar[bool] = False
 
     @property
@@ -93,7 +94,7 @@ def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative
     what = "tangent" if product == "jvp" else "cotangent"
     field = _fitting(read(given[product], what), question, signature, product, what)
     job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,), record=RECORD.get())
-    return Derivative(ladder, job, question.single)
+    return Derivative(ladder, question, query.options, job)
 
 
 def _fitting(

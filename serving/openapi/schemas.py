@@ -77,13 +77,18 @@ DERIVATIVE = {
         "version": {"type": "string"},
         "bucket": {"type": "array", "items": {"type": "integer"}},
         "method": {"type": "string"},
+        "abstention": {"$ref": REFERENCES.format(name="Abstention")},
         "outputs": NAMED_ARRAYS,
     },
 }
 ROLLOUT_FRAME = {
     "description": "A line: the first says what comes, others are steps, an error is the last.",
     "anyOf": [
-        {"type": "object", "required": ["model", "version", "steps", "stride", "draws", "time_step"]},
+        {
+            "type": "object",
+            "required": ["model", "version", "steps", "stride", "draws", "time_step"],
+            "properties": {"abstention": {"$ref": REFERENCES.format(name="Abstention")}},
+        },
         {
             "type": "object",
             "required": ["step", "time", "outputs"],

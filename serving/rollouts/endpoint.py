@@ -38,7 +38,7 @@ class RolloutEndpoint(Endpoint):
             first = await anext(steps)
             watch.answered(rollout)
             await exchange.begin([(b"content-type", kind.encode())])
-            await exchange.write(frames.head(rollout, kind))
+            await exchange.write(frames.head(rollout, first.abstention, kind))
             return await _stream(exchange, first, steps, kind, watch)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from serving.abstention import Abstention
 from serving.rollouts.query import Rollout
 from serving.rollouts.service import Step
 from serving.wire import json, msgpack
@@ -22,8 +23,8 @@ def stream_type(accept: str, content_type: str) -> str:
     return _STREAMS[accepted(accept, content_type, tuple(_STREAMS))]
 
 
-def head(rollout: Rollout, media_type: str) -> bytes:
-    """The first frame."""
+def head(rollout: Rollout, abstention: Abstention | None, media_type: str) -> bytes:
+    """The first frame, with what there is to say of how strange the first state is."""
     manifest = rollout.manifest
     about = {
         "model": manifest.name,
@@ -36,6 +37,7 @@ def head(rollout: Rollout, media_type: str) -> bytes:
         "steps": rollout.options.steps,
         "stride": rollout.options.stride,
         "outputs": rollout.options.outputs,
+        **({} if abstention is None else {"abstention": abstention}),
     }
     return _framed(_plain(about, media_type), media_type)
 

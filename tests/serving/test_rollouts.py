@@ -54,7 +54,11 @@ def serving(ladder: Ladder, engine: Engine, settings: Settings = SETTINGS) -> Ro
     """Rollouts of one version alone."""
     found = SimpleNamespace(model="march", version="1")
     repository = SimpleNamespace(find=lambda model, version: ladder)
-    service: Any = SimpleNamespace(engine=engine, repository=repository, asked=lambda query: found)
+
+    async def judge(*_: Any) -> None:
+        pass
+
+    service: Any = SimpleNamespace(engine=engine, repository=repository, asked=lambda query: found, judge=judge)
     return Rollouts(service, settings)
 
 

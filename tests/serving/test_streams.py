@@ -6,7 +6,7 @@ import re
 import socket
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import jax
@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pnol_jax.bases import make_operands, stack_operands
-from serving.client import AsyncClient, Client, Refused
+from serving.client import Abstained, AsyncClient, Client, Refused
 from serving.openapi import document
 from tests import heat, marching
 from tests.serving.conftest import Server, running, wait_until
@@ -189,6 +189,31 @@ def test_derivatives_in_json_are_as_documented(server: Server) -> None:
         refused = httpx.post(f"{server.url}/derivatives", json=wrong)
         assert refused.status_code == 400
         assert message in refused.json()["error"]
+
+
+def test_strange_inputs_are_marked_or_refused_as_predictions_are(server: Server, client: Client) -> None:
+    """The policy is one: figures, messages and counts are those of a prediction of the same inputs."""
+    known = float(client.predict(FIRST, outputs=["ood"])["ood"])
+
+    def asking(action: Literal["mark", "refuse"], share: float, inputs: Any) -> dict[str, Any]:
+        limits: Any = {"abstain": action, "abstain_from": share * known}
+        return {
+            "predict": lambda: client.predict(inputs, **limits),
+            "jvp": lambda: client.jvp(inputs, inputs, **limits),
+            "rollout": lambda: next(client.rollout(inputs, 3, **limits)),
+        }
+
+    for marked in asking("mark", 0.5, np.stack([FIRST, 0 * FIRST])).values():
+        told = marked().abstention
+        assert (told.cases, told.scores[0]) == ((0,), pytest.approx(known))
+    for usual in asking("refuse", 2.0, FIRST).values():
+        assert usual().abstention is None
+    before = httpx.get(f"{server.url}/stats").json()["abstained"].get("march/1/refuse", 0)
+    for refused in asking("refuse", 0.5, FIRST).values():
+        with pytest.raises(Abstained, match="unlike what march/1 was trained on") as error:
+            refused()
+        assert error.value.abstention is not None
+    assert httpx.get(f"{server.url}/stats").json()["abstained"]["march/1/refuse"] == before + 3
 
 
 def test_a_design_loop_finds_a_source(client: Client) -> None:
