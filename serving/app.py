@@ -19,7 +19,6 @@ from serving.derivatives import DerivativesEndpoint
 from serving.endpoint import Endpoint
 from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
-from serving.monitoring.drifting import DriftFigures
 from serving.monitoring.metrics import Metrics
 from serving.monitoring.record import RECORD
 from serving.monitoring.recorder import Recorder
@@ -28,7 +27,7 @@ from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.releases.endpoints import RELEASES
-from serving.releases.figures import ReleaseFigures
+from serving.releases.figures import DriftFigures, ReleaseFigures
 from serving.repository.endpoints import REPOSITORY
 from serving.request_id import HEADER, find_request_id
 from serving.rollouts import RolloutEndpoint, RolloutFigures, Rollouts
