@@ -87,7 +87,7 @@ class Predictions(Endpoint):
         query = watch.decoded(form.decode(exchange.body, _parameters(exchange.parameters)))
         answer = watch.answered(await self._service.answer(query))
         form = accepted(exchange.header("accept"), form)
-        content, about = form.encode(answer)
+        content, about = await form.encode(answer)
         watch.encoded()
         return _response(form.media_type, content, about), answer
 
@@ -97,7 +97,7 @@ class Predictions(Endpoint):
         watch = Watch()
         query, wanted = v2.decode_query(exchange.body, text, path.model, path.version)
         answer = watch.answered(await self._service.answer(watch.decoded(query)))
-        content, about = v2.encode_answer(answer, wanted)
+        content, about = await v2.encode_answer(answer, wanted)
         watch.encoded()
         return _response(v2.BINARY_MEDIA_TYPE if about else json.MEDIA_TYPE, content, about), answer
 

@@ -40,7 +40,9 @@ class DerivativesEndpoint(Endpoint):
             **({} if abstention is None else {"abstention": abstention}),
         }
         form = accepted(exchange.header("accept"), content_type)
-        content = encode(about, {name: a[0] if derivative.question.single else a for name, a in arrays.items()}, form)
+        content = await encode(
+            about, {name: a[0] if derivative.question.single else a for name, a in arrays.items()}, form
+        )
         watch.encoded()
         return Response(200, [(b"content-type", form.encode())], content)
 

@@ -47,7 +47,7 @@ async def _stream(exchange: Exchange, first: Step, steps: AsyncGenerator[Step, N
     try:
         while step is not None:
             watch.encodes()
-            frame = frames.of_step(step, kind)
+            frame = await frames.of_step(step, kind)
             watch.encoded()
             await exchange.write(frame)
             step = await anext(steps, None)

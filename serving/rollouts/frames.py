@@ -42,10 +42,10 @@ def head(rollout: Rollout, abstention: Abstention | None, media_type: str) -> by
     return _framed(_plain(about, media_type), media_type)
 
 
-def of_step(step: Step, media_type: str) -> bytes:
+async def of_step(step: Step, media_type: str) -> bytes:
     """The frame of a step."""
     form = msgpack.MEDIA_TYPE if media_type == PACKED else json.MEDIA_TYPE
-    return _framed(encode({"step": step.number, "time": step.time}, step.arrays, form), media_type)
+    return _framed(await encode({"step": step.number, "time": step.time}, step.arrays, form), media_type)
 
 
 def of_error(message: str, status: int, media_type: str) -> bytes:

@@ -16,7 +16,7 @@ from pnol_jax.servable import DERIVED, FUNCTIONAL, Manifest
 from serving.query import OUTPUTS, Options, Query
 from serving.refusals import Refusal
 from serving.service import Answer
-from serving.wire.json import describe, encode
+from serving.wire.json import describe, encode, encode_array
 from serving.wire.numbers import Numbers, read_numbers
 from serving.wire.tensors import (
     COORDINATES,
@@ -168,7 +168,7 @@ def _stated(answer: Answer) -> dict[str, str | float]:
     return {name: ",".join(map(repr, value)) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
-def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
+async def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
     """The response's body, JSON and then the bytes of the outputs that were wanted as such; and its headers."""
     outputs: list[dict[str, Any]] = []
     blobs: list[memoryview] = []
@@ -178,7 +178,7 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
             blobs.append(np.ascontiguousarray(array).data)
             entry["parameters"] = {"binary_data_size": array.nbytes}
         else:
-            entry["data"] = array.ravel().tolist()
+            entry["data"] = await encode_array(array.ravel())
         outputs.append(entry)
     header = describe_answer(answer) | {"outputs": outputs}
     if (identifier := request.id or answer.id) is not None:
