@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
+from serving.answers import Answer
 from serving.cache.responses import Kept, bytes_key
 from serving.endpoint import Endpoint, Exchange
 from serving.failures import Response
@@ -11,7 +12,7 @@ from serving.monitoring.metrics import Metrics
 from serving.monitoring.recorder import Recorder
 from serving.monitoring.watch import Watch
 from serving.refusals import Refusal
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.settings import Settings
 from serving.wire import json, v2
 from serving.wire.formats import accepted, find_format

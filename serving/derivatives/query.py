@@ -12,7 +12,8 @@ from serving.engine import Job
 from serving.ladder import Ladder
 from serving.monitoring.record import RECORD
 from serving.monitoring.stages import Stages
-from serving.query import Common, Options, Question, check, finite
+from serving.query import Common, Options
+from serving.question import Question, check, finite
 from serving.refusals import Refusal
 from serving.releases import ReleasingService
 from serving.settings import Settings

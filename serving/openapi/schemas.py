@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from serving.abstention import Abstention
+from serving.answers import Interval
 from serving.derivatives.query import DerivativesBody
 from serving.derived import Exceedance, Functional, Quantiles
 from serving.monitoring.utilisation import Scaling
@@ -12,7 +13,6 @@ from serving.query import Options
 from serving.releases.endpoints import Truth
 from serving.repository.endpoints import ControlBody, IndexBody
 from serving.rollouts.query import RolloutBody
-from serving.service import Interval
 from serving.wire import json, v2
 
 REFERENCES = "#/components/schemas/{name}"

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pnol_jax.servable import Bucket, Manifest, Signature
 from serving.ladder import Ladder
 from serving.monitoring.stages import Stages
-from serving.query import Common, Options, Question, check
+from serving.query import Common, Options
+from serving.question import Question, check
 from serving.refusals import Refusal, TooLarge
 from serving.releases import ReleasingService
 from serving.settings import Settings

@@ -21,7 +21,7 @@ PAUSE = 0.02  # seconds between tries to get into a full queue
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a step gave: its number from 1, the time since the first state, arrays as `serving.service.Answer` has.
+    """What a step gave: its number from 1, the time since the first state, arrays as `serving.answers.Answer` has.
 
     abstention: of the first state, if it is too strange and that is to be marked.
     """

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from serving.answers import Answer
 from serving.query import Query
 from serving.refusals import Unsupported
-from serving.service import Answer
 from serving.wire import json, msgpack, npy
 
 

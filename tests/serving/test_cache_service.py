@@ -9,11 +9,12 @@ import httpx
 import numpy as np
 import pytest
 
+from serving.answers import Answer
 from serving.cache import Cache
 from serving.engine import Engine
 from serving.ladder import Ladder
 from serving.query import Options, Query
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.wire import json, npy, v2
 from tests import heat
 from tests.serving.conftest import running
