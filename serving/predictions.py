@@ -62,7 +62,9 @@ class Predictions(Endpoint):
 
     def route(self, path: str) -> str:
         """Of a path that is `asked`."""
-        return _asked(path).endpoint
+        if path == PREDICT:
+            return PREDICT
+        return INFER if path.count("/") == INFER.count("/") else INFER_VERSION
 
     async def answer(self, exchange: Exchange) -> Response:
         """What is kept for the very bytes, else what the service answers."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.servable import FIELDS
