@@ -146,14 +146,13 @@ def _figures_table(figures: Iterable[Figure]) -> Table:
     table = Table("figure", "value", "95% interval", "goal", "required", "")
     for figure in figures:
         interval = "" if figure.interval is None else " to ".join(f"{bound:.4g}" for bound in figure.interval)
-        verdict = "[green]holds" if figure.holds else "[red]broken"
-        table.add_row(
-            figure.name, f"{figure.value:.4g} {figure.unit}", interval, f"{figure.goal:.4g}", _bounds(figure), verdict
-        )
+        value, bounds = f"{figure.value:.4g} {figure.unit}", _bounds(figure)
+        verdict = ("[green]holds" if bounds else "") if figure.holds else "[red]broken"
+        table.add_row(figure.name, value, interval, f"{figure.goal:.4g}", bounds, verdict)
     return table
 
 
 def _bounds(figure: Figure) -> str:
     least = "" if figure.at_least is None else f"at least {figure.at_least:.4g}"
     most = "" if figure.at_most is None else f"at most {figure.at_most:.4g}"
-    return ", ".join(bound for bound in (least, most) if bound) or "-"
+    return ", ".join(bound for bound in (least, most) if bound)

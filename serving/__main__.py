@@ -12,6 +12,11 @@ from serving.workers import Role, supervise
 def main() -> int:
     """Serve the models in a folder; 2 if something handed over is wrong."""
     try:
+        if any(word.startswith("--enable-") for word in sys.argv[1:]):
+            from serving.fleet.short import run
+
+            run(sys.argv[1:])
+            return 0
         settings, role = read_settings(sys.argv[1:]), Role.mine()
         if role is None and settings.workers > 1:
             return supervise(settings, listen(settings.host, settings.port), sys.argv[1:])

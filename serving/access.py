@@ -57,7 +57,10 @@ class Guard:
             Forbidden: its token has not the scope.
             TooMany: its token has been used too often lately.
         """
-        scope = scope_of(path)
+        self.require(scope_of(path), headers)
+
+    def require(self, scope: Scope | None, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Let in a request that needs a scope; raises as `admit` does."""
         if scope is None:
             return
         given = next((value for name, value in headers if name == b"authorization"), b"").decode("latin-1")

@@ -15,6 +15,7 @@ import uvloop
 from pnol_jax.errors import InputError
 from serving.abstention import Policy
 from serving.access import Guard
+from serving.agent import Agent
 from serving.app import build_app
 from serving.cache import Cache
 from serving.connection import Connection
@@ -54,8 +55,9 @@ def serve(settings: Settings, listener: socket.socket, member: Member | None = N
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
     rpc = _rpc(service, readiness, metrics, recorder, settings, guard)
     team = Team(service.repository, metrics, member.link if member else None, number)
+    agent = Agent(service, readiness, settings) if settings.agent_port is not None else None
     app = build_app(service, readiness, settings, metrics, recorder, team, guard)
-    server = _Server(_configuration(app, settings), readiness, rpc)
+    server = _Server(_configuration(app, settings), readiness, rpc, agent)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
@@ -105,6 +107,8 @@ async def _run(
     where = address(listener)
     if server.rpc is not None:
         where += f" and {await server.rpc.start()}"
+    if server.agent is not None:
+        where += f" and {await server.agent.start()}"
     loading = asyncio.create_task(_load(server, repository, readiness, where))
     if member is not None:
         beating = asyncio.create_task(member.pulse.beat(lambda: readiness.live))
@@ -149,10 +153,13 @@ async def _load(server: "_Server", repository: Repository, readiness: Readiness,
 class _Server(uvicorn.Server):
     """Tells the readiness probe that it drains, and drains the gRPC server beside it."""
 
-    def __init__(self, config: uvicorn.Config, readiness: Readiness, rpc: "RpcServer | None") -> None:
+    def __init__(
+        self, config: uvicorn.Config, readiness: Readiness, rpc: "RpcServer | None", agent: Agent | None
+    ) -> None:
         super().__init__(config)
         self._readiness = readiness
         self.rpc = rpc
+        self.agent = agent
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._readiness.draining = True

@@ -39,6 +39,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grpc_port: Annotated[
         Port | None, Meta(description="of the Open Inference Protocol over gRPC; none: not served; 0: as above")
     ] = None
+    agent_port: Annotated[
+        Port | None,
+        Meta(description="where a balancer asks for the share of requests to send; none: not said; 0: as above"),
+    ] = None
+    agent_half_seconds: Annotated[Seconds, Meta(description="of waiting for a batch, at which that share is half")] = (
+        0.05
+    )
 
     executables: Annotated[str, Meta(description="folder of compiled programs kept between starts; '': none")] = (
         "~/.cache/pnol_jax/executables"
@@ -138,6 +145,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
         raise InputError(f"max_cases: got {settings.max_cases}, expected at most queue_cases, {settings.queue_cases}")
     if settings.workers > 1 and settings.grpc_port == 0:
         raise InputError(f"grpc_port: got 0 with {settings.workers} workers, expected the port that they share")
+    if settings.workers > 1 and settings.agent_port is not None:
+        raise InputError(f"agent_port: got {settings.agent_port} with {settings.workers} workers, expected one process")
     if not Path(settings.models).is_dir():
         raise InputError(f"models: no folder {settings.models!r}")
     return settings

@@ -104,6 +104,23 @@ class Tokens:
         return about.st_mtime_ns, about.st_size, about.st_ino
 
 
+def add_token(file: Path, name: str, scopes: Sequence[Scope]) -> str:
+    """Make a token for a holder, and add its hash to a file, which is made if need be.
+
+    Raises:
+        InputError: the file says something else, or has this holder; a name that is none.
+    """
+    known = read_tokens(file) if file.exists() else {}
+    if name in known or not name.replace("-", "").replace("_", "").isalnum():
+        raise InputError(f"name: got {name!r}, expected letters, digits, - and _, and none that is there")
+    token = secrets.token_urlsafe(BYTES)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.exists() else ""
+    listed = ", ".join(f'"{scope}"' for scope in scopes)
+    write_atomically(file, f'{before}[{name}]\nsha256 = "{digest}"\nscopes = [{listed}]\n')
+    return token
+
+
 def main(arguments: Sequence[str]) -> int:
     """Make a token; 2 if something handed over is wrong."""
     parser = argparse.ArgumentParser(prog="python -m serving.tokens", description="Make a bearer token.")
@@ -112,14 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict", "read"])
     asked = parser.parse_args(arguments)
     try:
-        known = read_tokens(asked.file) if asked.file.exists() else {}
-        if asked.name in known or not asked.name.replace("-", "").replace("_", "").isalnum():
-            raise InputError(f"name: got {asked.name!r}, expected letters, digits, - and _, and none that is there")
-        token = secrets.token_urlsafe(BYTES)
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        before = asked.file.read_text(encoding="utf-8").rstrip() + "\n\n" if asked.file.exists() else ""
-        scopes = ", ".join(f'"{scope}"' for scope in asked.scopes)
-        write_atomically(asked.file, f'{before}[{asked.name}]\nsha256 = "{digest}"\nscopes = [{scopes}]\n')
+        token = add_token(asked.file, asked.name, asked.scopes)
     except InputError as error:
         print(f"serving.tokens: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,32 @@
+"""The fleet in the words of scaling."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from serving.fleet.balancer import BalancerFigures
+from serving.fleet.replicas.life import Phase
+from serving.fleet.scaling import Observation
+from serving.fleet.supervisor.roster import Roster
+
+
+def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None, metrics: Mapping[str, float]) -> Observation:
+    """Of the replicas that get requests; the rate and what is open as the balancer counts them."""
+    serving = [name for name, each in roster.replicas.items() if each.serving and each.phase is Phase.READY]
+    told = [figures for name in serving if (figures := roster.watches[name].figures) is not None]
+    p99 = [figures.p99_seconds for figures in told if figures.p99_seconds is not None]
+    return Observation(
+        time=time.time(),
+        replicas=wanted,
+        ready=len(serving),
+        requests_per_second=None if balancer is None else balancer.requests_per_second,
+        utilisation=_mean([figures.utilisation for figures in told]),
+        queue_seconds=_mean([figures.waiting_seconds for figures in told]),
+        p99_seconds=max(p99, default=None),
+        open_requests=None if balancer is None else balancer.open_requests + balancer.queue,
+        metrics=metrics,
+        reporting=len(told),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
