@@ -48,7 +48,9 @@ def test_queue_time_learns_the_service_and_works_off_what_waits() -> None:
     quiet = policy.recommend(Observation(0.0, 4, 4, 10.0, 0.5, 0.0))  # 0.2 s a request
     assert quiet.desired == servers_for_mean(2.0, 0.2, 0.1)
     full = policy.recommend(Observation(2.0, 4, 4, 40.0, 1.0, 6.0))  # saturated: what was learnt stays
-    assert full.desired == math.ceil(40 * 0.2 + 4 * 6.0 / 4.0)
+    assert full.desired == math.ceil((10 + 40) / 2 * 0.2 + 4 * 6.0 / 4.0)
+    later = policy.recommend(Observation(11.0, 4, 4, 40.0, 1.0, 6.0))  # the first rate is more than 10 s old
+    assert later.desired == math.ceil(40 * 0.2 + 4 * 6.0 / 4.0)
 
 
 def test_latency_keeps_the_share_and_answers_what_is_measured() -> None:
