@@ -28,10 +28,10 @@ from serving.engine import Engine
 from serving.query import Options, Query
 from serving.releases.feedback import judge
 from serving.releases.ledger import Ledger
-from serving.releases.rule import Rule
 from serving.releases.service import ReleasingService
 from serving.releases.tally import Scores
 from serving.repository import Repository
+from serving.rule import Rule
 
 RATE = 20.0  # requests, and truths, a second
 LIMIT = 2000  # requests until a run is given up

@@ -5,9 +5,9 @@ import logging
 from datetime import UTC, datetime
 
 from serving.releases.ledger import Action, Decision, Event, Pair
-from serving.releases.rule import Rule
 from serving.repository import Catalogue, Repository
 from serving.repository.labels import FILE, set_label
+from serving.rule import Rule
 
 log = logging.getLogger("serving")
 

@@ -20,13 +20,9 @@ Orabona, Jun (2021) on the mixture (a universal portfolio); Choe, Ramdas (2023),
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Halves of one another; large ones weigh more, as a large difference should be found soon, and a small one cannot be.
-BETS = (63 / 64, *(0.5**k for k in range(1, 8)))
-_HARMONIC = [1 / k for k in range(1, len(BETS) + 1)]
-WEIGHTS = tuple(term / math.fsum(_HARMONIC) for term in _HARMONIC)
+from serving.betting import BETS, log_mean
 
 
 def relative_difference(base: float, candidate: float) -> float:
@@ -69,9 +65,3 @@ def observe(evidence: Evidence, difference: float) -> Evidence:
     better = tuple(log + math.log1p(-bet * difference) for log, bet in zip(evidence.better, BETS, strict=True))
     peaks = max(evidence.peaks[0], log_mean(worse)), max(evidence.peaks[1], log_mean(better))
     return Evidence(evidence.count + 1, evidence.total + difference, worse, better, peaks)
-
-
-def log_mean(logarithms: Sequence[float]) -> float:
-    """The logarithm of the weighted mean of what these are the logarithms of, (bets,)."""
-    top = max(logarithms)
-    return top + math.log(math.fsum(w * math.exp(log - top) for w, log in zip(WEIGHTS, logarithms, strict=True)))

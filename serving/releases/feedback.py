@@ -18,11 +18,11 @@ from serving.refusals import Unavailable
 from serving.releases.decision import carry_out, compared
 from serving.releases.ledger import Counted, Scored
 from serving.releases.memory import Asked
-from serving.releases.rule import Rule
 from serving.releases.scores import fit_truth, score
 from serving.releases.service import ReleasingService, bare
 from serving.releases.tally import LOST, Scores
 from serving.repository.labels import Labels
+from serving.rule import Rule
 
 log = logging.getLogger("serving")
 OUTPUTS = ("mean", "std", "lower", "upper")

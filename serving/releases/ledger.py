@@ -8,8 +8,8 @@ from typing import Literal
 from msgspec import Struct
 
 from serving.releases.evidence import Evidence, observe, relative_difference
-from serving.releases.rule import Metric, Rule
 from serving.releases.tally import Scores, Tally
+from serving.rule import Metric, Rule
 
 EVENTS = 100  # that are kept to be told
 SEEN = 3  # entries of a truth: of two versions and of the pair

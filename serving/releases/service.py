@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from serving.abstention import Policy
+from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Abstained, Unavailable
 from serving.releases.ledgers import Ledgers
@@ -17,7 +18,7 @@ from serving.releases.split import choose, key_of, place
 from serving.releases.traffic import Traffic
 from serving.releases.truths import Own, Truths
 from serving.repository.labels import STABLE, Labels
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.wanted import UNASKED
 
 log = logging.getLogger("serving")

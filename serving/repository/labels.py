@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from pnol_jax import toml
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
-from serving.releases.rule import Rule
+from serving.rule import Rule
 
 FILE = "labels.toml"
 STABLE = "stable"  # what a request gets that names nothing

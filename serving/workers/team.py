@@ -5,12 +5,12 @@ import logging
 from typing import Any
 
 from pnol_jax.errors import InputError
-from serving.monitoring.drifting import miss_metrics, with_drift
+from serving.monitoring.drifting import with_drift
 from serving.monitoring.exposition import plain
 from serving.monitoring.families import Families, Family, merge
 from serving.monitoring.metrics import Metrics
 from serving.refusals import NotFound, Refusal, Unavailable
-from serving.releases.figures import truth_metrics
+from serving.releases.figures import miss_metrics, truth_metrics
 from serving.releases.packing import pack_asked
 from serving.releases.service import ReleasingService
 from serving.repository import Repository

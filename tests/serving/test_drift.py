@@ -6,10 +6,11 @@ from scipy import stats
 
 from serving.monitoring.alarms import Alarms
 from serving.monitoring.drift import LUCKY, allowed_rate, p_value
-from serving.monitoring.drifting import INPUT, MISS, histogram_of, with_drift
+from serving.monitoring.drifting import INPUT, MISS, with_drift
 from serving.monitoring.exposition import plain
 from serving.monitoring.families import Families, Family
 from serving.monitoring.histogram import histograms
+from serving.releases.figures import histogram_of
 from serving.releases.tally import Scores, Tally
 
 RUNS, LOOKS = 300, np.arange(25, 1001, 25)

@@ -10,8 +10,8 @@ from typing import Literal, TypeVar
 import pytest
 
 from serving.releases.ledger import Scored
-from serving.releases.rule import Rule
 from serving.releases.tally import LOST, Scores
+from serving.rule import Rule
 from serving.workers.hub import Hub
 from serving.workers.messages import (
     LENGTH,

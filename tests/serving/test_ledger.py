@@ -13,8 +13,8 @@ from serving.releases.ledger import Account, Event, Scored
 from serving.releases.ledgers import Ledgers
 from serving.releases.memory import Asked
 from serving.releases.packing import pack_asked, unpack_asked
-from serving.releases.rule import Rule
 from serving.releases.tally import LOST, Scores
+from serving.rule import Rule
 
 RULE, PAIR = Rule(minimum=3), ("1", "2")
 DONE = Event("2026-01-01T00:00:00+00:00", "roll_back", "because", None)

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from serving.releases.ledger import Action, Ledger
-from serving.releases.rule import Rule
 from serving.releases.tally import Scores
+from serving.rule import Rule
 from tests.serving import rivals
 from tests.serving.conftest import Server, running, wait_until
 from tests.serving.test_team import figures, only, workers
