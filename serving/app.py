@@ -19,6 +19,7 @@ from serving.derivatives import DerivativesEndpoint
 from serving.endpoint import Endpoint
 from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
+from serving.monitoring.disks import Disk
 from serving.monitoring.drifting import DriftFigures
 from serving.monitoring.metrics import Metrics
 from serving.monitoring.record import RECORD
@@ -51,6 +52,7 @@ def build_app(
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics.register(ReleaseFigures(service))
     metrics.register(DriftFigures(service))
+    metrics.register(Disk(settings.executables))
     predictions = Predictions(service, settings, metrics, recorder)
     rollouts = Rollouts(service, settings)
     metrics.register(RolloutFigures(rollouts))
