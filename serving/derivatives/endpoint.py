@@ -8,7 +8,7 @@ from serving.endpoint import Endpoint, Exchange
 from serving.engine import Arrays
 from serving.failures import Response, send_response
 from serving.monitoring.metrics import Metrics
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.settings import Settings
 from serving.wire.named import accepted, encode
 

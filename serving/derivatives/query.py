@@ -12,7 +12,7 @@ from serving.engine import Job
 from serving.ladder import Ladder
 from serving.query import Common, Question, check, finite
 from serving.refusals import Refusal
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.settings import Settings
 from serving.wire.msgpack import Array
 from serving.wire.named import Bodies, Shape, query_of, read

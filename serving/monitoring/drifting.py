@@ -1,6 +1,6 @@
 """Drift of inputs and of calibration as figures: counters of each worker, and what those of all come to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -10,7 +10,10 @@ from serving.monitoring.drift import allowed_rate, p_value, stated_cases
 from serving.monitoring.exposition import Gauge
 from serving.monitoring.families import Families, Family, Labels, Sample
 from serving.monitoring.histogram import Histogram, histograms
-from serving.releases import ReleasingService
+from serving.releases.ledger import Account
+from serving.releases.tally import MISSED, Misses
+from serving.repository import Catalogue
+from serving.service import Service
 
 VERSION = ["model", "version"]
 LEVEL = [*VERSION, "level"]
@@ -18,9 +21,9 @@ INPUT, MISS = "pnol_input_alarm", "pnol_interval_miss"
 
 
 class DriftFigures(Collector):
-    """Alarms of inputs, and the shares of points outside their interval, of versions that answer."""
+    """Alarms of inputs, of versions that answer."""
 
-    def __init__(self, service: ReleasingService) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
@@ -28,23 +31,36 @@ class DriftFigures(Collector):
         cases = CounterMetricFamily(f"{INPUT}_cases", "Inputs that a detector saw.", labels=VERSION)
         alarms = CounterMetricFamily(f"{INPUT}s", "Inputs that set off the alarm.", labels=VERSION)
         allowed = Gauge(f"{INPUT}_allowed_rate", "That calibration's luck explains.", "max", labels=VERSION)
-        missed = Gauge(f"{MISS}_allowed_rate", "That calibration's luck explains.", "max", labels=LEVEL)
-        misses: dict[tuple[str, ...], Histogram] = {}
         for entry in self._service.repository.entries():
-            if entry.ladder is None:
+            if entry.ladder is None or entry.ladder.alarms.threshold is None:
                 continue
-            if entry.ladder.alarms.threshold is not None:
-                cases.add_metric(entry.key, entry.ladder.alarms.cases)
-                alarms.add_metric(entry.key, entry.ladder.alarms.alarms)
-                allowed.add_metric(entry.key, _allowed_alarms(entry.ladder))
-            ledger = self._service.ledgers.get(entry.name)
-            tally = ledger.tallies.get(entry.version) if ledger else None
-            for level, histogram in tally.misses.items() if tally else ():
-                labels = (*entry.key, f"{level:g}")
-                misses[labels] = histogram
-                missed.add_metric(labels, _allowed_misses(entry.ladder, level))
-        yield from (cases, alarms, allowed, missed)
-        yield histograms(f"{MISS}_share", "Shares of a truth's points outside the interval.", LEVEL, misses)
+            cases.add_metric(entry.key, entry.ladder.alarms.cases)
+            alarms.add_metric(entry.key, entry.ladder.alarms.alarms)
+            allowed.add_metric(entry.key, _allowed_alarms(entry.ladder))
+        yield from (cases, alarms, allowed)
+
+
+def miss_metrics(accounts: Mapping[str, Account], catalogue: Catalogue) -> Iterator[Metric]:
+    """Shares of points outside their interval, of versions that answer, and the rates that they are held against."""
+    missed = Gauge(f"{MISS}_allowed_rate", "That calibration's luck explains.", "max", labels=LEVEL)
+    found: dict[tuple[str, ...], Histogram] = {}
+    for entry in catalogue.entries:
+        tally = accounts.get(entry.name, Account()).versions.get(entry.version)
+        if entry.ladder is None or tally is None:
+            continue
+        for level, misses in tally.misses.items():
+            labels = (*entry.key, f"{level:g}")
+            found[labels] = histogram_of(misses)
+            missed.add_metric(labels, _allowed_misses(entry.ladder, level))
+    yield missed
+    yield histograms(f"{MISS}_share", "Shares of a truth's points outside the interval.", LEVEL, found)
+
+
+def histogram_of(misses: Misses) -> Histogram:
+    """The same as a histogram."""
+    histogram = Histogram(MISSED)
+    histogram.counts, histogram.total = misses.counts, misses.total
+    return histogram
 
 
 def _allowed_alarms(ladder: Ladder) -> float:

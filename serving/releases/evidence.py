@@ -20,15 +20,13 @@ Orabona, Jun (2021) on the mixture (a universal portfolio); Choe, Ramdas (2023),
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 # Halves of one another; large ones weigh more, as a large difference should be found soon, and a small one cannot be.
-BETS: NDArray[np.float64] = np.array([63 / 64, *(0.5**k for k in range(1, 8))])
-_HARMONIC: NDArray[np.float64] = 1 / np.arange(1.0, len(BETS) + 1)
-WEIGHTS: NDArray[np.float64] = _HARMONIC / _HARMONIC.sum()
+BETS = (63 / 64, *(0.5**k for k in range(1, 8)))
+_HARMONIC = [1 / k for k in range(1, len(BETS) + 1)]
+WEIGHTS = tuple(term / math.fsum(_HARMONIC) for term in _HARMONIC)
 
 
 def relative_difference(base: float, candidate: float) -> float:
@@ -67,19 +65,13 @@ class Evidence:
 
 def observe(evidence: Evidence, difference: float) -> Evidence:
     """The evidence after one more relative difference, in [-1, 1]."""
-    worse = np.asarray(evidence.worse) + np.log1p(BETS * difference)
-    better = np.asarray(evidence.better) + np.log1p(-BETS * difference)
+    worse = tuple(log + math.log1p(bet * difference) for log, bet in zip(evidence.worse, BETS, strict=True))
+    better = tuple(log + math.log1p(-bet * difference) for log, bet in zip(evidence.better, BETS, strict=True))
     peaks = max(evidence.peaks[0], log_mean(worse)), max(evidence.peaks[1], log_mean(better))
-    return Evidence(
-        evidence.count + 1,
-        evidence.total + difference,
-        tuple(worse.tolist()),
-        tuple(better.tolist()),
-        peaks,
-    )
+    return Evidence(evidence.count + 1, evidence.total + difference, worse, better, peaks)
 
 
-def log_mean(logarithms: NDArray[np.float64]) -> float:
+def log_mean(logarithms: Sequence[float]) -> float:
     """The logarithm of the weighted mean of what these are the logarithms of, (bets,)."""
-    top = float(logarithms.max())
-    return top + math.log(float(WEIGHTS @ np.exp(logarithms - top)))
+    top = max(logarithms)
+    return top + math.log(math.fsum(w * math.exp(log - top) for w, log in zip(WEIGHTS, logarithms, strict=True)))

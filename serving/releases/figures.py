@@ -1,35 +1,44 @@
 """What each version was asked and how it did, for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from serving.monitoring.exposition import Gauge
+from serving.releases.ledger import Account
 from serving.releases.service import ReleasingService
 
 VERSION = ["model", "version"]
+REQUESTS, FAILURES, SHADOW = "pnol_version_requests", "pnol_version_failures", "pnol_shadow"
 
 
-class ReleaseFigures(Collector):
-    """Read from the ledgers when asked; models without labels have none."""
+class TrafficFigures(Collector):
+    """Of one process, read when asked; models without labels have none."""
 
     def __init__(self, service: ReleasingService) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        """Counters by model and version; mean scores where truths came."""
-        requests = CounterMetricFamily("pnol_version_requests", "Requests answered by a version.", labels=VERSION)
-        failures = CounterMetricFamily("pnol_version_failures", "Requests that it failed to answer.", labels=VERSION)
-        truths = CounterMetricFamily("pnol_version_truths", "Truths that it was scored on.", labels=VERSION)
-        copies = CounterMetricFamily("pnol_shadow", "Copied requests, and their seconds.", labels=[*VERSION, "outcome"])
-        scores = GaugeMetricFamily("pnol_version_score", "Means over the truths.", labels=[*VERSION, "score"])
-        for model, ledger in self._service.ledgers.items():
-            for version, tally in ledger.tallies.items():
-                requests.add_metric([model, version], tally.requests)
-                failures.add_metric([model, version], tally.failures)
-                truths.add_metric([model, version], tally.truths)
-                for outcome, amount in tally.shadow.items():
-                    copies.add_metric([model, version, outcome], amount)
-                for name, mean in tally.scores().items():
-                    scores.add_metric([model, version, name], mean)
-        yield from (requests, failures, truths, copies, scores)
+        """Counters by model and version."""
+        requests = CounterMetricFamily(REQUESTS, "Requests answered by a version.", labels=VERSION)
+        failures = CounterMetricFamily(FAILURES, "Requests that it failed to answer.", labels=VERSION)
+        copies = CounterMetricFamily(SHADOW, "Copied requests, and their seconds.", labels=[*VERSION, "outcome"])
+        for key, traffic in self._service.traffic.items():
+            requests.add_metric(key, traffic.requests)
+            failures.add_metric(key, traffic.failures)
+            for outcome, amount in traffic.shadow.items():
+                copies.add_metric([*key, outcome], amount)
+        yield from (requests, failures, copies)
+
+
+def truth_metrics(accounts: Mapping[str, Account]) -> Iterator[Metric]:
+    """How many truths each version was scored on, and its mean scores."""
+    truths = CounterMetricFamily("pnol_version_truths", "Truths that it was scored on.", labels=VERSION)
+    scores = Gauge("pnol_version_score", "Means over the truths.", "max", labels=[*VERSION, "score"])
+    for model, account in accounts.items():
+        for version, tally in account.versions.items():
+            truths.add_metric([model, version], tally.truths)
+            for name, mean in tally.means().items():
+                scores.add_metric([model, version, name], mean)
+    yield from (truths, scores)

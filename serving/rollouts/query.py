@@ -12,7 +12,7 @@ from serving.ladder import Ladder
 from serving.places import Place
 from serving.query import Common, check
 from serving.refusals import Refusal, TooLarge
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.settings import Settings
 from serving.wire.msgpack import Array
 from serving.wire.named import Bodies, Shape, query_of
