@@ -83,6 +83,7 @@ def make_service(settings: Settings) -> ReleasingService:
         feedback_requests=settings.feedback_requests,
         feedback_bytes=settings.feedback_bytes,
         shadow_queue=settings.shadow_queue,
+        ledgers=settings.ledgers if settings.workers == 1 else "",  # else the parent's
         policy=Policy(settings.abstain, settings.abstain_from),
     )
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections import OrderedDict, deque
 from typing import Literal
 
@@ -82,6 +83,17 @@ class Account(Struct, frozen=True):
         return next(found, _in_words(pair, metric, Evidence()))
 
 
+class State(Struct):
+    """All that a ledger knows."""
+
+    tallies: dict[str, Tally]
+    events: list[Event]
+    acting: int | None
+    since: float
+    seen: list[tuple[bytes, tuple[str, ...]]]
+    evidence: list[tuple[Pair, Metric, Evidence]]
+
+
 class Ledger:
     """Of one model. Used by one thread at a time."""
 
@@ -89,6 +101,7 @@ class Ledger:
         self.tallies: dict[str, Tally] = {}
         self.events: deque[Event] = deque(maxlen=EVENTS)
         self.acting: int | None = None  # who carries out a decision
+        self.since = 0.0  # when, in seconds since 1970
         self._remembered = remembered
         self._seen: OrderedDict[tuple[bytes, tuple[str, ...]], None] = OrderedDict()
         self._evidence: dict[tuple[Pair, Metric], Evidence] = {}
@@ -106,7 +119,7 @@ class Ledger:
         action = self.compare(pair, rule, *(scored.scores[version] for version in pair))
         if action is None or self.acting is not None:
             return Counted(new)
-        self.acting = by
+        self.acting, self.since = by, time.time()
         error = self.events[-1].error if self.events else None
         return Counted(new, Decision(action, rule, self.comparison(pair, rule.metric), error))
 
@@ -126,6 +139,18 @@ class Ledger:
     def comparison(self, pair: Pair, metric: Metric) -> Comparison:
         """The evidence between two versions."""
         return _in_words(pair, metric, self._evidence.get((pair, metric), Evidence()))
+
+    def state(self) -> State:
+        """What `restore` takes."""
+        evidence = [(*key, value) for key, value in self._evidence.items()]
+        return State(self.tallies, list(self.events), self.acting, self.since, list(self._seen), evidence)
+
+    def restore(self, state: State) -> None:
+        """Know what another one knew."""
+        self.tallies, self.acting, self.since = state.tallies, state.acting, state.since
+        self.events.extend(state.events)
+        self._seen = OrderedDict.fromkeys(state.seen)
+        self._evidence = {(pair, metric): evidence for pair, metric, evidence in state.evidence}
 
     def account(self) -> Account:
         """A copy of what is known."""

@@ -1,6 +1,8 @@
 """The ledgers of all models, in one place: the parent of several workers, or the only process."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from serving.releases.ledger import Account, Counted, Event, Ledger, Scored
 
@@ -15,13 +17,13 @@ class Ledgers:
 
     def count(self, scored: Scored, by: int = 0) -> Counted:
         """Take a truth into account that somebody brought; see `Ledger.count`."""
-        with self._lock:
-            return self._of.setdefault(scored.model, Ledger(self._remembered)).count(scored, by)
+        with self._opened(scored.model) as ledger:
+            return ledger.count(scored, by)
 
     def conclude(self, model: str, event: Event | None) -> None:
         """What was to be done of a model is, or could not be."""
-        with self._lock:
-            self._of[model].conclude(event)
+        with self._opened(model) as ledger:
+            ledger.conclude(event)
 
     def abandon(self, by: int) -> None:
         """Whoever ends concludes nothing: what it was to do is left to the next truth."""
@@ -34,3 +36,8 @@ class Ledgers:
         """How each model's versions stand, where truths came."""
         with self._lock:
             return {model: ledger.account() for model, ledger in self._of.items()}
+
+    @contextmanager
+    def _opened(self, model: str) -> Iterator[Ledger]:
+        with self._lock:
+            yield self._of.setdefault(model, Ledger(self._remembered))

@@ -11,7 +11,7 @@ from serving.abstention import Policy
 from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Abstained, Unavailable
-from serving.releases.ledgers import Ledgers
+from serving.releases.kept import ledgers_in
 from serving.releases.memory import Asked, Memory
 from serving.releases.shadow import Shadow
 from serving.releases.split import choose, key_of, place
@@ -34,12 +34,13 @@ class ReleasingService(Service):
         feedback_requests: int,
         feedback_bytes: int,
         shadow_queue: int,
+        ledgers: str = "",
         policy: Policy | None = None,
     ) -> None:
         super().__init__(*parts, policy=policy)
         self.memory = Memory(feedback_requests, feedback_bytes)
         self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
-        self.ledgers = Ledgers(feedback_requests)
+        self.ledgers = ledgers_in(ledgers, feedback_requests)
         self.truths: Truths = Own(self.memory, self.ledgers)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.traffic: dict[tuple[str, str], Traffic] = {}  # by model and version

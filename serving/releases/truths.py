@@ -1,5 +1,6 @@
 """Where truths find their requests and are counted: in this process alone, or in all that share the port."""
 
+import asyncio
 from typing import Protocol
 
 from serving.releases.ledger import Account, Counted, Event, Scored
@@ -42,12 +43,12 @@ class Own:
 
     async def count(self, scored: Scored) -> Counted:
         """In its own ledgers, like all that follows."""
-        return self._ledgers.count(scored)
+        return await asyncio.to_thread(self._ledgers.count, scored)
 
     async def conclude(self, model: str, event: Event | None) -> None:
         """The labels were moved here, so that nobody else has to look."""
-        self._ledgers.conclude(model, event)
+        await asyncio.to_thread(self._ledgers.conclude, model, event)
 
     async def accounts(self) -> dict[str, Account]:
         """From the ledgers."""
-        return self._ledgers.accounts()
+        return await asyncio.to_thread(self._ledgers.accounts)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec.structs import replace
 
 from serving.monitoring.families import Families, Family, Totals
-from serving.releases.ledgers import Ledgers
+from serving.releases.kept import ledgers_in
 from serving.workers.link import Link, Lost
 from serving.workers.messages import (
     Act,
@@ -39,14 +39,14 @@ class Hub:
     themselves.
     """
 
-    def __init__(self, workers: int, remembered: int) -> None:
+    def __init__(self, workers: int, remembered: int, ledgers: str = "") -> None:
         self._lock = threading.Lock()  # of what follows
         self._links: dict[int, Link] = {}
         self._running: dict[int, Act] = {}
         self._asked: Asked = []
         self._begun = 0  # acts until now
         self._starts = 0
-        self._ledgers = Ledgers(remembered)
+        self._ledgers = ledgers_in(ledgers, remembered)
         self._totals, self._gathering = Totals(), threading.Lock()
         self._tells, self._told = (ThreadPoolExecutor(workers, name) for name in ("tells", "told"))
         self._acts, self._done = ThreadPoolExecutor(workers, "acts"), ThreadPoolExecutor(workers**2, "done")

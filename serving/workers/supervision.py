@@ -101,7 +101,7 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
         signal.signal(number, lambda *_: stopping.set())
     command = [sys.executable, "-m", "serving", *arguments]
     total, stall = settings.workers, settings.stall_seconds
-    hub = Hub(total, total * settings.feedback_requests)
+    hub = Hub(total, total * settings.feedback_requests, settings.ledgers)
     workers = [Worker(command, number, total, listener.fileno(), hub, stall) for number in range(total)]
     for worker in workers:
         worker.start()

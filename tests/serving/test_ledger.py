@@ -3,12 +3,16 @@
 import itertools
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from msgspec import msgpack
 
 from serving.query import Options, Query
+from serving.releases import kept
+from serving.releases.kept import KeptLedgers
 from serving.releases.ledger import Account, Event, Scored
 from serving.releases.ledgers import Ledgers
 from serving.releases.memory import Asked
@@ -83,3 +87,40 @@ def test_the_parent_of_several_workers_stays_light(module: str) -> None:
     """It holds the ledgers, and starts workers the sooner the less it imports."""
     code = f"import sys, serving.__main__; assert {module!r} not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ledgers_in_a_folder_are_those_of_one_process_for_all_that_share_it(tmp_path: Path) -> None:
+    one, shared = Ledgers(100), [KeptLedgers(100, tmp_path) for _ in range(3)]
+    for scored, ledgers in zip(truths(40), itertools.cycle(shared), strict=False):
+        mine, theirs = one.count(scored), ledgers.count(scored)
+        assert mine == theirs
+        if mine.decision is not None:
+            assert all(other.count(scored).decision is None for other in shared)
+    successor = KeptLedgers(100, tmp_path)
+    assert successor.accounts() == one.accounts()
+    for ledgers in (one, successor):
+        ledgers.conclude("m", DONE)
+    assert shared[0].accounts() == one.accounts()
+    assert successor.count(truths(41)[-1]) == one.count(truths(41)[-1])
+
+
+def test_many_at_once_lose_no_truth(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda scored: KeptLedgers(100, tmp_path).count(scored), truths(60)))
+    assert KeptLedgers(100, tmp_path).accounts()["m"].comparisons[0].truths == 60
+
+
+def test_a_decision_that_nobody_carried_out_is_left_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledgers = KeptLedgers(100, tmp_path)
+    assert [ledgers.count(scored).decision is not None for scored in truths(6)].count(True) == 1
+    later = truths(8)[6:]
+    assert KeptLedgers(100, tmp_path).count(later[0]).decision is None
+    monkeypatch.setattr(kept, "LEASE", -1.0)
+    assert KeptLedgers(100, tmp_path).count(later[1]).decision is not None
+
+
+def test_a_folder_that_holds_nonsense_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "m.ledger").write_bytes(b"nonsense")
+    ledgers = KeptLedgers(100, tmp_path)
+    assert ledgers.count(truths(1)[0]).new == ["1", "2"]
+    assert ledgers.accounts()["m"].versions["2"].truths == 1
