@@ -242,7 +242,8 @@ class Supervisor:
         for name, replica in self.roster.replicas.items():
             server = Server(name, HOST, replica.port, replica.agent_port)
             if replica.phase is Phase.READY:
-                wanted[name] = server, Traffic.ALL if replica.serving else Traffic.NONE
+                none = Traffic.LOST if self.roster.watches[name].silence.seconds else Traffic.NONE
+                wanted[name] = server, Traffic.ALL if replica.serving else none
             elif replica.phase in (Phase.DRAINING, Phase.STOPPING):
                 wanted[name] = server, Traffic.REST
         return wanted
