@@ -4,11 +4,11 @@ Two replicas get requests and one waits; callers ask by our client, which sends 
 unavailable. Done are the faults of `benchmarks.chaos_faults`, in rounds of all in random order.
 
 Lost is a request whose caller got an error. The window of a fault is the time from it to the end of the last request
-that failed, or was late already, before the next fault; late is an answer after more than 0.25 s, or three times the p99
-of the time before the first fault, where that is more. Capacity is full while the
-supervisor answers and two replicas that are well get requests from HAProxy; a fleet has recovered when it is so again
-after the last look before the next fault that found it otherwise. A spare that takes a place makes it full; how soon
-another spare is ready stands beside it.
+that failed, or was late already, before the next fault; late is an answer after more than 0.25 s, or three times the
+p99 of the time before the first fault, where that is more. Capacity is full while the supervisor answers and two
+replicas that are well get requests from HAProxy; a fleet has recovered when it is so again after the last look before
+the next fault that found it otherwise. A spare that takes a place makes it full; how soon another spare is ready stands
+beside it.
 """
 
 import contextlib

@@ -35,17 +35,17 @@ class Call:
 
 @dataclass
 class Callers:
-    """So many threads that ask, each for one answer at a time."""
+    """So many threads that ask, each for one answer at a time; `began`: in seconds since 1970."""
 
-    url: str
     points: int
+    began: float = field(default_factory=time.time)
     calls: list[Call] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self, number: int) -> None:
+    def ask(self, number: int, client: Client) -> None:
         """Ask until it is over."""
         generator = np.random.default_rng(number)
-        with Client(self.url, deadline=DEADLINE) as client:
+        with client:
             while not self.stopping.wait(PAUSE * generator.exponential()):
                 inputs = generator.standard_normal((self.points, self.points, 1)).astype(np.float32)
                 sent, error = time.monotonic(), ""
@@ -90,8 +90,9 @@ def longest(calls: Sequence[Call], fault: float, end: float) -> float:
 @contextlib.contextmanager
 def calling(url: str, points: int, callers: int) -> Iterator[Callers]:
     """Callers that ask while the block runs."""
-    made = Callers(url, points)
-    threads = [threading.Thread(target=made.ask, args=(number,)) for number in range(callers)]
+    clients = [Client(url, deadline=DEADLINE) for _ in range(callers)]
+    made = Callers(points)
+    threads = [threading.Thread(target=made.ask, args=pair) for pair in enumerate(clients)]
     for thread in threads:
         thread.start()
     try:

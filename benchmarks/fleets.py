@@ -1,4 +1,4 @@
-"""A real fleet for benchmarks: a supervisor in a process of its own, and how to ask it; nothing of it is left behind."""
+"""A real fleet for benchmarks: a supervisor in a process of its own, and how to ask it; nothing of it is left."""
 
 import contextlib
 import json
