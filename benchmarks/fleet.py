@@ -31,8 +31,8 @@ from benchmarks.served_requests import binary_requests
 from serving.fleet.balancer import Balancer, BalancerConfig, Server
 from serving.fleet.replicas.cores import pinned
 
-OVERLOADED, HEAVY, CALLERS, CONNECTIONS = "medium", "heavy", 24, 4
-PATIENCE, LOOK = 60.0, 0.005  # seconds
+HEAVY, CALLERS, CONNECTIONS = "heavy", 16, 4
+PATIENCE, LOOK, REST = 60.0, 0.005, 3.0  # seconds; the last until readings say nothing of the overload before
 CONFIG = """
 name = "bench"
 minimum = 1
@@ -40,7 +40,7 @@ maximum = 2
 [serving]
 models = "{models}"
 executables = "{executables}"
-batch_sizes = [1, 4]
+batch_sizes = [1]
 cache_bytes = 0
 [balancer]
 port = 0
@@ -65,7 +65,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleet-") as name:
         folder = Path(name)
-        for model in (OVERLOADED, HEAVY, balancer.HELD):
+        for model in (HEAVY, balancer.HELD):
             served_models.write(folder / model, [model])
         (folder / "executables").mkdir(mode=0o700)
         cold = growths(folder, 0, options.overloads)
@@ -85,12 +85,13 @@ def growths(folder: Path, spares: int, overloads: int) -> list[Growth]:
     """What a fleet of one replica does when it is overloaded, again and again."""
     place = folder / f"spares{spares}"
     place.mkdir()
-    config = CONFIG.format(models=folder / OVERLOADED, executables=folder / "executables", spares=spares)
+    config = CONFIG.format(models=folder / HEAVY, executables=folder / "executables", spares=spares)
     with fleet(place, config) as made:
         found = []
         for _ in range(overloads):
             made.post("/admin/scale", replicas=1)
             made.settled(1, spares)
+            time.sleep(REST)
             made.post("/admin/scale")
             found.append(_grow(made))
     return found
@@ -108,7 +109,7 @@ def _grow(made: Fleet) -> Growth:
             if name not in first
         )
 
-    with calling(made.url, served_models.SERVED[OVERLOADED].bucket, CALLERS) as callers:
+    with calling(made.url, served_models.SERVED[HEAVY].bucket, CALLERS) as callers:
         began = callers.began
         until(answered, PATIENCE, "an answer of a new replica", LOOK)
         answer = time.time()
