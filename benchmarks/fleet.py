@@ -1,11 +1,12 @@
 """How soon a fleet sees that it is too small, how soon another replica answers, and what two do more than one.
 
 Detection: from the first request of an overload, by callers that each wait for their answer, to the decision for a
-second replica, with the default policy and its default intervals. Provision: from that decision to the first request
-that HAProxy counts as answered by the new replica (asked every 5 ms), once with a cold start and once with a warm
-spare. The fleet goes back to one replica in between. Speed-up: two replicas with a core each and one of them behind the
-same HAProxy, by turns; the load's program and HAProxy share these cores, so the model is one whose computation takes
-nearly all of the time. The balancer's own part is that of `benchmarks.balancer`.
+second replica, with the default policy and its default intervals; one caller asks before that, from which the fleet
+learns what a request takes. Provision: from that decision to the first request that HAProxy counts as answered by the
+new replica (asked every 5 ms), once with a cold start and once with a warm spare. The fleet goes back to one replica in
+between. Speed-up: two replicas with a core each and one of them behind the same HAProxy, by turns; the load's program
+and HAProxy share these cores, so the model is one whose computation takes nearly all of the time. The balancer's own
+part is that of `benchmarks.balancer`.
 """
 
 import contextlib
@@ -93,7 +94,9 @@ def growths(folder: Path, spares: int, overloads: int) -> list[Growth]:
             made.settled(1, spares)
             time.sleep(REST)
             made.post("/admin/scale")
-            found.append(_grow(made))
+            with calling(made.url, served_models.SERVED[HEAVY].bucket, 1):  # from which it learns what a request takes
+                time.sleep(REST)
+                found.append(_grow(made))
     return found
 
 
