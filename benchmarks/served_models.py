@@ -49,6 +49,7 @@ SERVED = {
     "marching": Served(16, answers=("moments", "step", "jvp", "vjp")),
     "small": Served(32, width=16, modes=8),
     "medium": Served(64, width=32, modes=12),
+    "heavy": Served(64, width=64, modes=16),
     "mixed": Served(64, width=32, modes=12, points=(30, 36, 40, 45, 50, 57, 60, 64)),
 }
 

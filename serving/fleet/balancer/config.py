@@ -53,7 +53,7 @@ class BalancerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     head_seconds: Seconds = 10.0  # for a client to send a request's head, and as much of its body as is buffered
     client_seconds: Seconds = 30.0  # for which a client takes nothing of its answer
     keep_alive_seconds: Seconds = 30.0  # for the next request
-    connect_seconds: Seconds = 1.0  # to reach a replica
+    connect_seconds: Seconds = 0.1  # to reach a replica, and before the only one is tried again
     server_seconds: Seconds = 60.0  # without a sign of a replica or of a body for it; more than its deadline
     drain_seconds: Seconds = 30.0  # for requests under way, once the balancer stops
 

@@ -77,7 +77,8 @@ def servers(runtime: Runtime) -> dict[str, ServerState]:
     found = {row["svname"]: row for row in _rows(runtime.ask(f"show stat {REPLICAS} 4 -1"))}
     _, names, *lines = runtime.ask(f"show servers state {REPLICAS}").splitlines()
     states = [dict(zip(names.removeprefix("# ").split(), line.split(), strict=True)) for line in lines if line]
-    return {state["srv_name"]: _state(state, found[state["srv_name"]]) for state in states}
+    known = [state for state in states if state["srv_name"] in found]  # one may have come between the two tables
+    return {state["srv_name"]: _state(state, found[state["srv_name"]]) for state in known}
 
 
 def figures(runtime: Runtime) -> BalancerFigures:

@@ -54,6 +54,11 @@ class Roster:
         self._set(name, "maint")
         self._held[name].admin = "maint"
 
+    def abandon(self, name: str) -> None:
+        """The same, and wait for it no more: what could be sent again is sent to another, other requests break off."""
+        self.disable(name)
+        self._runtime.act(f"shutdown sessions server {_of(name)}")
+
     def enable(self, name: str) -> None:
         """Send it requests again."""
         self._set(name, "ready")

@@ -34,7 +34,7 @@ class Deciding:
         draining = any(replica.phase is Phase.DRAINING for replica in self._roster.replicas.values())
         if now - self._looked >= (self._tick if draining else self._reading):
             self._looked = now
-            await self._edge.look(wanted(self._roster.replicas))
+            await self._edge.look(wanted(self._roster))
         if now - self._decided >= self._interval:
             self._decided = now
             seen = observe(self._scale.desired, self._roster, self._edge.figures, self._queries.values)

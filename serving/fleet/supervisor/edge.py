@@ -22,6 +22,7 @@ class Traffic(Enum):
 
     ALL = "all"
     NONE = "none"  # none now
+    LOST = "lost"  # none, and those that it has are others' to answer
     REST = "rest"  # those that it has
 
 
@@ -155,6 +156,7 @@ class Edge:
         acts = {
             Traffic.ALL: self.balancer.enable,
             Traffic.NONE: self.balancer.disable,
+            Traffic.LOST: self.balancer.abandon,
             Traffic.REST: self.balancer.drain,
         }
         return acts[traffic]

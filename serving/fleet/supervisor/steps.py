@@ -1,11 +1,11 @@
 """What is planned, done to the roster; and what the balancer has to know of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from serving.fleet.balancer import Server
-from serving.fleet.replicas.life import Phase, Replica, drain
+from serving.fleet.replicas.life import Phase, drain
 from serving.fleet.replicas.spawn import HOST
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.edge import Traffic, Wanted
@@ -31,13 +31,14 @@ def follow(steps: Iterable[Step], now: float, roster: Roster, decisions: Decisio
     return spawns
 
 
-def wanted(replicas: Mapping[str, Replica]) -> Wanted:
+def wanted(roster: Roster) -> Wanted:
     """What the balancer shall do with each replica; those that are not ready it need not know."""
     told = {}
-    for name, replica in replicas.items():
+    for name, replica in roster.replicas.items():
         server = Server(name, HOST, replica.port, replica.agent_port)
         if replica.phase is Phase.READY:
-            told[name] = server, Traffic.ALL if replica.serving else Traffic.NONE
+            none = Traffic.LOST if roster.watches[name].silence.seconds else Traffic.NONE
+            told[name] = server, Traffic.ALL if replica.serving else none
         elif replica.phase in (Phase.DRAINING, Phase.STOPPING):
             told[name] = server, Traffic.REST
     return told

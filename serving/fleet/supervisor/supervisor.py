@@ -60,7 +60,7 @@ class Supervisor:
         self.cures.proven = any(replica.ready_at is not None for replica in book.replicas)
         if book.release.settings != self.config.serving:
             self.update(self.config.serving)
-        await self.edge.start(wanted(self.roster.replicas))
+        await self.edge.start(wanted(self.roster))
         self._deciding.begin()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -91,7 +91,7 @@ class Supervisor:
         await self._deciding.decide(now)
         steps = plan(list(self.roster.replicas.values()), self.cures.held, self._wish(now))
         spawns = follow(steps, now, self.roster, self.decisions)
-        await self.edge.sync(wanted(self.roster.replicas))
+        await self.edge.sync(wanted(self.roster))
         for _ in range(spawns):
             self.roster.start(self.updates.release)
         self._settle()

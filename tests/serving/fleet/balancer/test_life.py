@@ -242,3 +242,18 @@ def test_where_haproxy_is_missing_its_package_is_named(folder: Path, monkeypatch
 def test_a_folder_too_deep_for_a_socket_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="is too long for a socket"):
         Balancer(BalancerConfig(), folder / ("x" * 90))
+
+
+def test_what_a_server_that_is_abandoned_would_not_answer_is_asked_of_another(
+    begin: Begin, backends: list[Backend]
+) -> None:
+    a, b, _ = backends
+    balancer = begin(a, b)
+    a.closed = b.closed = True
+    with at_once(balancer, 4, content=b"x") as asked:
+        wait_until(lambda: a.held == 2 and b.held == 2)
+        balancer.abandon("a")
+        wait_until(lambda: b.held == 4)
+        b.closed = False
+        assert [answer.result().text for answer in asked] == ["b"] * 4
+    assert balancer.servers()["a"].admin == "maint"
