@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.demo import plain
 from experiments.demo.fleets import Watched, fleet, watched
-from experiments.demo.load import Sent, send, times
+from experiments.demo.load import Sent, send, times, warm
 from experiments.demo.shown import Drawing, Figure, Shown, Stage, milliseconds
 from experiments.report.curves import line_axes
 from experiments.report.drawing import ERROR, MEAN, SOFT, Draw, legend
@@ -31,15 +31,17 @@ def show(stage: Stage) -> Shown:
     stage.say("starting one replica behind HAProxy")
     generator = np.random.default_rng(0)
     with fleet(models, NUMBERS, SCALING) as running:
-        zero = time.perf_counter()
-        with watched(running, zero) as seen, Client(running.url) as client:
+        with Client(running.url) as client:
 
             def ask() -> None:
                 client.predict(field, model=plain.MODEL)
 
             field = plain.field(generator)
+            warm(ask)
             stage.say(f"{QUIET:g} requests a second, then {BUSY:g}, then {QUIET:g} again: {SECONDS:g} s")
-            sent = send([(at, "ask") for at in times(rate, SECONDS)], {"ask": ask}, zero)
+            zero = time.perf_counter()
+            with watched(running, zero) as seen:
+                sent = send([(at, "ask") for at in times(rate, SECONDS)], {"ask": ask}, zero)
         stage.say("stopping the fleet")
     return _shown(sent, seen)
 

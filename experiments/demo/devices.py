@@ -26,7 +26,7 @@ from pnol_jax.sharding.traffic import collectives_of
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
-DEVICES, STEPS = 4, 12
+DEVICES, STEPS = 4, 20
 POINTS, MODES, WIDTH, DEPTH, BATCH = 32, 12, 16, 2, 8
 MESHES = {
     "one device": MeshConfig(data=1),
@@ -49,7 +49,7 @@ def trained(config: MeshConfig) -> dict[str, Any]:
     """Losses, seconds of a step, and bytes that each device sends in one."""
     training = TrainingConfig()
     posterior = build_posterior(DeterministicConfig(), training, _build, 1)
-    optimizer = make_optimizer(AdamWConfig(), STEPS, None)
+    optimizer = make_optimizer(AdamWConfig(learning_rate=1e-2), STEPS, None)
     count = (config.data or 1) * (config.space or 1)
     mesh = make_mesh(config, jax.devices()[:count])
     with use(mesh):

@@ -24,6 +24,12 @@ class Sent(NamedTuple):
         return self.due + self.seconds
 
 
+def warm(call: Callable[[], object], count: int = 20) -> None:
+    """Calls before anything counts, so that connections stand."""
+    for _ in range(count):
+        call()
+
+
 def times(rate: Callable[[float], float], seconds: float) -> list[float]:
     """When requests are due, at a rate that may change, a second."""
     due = [0.0]

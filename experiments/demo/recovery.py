@@ -11,7 +11,7 @@ from matplotlib.figure import FigureBase
 
 from experiments.demo import plain
 from experiments.demo.fleets import Fleet, Watched, fleet, watched
-from experiments.demo.load import Sent, send, times
+from experiments.demo.load import Sent, send, times, warm
 from experiments.demo.shown import Drawing, Figure, Shown, Stage, milliseconds
 from experiments.report.curves import line_axes
 from experiments.report.drawing import ERROR, MEAN, SOFT, Draw, legend, logarithmic
@@ -31,13 +31,13 @@ def show(stage: Stage) -> Shown:
     with fleet(models, NUMBERS, SCALING) as running:
         running.wait(2)
         stage.say(f"asking {2 * RATE:g} times a second; after {KILL:g} s the replica that answers is killed")
-        zero = time.perf_counter()
-        with (
-            watched(running, zero, 0.1) as seen,
-            Client(running.url) as ours,
-            Client(running.url, retries=Retries(1)) as bare,
-        ):
-            sent = send(_due(), _calls(running, ours, bare), zero)
+        with Client(running.url) as ours, Client(running.url, retries=Retries(1)) as bare:
+            calls = _calls(running, ours, bare)
+            warm(calls[OURS])
+            warm(calls[BARE])
+            zero = time.perf_counter()
+            with watched(running, zero, 0.1) as seen:
+                sent = send(_due(), calls, zero)
         stage.say("stopping the fleet")
     return _shown(sent, seen)
 

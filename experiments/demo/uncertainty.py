@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from experiments.demo import darcy
 from experiments.demo.shown import Drawing, Figure, Shown, Stage, served
 from experiments.report.curves import line_axes
-from experiments.report.drawing import BAND, ERROR, GIVEN, MEAN, SOFT, TRUTH, Draw, legend, logarithmic
+from experiments.report.drawing import BAND, ERROR, GIVEN, MEAN, SOFT, TRUTH, Draw, legend
 from serving.client import Client, Prediction
 
 OUTPUTS, MIDDLE = ["mean", "std", "interval", "ood"], 15
@@ -34,7 +34,7 @@ def show(stage: Stage) -> Shown:
         f"{flagged} of {len(strange)} strange inputs are flagged.",
         figures=(
             Figure("cases wholly inside", f"{whole / len(truths):.0%}", f"{level:.0%} is promised over all such cases"),
-            Figure("points inside", f"{inside.mean():.1%}", f"of {inside.size:,}"),
+            Figure("points inside", f"{inside.mean():.2%}", f"of {inside.size:,}"),
             Figure("relative error", f"{errors.mean():.1%}", "mean, on a grid that training never saw"),
             Figure("strange inputs flagged", f"{flagged} of {len(strange)}", f"and {alarms} of {len(inputs)} others"),
         ),
@@ -97,7 +97,6 @@ def _strangeness(known: Prediction, odd: Prediction) -> Draw:
         if odd.abstention:
             axes.axhline(odd.abstention.threshold, color=SOFT, linestyle="--", linewidth=1, label="flagged")
         axes.set_xticks([])
-        logarithmic(axes, "y")
         legend(axes, "lower")
 
     return draw
