@@ -18,13 +18,15 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 # What has a target of its own.
-APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers
+APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/monitoring
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 # The same of tests/serving/fleet, which `make test` runs too, without what is not there.
 FLEET := haproxy curl chromium
 # And tests/containers.
 CONTAINERS := mmdebstrap podman buildah runc conmon
+# And tests/monitoring, which starts its own.
+MONITORING := prometheus prometheus-alertmanager
 # What images are built from (Containerfile): extras, and what their packages name and no run imports.
 IMAGES := cpu cuda12 train
 IMAGE_cpu := --extra serving --extra grpc --extra telemetry
@@ -34,7 +36,7 @@ UNUSED := faker polyfactory litestar-htmx rich-click rich markdown-it-py mdurl p
 OMIT_cpu := $(UNUSED:%=--no-emit-package %)
 OMIT_cuda12 := $(OMIT_cpu)
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers check format bench proto lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers test-monitoring check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -58,6 +60,11 @@ test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minu
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CLUSTERS); }
 	@$(BIN)/pytest tests/clusters
+
+test-monitoring: $(READY) ## A real Prometheus and Alertmanager on a real service (two minutes); root on Debian gets what is missing
+	@dpkg -s $(MONITORING) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(MONITORING); }
+	@$(BIN)/pytest tests/monitoring
 
 test-containers: export UV_DEFAULT_INDEX ?= $(INDEX)
 test-containers: $(READY) ## Images built, run and attacked with podman; root on Debian gets what is missing

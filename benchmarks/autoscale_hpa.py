@@ -58,9 +58,9 @@ class HPA:
             wanted = replicas_of(list(values), missing, unready, current, self.target)
             desired = self._rate(now, current, self._stabilise(now, current, wanted))
         if desired > current:
-            self.added.append((now, desired - current))
+            self.added = [*_within_period(self.added, now), (now, desired - current)]
         if desired < current:
-            self.deleted.append((now, current - desired))
+            self.deleted = [*_within_period(self.deleted, now), (now, current - desired)]
         return desired
 
     def _stabilise(self, now: float, current: int, desired: int) -> int:
@@ -70,7 +70,8 @@ class HPA:
                 up = min(recommendation, up)
             if when > now - self.stabilisation:
                 down = max(recommendation, down)
-        self.recommendations.append((now, desired))
+        recent = [each for each in self.recommendations if each[0] > now - self.stabilisation]
+        self.recommendations = [*recent, (now, desired)]
         recommendation = current
         if recommendation < up:
             recommendation = up
@@ -119,3 +120,7 @@ def replicas_of(values: list[float], missing: int, unready: int, current: int, t
 
 def _within(ratio: float) -> bool:
     return 1.0 - TOLERANCE <= ratio <= 1.0 + TOLERANCE
+
+
+def _within_period(events: list[tuple[float, int]], now: float) -> list[tuple[float, int]]:
+    return [event for event in events if event[0] > now - PERIOD]

@@ -18,6 +18,7 @@ PEAK = 20.0  # requests a second, five replicas' worth
 MINIMUM, MAXIMUM = 1, 20
 WORLD = World()
 TARGETS = tuple(percent / 100 for percent in range(50, 81, 5))
+FAST_SECONDS, FAST_WINDOW = 2.0, 10.0  # between its decisions, and of its means
 SYNCHRONISATION = 15.0  # seconds, Kubernetes' default; its metrics are means over as long
 
 
@@ -70,4 +71,4 @@ def score(side: Side, trace: str, seed: int) -> Score:
 
 OURS = Side("ours")
 DEFAULTS = tuple(Side(f"HPA at {target:g}", target, SYNCHRONISATION, SYNCHRONISATION) for target in TARGETS)
-FAST = tuple(Side(f"fast HPA at {target:g}", target) for target in TARGETS)
+FAST = tuple(Side(f"fast HPA at {target:g}", target, FAST_SECONDS, FAST_WINDOW) for target in TARGETS)

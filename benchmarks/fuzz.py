@@ -21,6 +21,7 @@ import psutil
 
 from benchmarks import served_models, servers
 from benchmarks.fuzz_bodies import FORMATS, wrong
+from benchmarks.fuzz_named import MARCHING
 from benchmarks.fuzz_sent import Field, Sent
 from benchmarks.fuzz_targets import Target, in_process, over_the_network
 from benchmarks.fuzz_trees import Rng
@@ -30,7 +31,11 @@ from serving.wire import inference_pb2 as pb
 
 MODEL, EVERY, BURST, KEPT = "identity", 20, 200, 20
 FIELDS = 30  # of the right requests, some of which are so answered by the caches
-FLAGS = ("--batch-sizes", "[1]", "--max-cases", "64", "--max-body-bytes", "1000000", "--cache-bytes", "1000000")
+FLAGS = (
+    *("--batch-sizes", "[1]", "--max-cases", "64", "--max-body-bytes", "1000000", "--cache-bytes", "1000000"),
+    *("--rollout-steps", "40", "--repository-control", "true"),
+)
+INTERNAL = b'"error":"internal error"'  # in the last frame of a stream, whose status was sent long before
 
 
 @dataclass
@@ -58,7 +63,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         models, port = Path(folder) / "models", servers.free_port(2)
-        served_models.write(models, [MODEL])
+        served_models.write(models, [MODEL, MARCHING])
         flags = (*FLAGS, "--grpc-port", str(port + 1))
         pid = stack.enter_context(servers.running(servers.ours(models, port, *flags), Path(folder) / "log"))
         settings = read_settings(["--models", str(models), *FLAGS])
@@ -97,6 +102,7 @@ def burst(target: Target, found: Found, rng: Rng, requests: int, model: str = MO
         began = time.perf_counter()
         status, content = target.ask(sent)
         found.slowest = max(found.slowest, time.perf_counter() - began)
+        status = 500 if INTERNAL in content else status
         found.statuses[status] += 1
         if is_fault(status) and len(found.faults) < KEPT:
             found.faults.append((sent, status, content))
@@ -113,10 +119,12 @@ def drawn(rng: Rng) -> Field:
 def is_right(sent: Sent, content: bytes, inputs: Field) -> bool:
     """Whether the mean in an answer is the inputs."""
     match sent.kind:
-        case "json":
+        case "json" | "derivatives":
             mean: Any = np.float32(msgspec.json.decode(content)["outputs"]["mean"])
         case "msgpack":
             mean = np.frombuffer(msgspec.msgpack.decode(content)["outputs"]["mean"]["data"], "<f4")
+        case "rollout":
+            mean = np.float32(msgspec.json.decode(content.splitlines()[-1])["outputs"]["mean"])
         case "npy":
             mean = np.load(io.BytesIO(content))
         case "grpc":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.fuzz_grpc import GRPC, right_grpc, wrong_grpc
+from benchmarks.fuzz_named import right_derivative, right_rollout, wrong_control, wrong_derivative, wrong_rollout
 from benchmarks.fuzz_npy import npy, wrong_npy
 from benchmarks.fuzz_sent import Field, Sent, damaged, encoded, said
 from benchmarks.fuzz_trees import Rng, as_json, as_msgpack, mutated, tree
@@ -96,6 +97,8 @@ FORMATS: dict[str, Format] = {
     ),
     "npy": Format(lambda model, inputs: npy(model, [inputs]), wrong_npy),
     GRPC: Format(right_grpc, wrong_grpc),
+    "rollout": Format(right_rollout, wrong_rollout),
+    "derivatives": Format(right_derivative, wrong_derivative),
 }
 
 
@@ -108,7 +111,7 @@ def _maybe(content: Any, rng: Rng) -> Any:
 
 def wrong(model: str, inputs: Field, rng: Rng) -> Sent:
     """A request of any format that is wrong in one way or more, or, now and then, by luck in none."""
-    makers = [_wrong_feedback, *(form.wrong for form in FORMATS.values())]
+    makers = [_wrong_feedback, wrong_control, *(form.wrong for form in FORMATS.values())]
     sent = makers[rng.integers(len(makers))](model, inputs, rng)
     if rng.random() < 0.3:
         sent = replace(sent, body=damaged(sent.body, rng))

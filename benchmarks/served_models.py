@@ -18,17 +18,23 @@ from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import functional
 from pnol_jax.operators.fno import FNO
 from pnol_jax.predictive import Predictive
-from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, write_servable
+from pnol_jax.servable import Answers, AxisSignature, BasisSignature, Channel, Signature, write_servable
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model to serve: the FNO's width and modes (none: the identity), its bucket, and the grids that are asked."""
+    """A model to serve: the FNO's width and modes (none: the identity), its bucket, the grids and answers asked for."""
 
     bucket: int
     width: int = 0
     modes: int = 4
     points: tuple[int, ...] = ()
+    answers: tuple[Answers, ...] = ("moments",)
+
+    @property
+    def draws(self) -> int | None:
+        """Of a step model, how many it marches."""
+        return DRAWS if "step" in self.answers else None
 
     @property
     def asked(self) -> tuple[int, ...]:
@@ -36,9 +42,11 @@ class Served:
         return self.points or (self.bucket,)
 
 
+DRAWS = 2
 SERVED = {
     "identity": Served(64),
     "cached": Served(64),
+    "marching": Served(16, answers=("moments", "step", "jvp", "vjp")),
     "small": Served(32, width=16, modes=8),
     "medium": Served(64, width=32, modes=12),
     "mixed": Served(64, width=32, modes=12, points=(30, 36, 40, 45, 50, 57, 60, 64)),
@@ -60,7 +68,8 @@ def write(folder: Path, names: Sequence[str]) -> None:
             weights=weights,
             signature=signature(served),
             buckets=[(served.bucket,) * 2],
-            num_samples=1,
+            num_samples=served.draws or 1,
+            advance=_standing if served.draws else None,
             tests=[(field, grid)],
             calibration=None,
             provenance={},
@@ -71,11 +80,12 @@ def signature(served: Served) -> Signature:
     """One channel in and out, on the periodic unit square."""
     basis = BasisSignature("fourier", served.modes)
     return Signature(
-        inputs=(Channel("a", ""),),
+        inputs=(Channel("u" if served.draws else "a", ""),),
         outputs=(Channel("u", ""),),
         axes=tuple(AxisSignature(axis, "", "periodic", 1.0, basis) for axis in "xy"),
         method="benchmark",
-        answers=("moments",),
+        answers=served.answers,
+        time_step=1.0 if served.draws else None,
     )
 
 
@@ -93,6 +103,11 @@ def model(served: Served) -> tuple[Any, dict[str, Any]]:
         return _said(weights, operator.apply(weights, inputs, grid))
 
     return predict, dict(operator.params) | noise
+
+
+def _standing(weights: Any, inputs: jax.Array, grid: GridOperands, function: jax.Array, noise: jax.Array) -> jax.Array:
+    """The step of a state that stays as it is."""
+    return inputs
 
 
 def _said(weights: dict[str, Any], mean: jax.Array) -> Predictive:

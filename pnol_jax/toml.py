@@ -145,7 +145,7 @@ def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
     """What may stand at a path, where msgspec does not say it: the choices of a name, the brackets of a list."""
     if what.startswith("Invalid"):
         section, _, key = path.rpartition(".")
-        named = key == "name" and _tags(schema, tree, section)
+        named = key in ("name", "kind") and _tags(schema, tree, section)
         names = named or _choices(schema, tree, section, key)
         return f", expected one of {names}" if names else ""
     if what.startswith("Expected `array`, got `str`"):
@@ -185,8 +185,13 @@ def _resolve(schema: Any, tree: Any, path: str) -> tuple[list[Any], Any]:
 
 
 def _chosen(options: list[Any], tree: Any) -> Any:
-    tagged = [option for option in options if option.__struct_config__.tag == tree.get("name")]
+    tagged = [option for option in options if _is_tagged(option) and _tag_in(option, tree)]
     return tagged[0] if len(options) > 1 and tagged else options[0]
+
+
+def _tag_in(option: Any, tree: Any) -> bool:
+    config = option.__struct_config__
+    return bool(config.tag == tree.get(config.tag_field))
 
 
 def _struct_at(schema: Any, tree: Any, path: str) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.servable import Manifest
 from serving.monitoring.alarms import FIGURE, alarm_threshold
-from serving.query import Options
+from serving.query import Common
 from serving.refusals import Abstained, Refusal
 
 Action = Literal["mark", "refuse"]
@@ -48,7 +48,7 @@ class Policy:
     threshold: float | None = None
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
-    def rule(self, options: Options, manifest: Manifest) -> Rule | None:
+    def rule(self, options: Common, manifest: Manifest) -> Rule | None:
         """What goes for a request to a model, None if nothing does.
 
         Raises:

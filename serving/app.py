@@ -19,16 +19,16 @@ from serving.derivatives import DerivativesEndpoint
 from serving.endpoint import Endpoint
 from serving.failures import Response, failure, send_response
 from serving.information import INFORMATION
-from serving.monitoring.drifting import DriftFigures
+from serving.monitoring.disks import Disk
 from serving.monitoring.metrics import Metrics
 from serving.monitoring.record import RECORD
 from serving.monitoring.recorder import Recorder
-from serving.predictions import ENDPOINTS, Predictions, asked
+from serving.predictions import Predictions, asked
 from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.releases.endpoints import RELEASES
-from serving.releases.figures import ReleaseFigures
+from serving.releases.figures import DriftFigures, ReleaseFigures
 from serving.repository.endpoints import REPOSITORY
 from serving.request_id import HEADER, find_request_id
 from serving.rollouts import RolloutEndpoint, RolloutFigures, Rollouts
@@ -51,16 +51,20 @@ def build_app(
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
     metrics.register(ReleaseFigures(service))
     metrics.register(DriftFigures(service))
-    predictions = Predictions(service, settings, metrics, recorder)
+    metrics.register(Disk(settings.executables))
     rollouts = Rollouts(service, settings)
     metrics.register(RolloutFigures(rollouts))
-    endpoints = [RolloutEndpoint(rollouts, settings, metrics), DerivativesEndpoint(service, settings, metrics)]
-    direct: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
+    predictions = Predictions(service, settings, metrics, recorder)
+    endpoints: list[Endpoint] = [
+        predictions,
+        RolloutEndpoint(rollouts, settings, metrics, recorder),
+        DerivativesEndpoint(service, settings, metrics, recorder),
+    ]
+    direct = {path: endpoint for endpoint in endpoints for path in endpoint.paths}
     parts = {"service": service, "readiness": readiness, "settings": settings, "team": team}
     litestar = Litestar(
         route_handlers=[
-            asgi(list(ENDPOINTS))(predictions.__call__),
-            *(asgi(path)(endpoint.__call__) for path, endpoint in direct.items()),
+            *(asgi(list(endpoint.paths))(endpoint.__call__) for endpoint in endpoints),
             *INFORMATION,
             *REPOSITORY,
             *RELEASES,
@@ -86,10 +90,8 @@ def build_app(
                 except (Refusal, Unavailable) as error:
                     await _refuse(error, scope, send, metrics, recorder)
                     return
-            if asked(scope["path"]):
-                await predictions(scope, receive, send)
-                return
-            if endpoint := direct.get(scope["path"]):
+            endpoint = direct.get(scope["path"]) or (predictions if asked(scope["path"]) else None)
+            if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
         await litestar(scope, receive, send)

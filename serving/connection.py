@@ -1,6 +1,6 @@
 """One HTTP connection: uvicorn's on httptools, with the limits that it lacks on a request's head.
 
-The body's limits are kept where the body is read (`serving.predictions`).
+The body's limits are kept where the body is read (`serving.body`).
 """
 
 import asyncio

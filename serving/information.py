@@ -10,7 +10,7 @@ from serving.readiness import Readiness
 from serving.repository import Catalogue, Entry
 from serving.service import Service
 from serving.settings import Settings
-from serving.wire import v2
+from serving.wire import metadata
 from serving.wire.json import encode
 from serving.workers.team import Team
 
@@ -66,7 +66,7 @@ async def schema() -> Response[bytes]:
 @get("/v2")
 async def server() -> Response[bytes]:
     """The server's metadata."""
-    return _json(v2.server_metadata())
+    return _json(metadata.server_metadata())
 
 
 @get("/v2/models/{name:str}")
@@ -105,7 +105,9 @@ def find_metadata(service: Service, name: str, version: str | None) -> dict[str,
     """
     manifest = service.repository.find(name, version).servable.manifest
     entries = service.repository.entries()
-    return v2.metadata(manifest, [entry.version for entry in entries if entry.name == name and entry.ladder])
+    return metadata.model_metadata(
+        manifest, [entry.version for entry in entries if entry.name == name and entry.ladder]
+    )
 
 
 def _ready(service: Service, name: str, version: str | None) -> Response[bytes]:

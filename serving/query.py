@@ -1,39 +1,33 @@
-"""What a caller asks, in any wire format, and what it comes to for a model: shapes, grid and options checked."""
+"""What a caller asks, in any wire format."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import DERIVED, FIELDS, FUNCTIONAL, Signature
-from serving.draws import check_draws
+from pnol_jax.servable import FIELDS
 from serving.engine.jobs import Priority
-from serving.places import Place, Places
-from serving.refusals import Refusal, TooLarge
-from serving.wanted import NOTHING, Wanted, check_functionals, find_wanted
+from serving.refusals import Refusal
 
 OUTPUTS = FIELDS
 DEFAULT_OUTPUTS = ("mean", "std")
 DEFAULT_LEVEL = 0.9
-DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_SEVERAL: dict[str, tuple[str, ...]] = {"interval": ("lower", "upper")}
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Shares = Annotated[tuple[Share, ...], msgspec.Meta(min_length=1, max_length=32)]
 Thresholds = Annotated[tuple[float, ...], msgspec.Meta(min_length=1, max_length=64)]
 
 
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every request may say: of which model, how soon, and who gets which version."""
+    """What every request may say: of which model, how soon, who gets which version, and when none should answer."""
 
     model: str | None = None
     version: str | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0)] | None = None  # seconds
     priority: Priority = "normal"  # who waits is asked in this order
     key: Annotated[str, msgspec.Meta(max_length=1024)] | None = None  # the same key gets the same version of a split
+    abstain: Literal["mark", "refuse"] | None = None  # where the figure "ood" is too large; never less than the service
+    abstain_from: float | None = None  # that figure; the model's own alarm if none
 
 
 class Options(Common, frozen=True, kw_only=True):
@@ -51,8 +45,6 @@ class Options(Common, frozen=True, kw_only=True):
     thresholds: Thresholds | None = None  # above which the exceedance at each point is asked, in the outputs' unit
     tail: Share | None = None  # of functionals: the mean over the largest share 1 - tail (conditional value at risk)
     functional_thresholds: Thresholds | None = None  # one for each functional, whose exceedance is asked
-    abstain: Literal["mark", "refuse"] | None = None  # where the figure "ood" is too large; never less than the service
-    abstain_from: float | None = None  # that figure; the model's own alarm if none
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,125 +73,6 @@ class Query:
             or options.tail is not None
             or options.functional_thresholds is not None
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """A query that fits a model. inputs: (cases, *space, channels), float32; `single`: it came without a cases axis."""
-
-    inputs: NDArray[np.float32]
-    place: Place
-    single: bool
-    outputs: tuple[str, ...]
-    num_samples: int
-    wanted: Wanted = NOTHING
-
-
-def check(query: Query, places: Places, max_cases: int) -> Question:
-    """Fit a query to a model.
-
-    Raises:
-        Refusal: shapes, dtype, values, grid or options do not fit; the message says what was got and expected.
-    """
-    manifest = places.servable.manifest
-    signature = manifest.signature
-    inputs, single = _cases(query, signature)
-    if len(inputs) > max_cases:
-        raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
-    shape = inputs.shape[1:-1]
-    place = places.uniform(shape) if query.coordinates is None else _place(query.coordinates, places, shape)
-    wanted = find_wanted(query.options, query.functionals, signature, inputs.shape) if query.names else NOTHING
-    outputs = _outputs(query.options.outputs, signature, wanted)
-    asked = query.options.num_samples or manifest.num_samples
-    draws = "samples" in outputs or (wanted.weights is not None and "functional" not in signature.answers)
-    if draws:
-        check_draws(asked, manifest.num_samples, (*inputs.shape[:-1], len(signature.outputs)), max_cases)
-    check_functionals(wanted, signature, len(inputs), max_cases, asked)
-    return Question(finite(inputs, "inputs"), place, single, outputs, asked, wanted)
-
-
-def _cases(query: Query, signature: Signature) -> tuple[NDArray[Any], bool]:
-    """The inputs with cases and channel axes, and whether the cases axis was added."""
-    inputs, axes, channels = query.inputs, len(signature.axes), len(signature.inputs)
-    if inputs.dtype not in DTYPES:
-        raise Refusal(f"inputs: got dtype {inputs.dtype}, expected float32 or float64")
-    if query.shape is not None:
-        inputs = _shaped(inputs, query.shape, signature)
-    if channels == 1 and inputs.ndim >= axes and (inputs.ndim == axes or inputs.shape[-1] != 1):
-        inputs = inputs[..., None]
-    single = inputs.ndim == axes + 1
-    if single:
-        inputs = inputs[None]
-    if inputs.ndim != axes + 2 or inputs.shape[-1] != channels or 0 in inputs.shape[:-1]:
-        space = ", ".join(axis.name or f"axis {i}" for i, axis in enumerate(signature.axes))
-        raise Refusal(
-            f"inputs: got shape {list(query.inputs.shape)}, expected ({space}, {channels}) "
-            f"or (cases, {space}, {channels}), the last being the channels{' (one may be left out)' * (channels == 1)}"
-        )
-    return inputs, single
-
-
-def _shaped(inputs: NDArray[Any], shape: tuple[int, ...], signature: Signature) -> NDArray[Any]:
-    channels = len(signature.inputs)
-    points = math.prod(shape) * channels
-    if len(shape) != len(signature.axes) or points <= 0:
-        raise Refusal(f"shape: got {list(shape)}, expected {len(signature.axes)} numbers of points, one per axis")
-    if inputs.ndim == 1 and inputs.size and inputs.size % points == 0:
-        cases = inputs.size // points
-        return inputs.reshape(*((cases,) if cases > 1 else ()), *shape, channels)
-    if shape not in (inputs.shape[: len(shape)], inputs.shape[1 : 1 + len(shape)]):
-        raise Refusal(f"shape: got {list(shape)}, expected that of the inputs, which are {list(inputs.shape)}")
-    return inputs
-
-
-def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int, ...]) -> Place:
-    sizes = tuple(np.size(x) for x in coordinates)
-    if any(np.ndim(x) != 1 for x in coordinates) or sizes != shape:
-        got = [list(np.shape(x)) for x in coordinates]
-        raise Refusal(f"coordinates: got shapes {got}, expected one list per axis of {list(shape)} numbers")
-    return places.of(coordinates)
-
-
-def finite(array: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """The numbers in float32.
-
-    Raises:
-        Refusal: some are too large for it, or no numbers.
-    """
-    if array.dtype == np.float32:
-        single = np.ascontiguousarray(array)
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            single = np.ascontiguousarray(array, np.float32)
-    known = np.isfinite(single)
-    if not known.all():
-        first = [int(i) for i in np.argwhere(~known)[0]]
-        raise Refusal(f"{where}: got {int((~known).sum())} values that are not finite in float32, the first at {first}")
-    return single
-
-
-def _outputs(names: Sequence[str], signature: Signature, wanted: Wanted) -> tuple[str, ...]:
-    """Each output once, in the order asked; "interval" stands for lower and upper, "functional" for what is asked."""
-    named: tuple[str, ...] = ()
-    several = _SEVERAL
-    if wanted is not NOTHING:
-        named = wanted.outputs
-        several = {**_SEVERAL, "functional": tuple(name for name in named if name in FUNCTIONAL)}
-    spread = [*(part for name in names for part in several.get(name) or (name,)), *named]
-    available = (*(OUTPUTS if "samples" in signature.answers else OUTPUTS[:-1]), *signature.figure_names, *named)
-    unknown = [name for name in spread if name not in available]
-    if "samples" in unknown:
-        raise Refusal(
-            f"outputs: got samples, of which a model by '{signature.method}' has none; expected some of "
-            f"{[*available, 'interval']}, or a model whose posterior draws fields, such as 'coloured' or 'ensemble'"
-        )
-    unnamed = [name for name in unknown if name in (*DERIVED, "functional")]
-    if unnamed:
-        options = "quantiles, thresholds, functionals, tail or functional_thresholds"
-        raise Refusal(f"outputs: got {unnamed}, expected what they are to be made of: {options}")
-    if unknown or not spread:
-        raise Refusal(f"outputs: got {unknown or 'none'}, expected some of {[*available, 'interval']}")
-    return tuple(dict.fromkeys(spread))
 
 
 def convert_options(values: Any, where: str, *, strict: bool = True) -> Options:

@@ -22,7 +22,7 @@ from serving.service import Service
 from serving.settings import Settings
 from serving.wire import grpc as wire
 from serving.wire import inference_pb2 as pb
-from serving.wire import v2
+from serving.wire import metadata
 from serving.wire.json import encode
 
 log = logging.getLogger("serving")
@@ -77,7 +77,7 @@ class Inference:
         self, request: pb.ServerMetadataRequest, context: Context
     ) -> pb.ServerMetadataResponse:
         """What this server is."""
-        return pb.ServerMetadataResponse(**v2.server_metadata())
+        return pb.ServerMetadataResponse(**metadata.server_metadata())
 
     async def ModelMetadata(  # noqa: N802
         self, request: pb.ModelMetadataRequest, context: Context

@@ -4,17 +4,16 @@ import asyncio
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from statistics import NormalDist
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.quantiles import Levels, quantile
-from pnol_jax.servable import FUNCTIONAL, Answers, Bucket, Channel, Manifest, Signature
-from serving.abstention import Policy, Rule
+from pnol_jax.servable import FUNCTIONAL, Answers, Signature
+from serving.abstention import Abstention, Policy, Rule
+from serving.answers import Answer, Approximation, find_interval, output_of
 from serving.cache import Cache, Found, Request
 from serving.deadline import within
 from serving.derived import Answered, derive
@@ -23,66 +22,14 @@ from serving.engine import Engine, Job, Replicas
 from serving.ladder import Ladder
 from serving.monitoring.alarms import FIGURE
 from serving.monitoring.record import RECORD
-from serving.monitoring.stages import Stages
-from serving.query import DEFAULT_LEVEL, Options, Query, Question, check
+from serving.query import Options, Query
+from serving.question import Question, check
 from serving.repository import Entry, Repository
 from serving.wanted import NOTHING
 
 DERIVING = 2  # threads for what takes fields several times over, and so requests whose fields are held so
 Arrays = Mapping[str, NDArray[np.float32]]
 _FUNCTIONAL = frozenset(FUNCTIONAL)
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """What an answer's lower and upper are.
-
-    The band of the calibration, with its guarantee; or quantiles at each point, which promise nothing: those that the
-    model states, else a Gaussian's.
-    """
-
-    level: float
-    kind: Literal["conformal", "quantiles", "gaussian"]
-    guarantee: dict[str, Any] | None = None
-
-
-class Approximation(msgspec.Struct, frozen=True):
-    """The answer is that to other inputs, so far from these: nothing is promised of the distance of the outputs.
-
-    The largest deviation at any point over the largest magnitude of the inputs asked, of the case and channel where
-    that is largest; and the bound that the service's settings put on it.
-    """
-
-    input_distance: float
-    input_distance_bound: float
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """The outputs that were asked for, in physical units.
-
-    arrays: (cases, *space, channels), samples (cases, num_samples, *space, channels), figures (cases,); without the
-    cases axis where the query had none. `cached`: nothing had to be computed. `approximate`: if it was computed for
-    other inputs. `stated`: what is said of outputs that the caller named (`serving.derived`), and of an abstention that
-    is only marked. `id`: by which a truth may name the request, where it is remembered. `repeatable`: that the same
-    bytes may get the same response again without being read; the seconds that it once took to compute. `stages`: where
-    the time of the version's requests is counted.
-    """
-
-    arrays: dict[str, NDArray[np.float32]]
-    manifest: Manifest
-    bucket: Bucket
-    interval: Interval | None
-    cached: bool
-    stages: Stages
-    approximate: Approximation | None = None
-    id: str | None = None
-    repeatable: float | None = None
-    stated: Mapping[str, msgspec.Struct] = field(default_factory=dict)
-
-    @property
-    def channels(self) -> tuple[Channel, ...]:
-        """The channels of every array."""
-        return self.manifest.signature.outputs
 
 
 class Service:
@@ -119,6 +66,20 @@ class Service:
         async with within(query.options.timeout, self._deadline):
             return await self._answer(query, question, ladder, rule)
 
+    async def judge(self, question: Question, ladder: Ladder, options: Options) -> Abstention | None:
+        """What is to be said of how strange inputs are whose answer has no figure of that; by the cache if it knows.
+
+        Raises:
+            Refusal: they are too strange, or this cannot be asked of the model.
+            Unavailable: the queue is full.
+        """
+        manifest = ladder.servable.manifest
+        rule = self.policy.rule(options, manifest)
+        if rule is None:
+            return None
+        found = await self._ask(question, ladder, "moments", options)
+        return self.policy.apply(rule, found.arrays, manifest)
+
     def forget(self, entry: Entry) -> None:
         """Let go of what a version that was unloaded has answered, and of its programs once nobody waits for them."""
         self.cache.invalidate(entry.name, entry.version)
@@ -137,7 +98,7 @@ class Service:
             cached, seconds = cached and found.cached, seconds + found.seconds
             distances += [found.distance] if found.distance is not None else []
         approximate = Approximation(max(distances), self.cache.approximate) if distances else None
-        interval = _interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
+        interval = find_interval(query.options.level, ladder) if {"lower", "upper"} & set(question.outputs) else None
         if interval is not None and approximate is not None:
             interval = msgspec.structs.replace(interval, guarantee=None)  # that is of the inputs' own band
         levels, number = manifest.signature.levels, question.num_samples
@@ -151,7 +112,7 @@ class Service:
             named, about = await loop.run_in_executor(self._deriving, derive, question.wanted, answered)
             stated |= about
         outputs = {
-            name: named[name] if name in named else _output(name, arrays, interval, number, levels)
+            name: named[name] if name in named else output_of(name, arrays, interval, number, levels)
             for name in question.outputs
         }
         if question.single:
@@ -215,37 +176,3 @@ def _kinds(outputs: tuple[str, ...], signature: Signature) -> list[Answers]:
     kinds: list[Answers] = ["moments"] if asked - drawn - weighted else []
     kinds += ["samples"] if drawn & asked else []
     return [*kinds, "functional"] if exact else kinds
-
-
-def _interval(level: float | None, ladder: Ladder) -> Interval:
-    """The calibrated band where there is one of that level, else an interval of the model's own."""
-    calibration = ladder.servable.manifest.calibration
-    if ladder.servable.has_band and calibration is not None:
-        calibrated = float(calibration["level"])
-        if level is None or math.isclose(level, calibrated, rel_tol=0, abs_tol=1e-9):
-            return Interval(calibrated, "conformal", calibration)
-    kind: Literal["quantiles", "gaussian"] = "quantiles" if ladder.servable.manifest.signature.levels else "gaussian"
-    return Interval(DEFAULT_LEVEL if level is None else level, kind)
-
-
-def _output(
-    name: str, arrays: Arrays, interval: Interval | None, num_samples: int, levels: Levels
-) -> NDArray[np.float32]:
-    if name == "samples":
-        draws: NDArray[np.float32] = arrays["samples"][:, :num_samples]
-        return draws
-    if name in ("lower", "upper") and interval is not None:
-        if interval.kind == "conformal":
-            return arrays[name]
-        score = NormalDist().inv_cdf((1 + interval.level) / 2)
-        score = -score if name == "lower" else score
-        if interval.kind == "quantiles":
-            stated: NDArray[np.float32] = quantile(levels, np.moveaxis(arrays["quantiles"], 1, 0), score)
-            return stated.astype(np.float32)
-        return arrays["mean"] + np.float32(score) * _std(arrays)
-    return _std(arrays) if name == "std" else arrays[name]
-
-
-def _std(arrays: Arrays) -> NDArray[np.float32]:
-    std: NDArray[np.float32] = np.sqrt(arrays["aleatoric"] + arrays["epistemic"])
-    return std

@@ -15,7 +15,7 @@ from experiments.risks import exact
 from experiments.variants.base import find_base
 from experiments.variants.cost import Cost, cost
 from experiments.variants.losses import Losses, check_losses, measured_losses
-from experiments.variants.make import Variant, make_variant
+from experiments.variants.make import Variant, make_variant, restoring
 from experiments.variants.recipe import Recipe
 from experiments.variants.shown import table
 from pnol_jax.errors import InputError
@@ -58,11 +58,11 @@ def export_variant(
         to,
         name,
         version or next_version(to / name),
-        predict=variant.predict,
+        predict=restoring(variant.model.predict),
         weights=variant.weights,
         tolerance=TOLERANCE if _precision(variant) == "float32" else OF_SIXTEEN_BITS,
-        functional=None if exact(variant.experiment.posterior) is None else variant.functional,
-        advance=variant.advance if variant.experiment.posterior.has_samples else None,
+        functional=None if exact(variant.experiment.posterior) is None else restoring(variant.model.functional),
+        advance=restoring(variant.model.advance) if variant.experiment.posterior.has_samples else None,
         optimised=about,
         **described(folder, variant.experiment, variant.model),
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from experiments.experiment import Experiment
 from experiments.model import Model
 from experiments.scoring import batches, score_cases
-from experiments.variants.make import Variant
+from experiments.variants.make import Variant, restoring
 from pnol_jax import scores
 from pnol_jax.bases import GridOperands
 from pnol_jax.data import CaseSet
@@ -100,7 +100,7 @@ def _on_one_grid(name: str, cases: CaseSet, experiment: Experiment, model: Model
         raise InputError(f"{name}: got {len(cases)} test cases, expected at least 2 to compare on")
     level = experiment.config.calibration.level
     before = figures(experiment, model.predict, model.params, cases, level)
-    after = figures(experiment, variant.predict, variant.weights, cases, level)
+    after = figures(experiment, restoring(variant.model.predict), variant.weights, cases, level)
     changes = {name: _change(name, before[name], after[name]) for name in SHOWN if name in before and name in after}
     promised = COVERAGES.get((model.guarantee or {}).get("kind", ""), POINTS)
     gaps = {name: _gap(before[name], after[name], level) for name in {POINTS, promised} if name in changes}

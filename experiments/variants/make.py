@@ -1,7 +1,8 @@
 """A variant of a trained model: another posterior or precision, weights in fewer bits, and a calibration of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,50 +15,33 @@ from experiments.rollout_noise import calibrate_rollout
 from experiments.strangeness import fit_detector
 from experiments.variants.members import Chosen, fewer_members
 from experiments.variants.recipe import Recipe
-from pnol_jax.bases import GridOperands
 from pnol_jax.posteriors import Params, trained
-from pnol_jax.predictive import Predictive
 from pnol_jax.servable import SCALE, quantise, restore
 from pnol_jax.sharding.partition import Axes
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model whose `weights` are stored in another form than those that it predicts with, `model.params`."""
+    """A model whose `weights` are stored in another form than those that it predicts with, `model.params`.
+
+    Its functions of them are the model's, `restoring`.
+    """
 
     experiment: Experiment
     model: Model
     weights: Params
     chosen: Chosen | None = None
 
-    def predict(
-        self,
-        weights: Mapping[str, jax.Array],
-        inputs: jax.Array,
-        grid: GridOperands,
-        key: jax.Array,
-        *,
-        num_samples: int = 0,
-    ) -> Predictive:
-        """The model's predictive distribution; pure, the stored weights are its arguments."""
-        return self.model.predict(restore(weights), inputs, grid, key, num_samples=num_samples)
 
-    def functional(
-        self, weights: Mapping[str, jax.Array], inputs: jax.Array, grid: GridOperands, functional: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The model's linear functionals, where it knows them."""
-        return self.model.functional(restore(weights), inputs, grid, functional)
+def restoring(function: F) -> F:
+    """A method of the variant's model as a function of the stored weights; pure, they are its first argument."""
 
-    def advance(
-        self,
-        weights: Mapping[str, jax.Array],
-        inputs: jax.Array,
-        grid: GridOperands,
-        function: jax.Array,
-        noise: jax.Array,
-    ) -> jax.Array:
-        """The model's step of many states at once, where it has draws."""
-        return self.model.advance(restore(weights), inputs, grid, function, noise)
+    def of_stored(weights: Mapping[str, jax.Array], *rest: Any, **named: Any) -> Any:
+        return function(restore(weights), *rest, **named)
+
+    return of_stored  # type: ignore[return-value]
 
 
 def make_variant(experiment: Experiment, model: Model, recipe: Recipe) -> Variant:

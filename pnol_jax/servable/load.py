@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.errors import InputError
+from pnol_jax.servable.exported import read_program
 from pnol_jax.servable.manifest import Answers, Manifest
-from pnol_jax.servable.program import BAND, KEYED, Arrays, argument_shapes, flatten_operands, read_program
+from pnol_jax.servable.program import BAND, KEYED, Arrays, argument_shapes, flatten_operands
 from pnol_jax.servable.read import read_files
 from pnol_jax.servable.vectors import Vector, beside, crop, decode_vector, deviation, pad, smallest_bucket
 from pnol_jax.servable.weights import decode_weights

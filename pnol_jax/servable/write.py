@@ -16,10 +16,11 @@ from pnol_jax.errors import InputError
 from pnol_jax.files import sha256_bytes, sync_folder, write_atomically
 from pnol_jax.grids import Grid
 from pnol_jax.servable.derivatives import jvp, vjp
+from pnol_jax.servable.exported import export_program
 from pnol_jax.servable.load import Servable, assemble, load_servable
 from pnol_jax.servable.manifest import SCHEMA_VERSION, Answers, Manifest, ProgramEntry, Signature, check_name, encode
 from pnol_jax.servable.march import Advance, stepping
-from pnol_jax.servable.program import Arrays, Functional, Predict, export_program, functionals, moments, samples
+from pnol_jax.servable.program import Arrays, Functional, Predict, functionals, moments, samples
 from pnol_jax.servable.vectors import encode_vector, record
 from pnol_jax.servable.weights import encode_weights
 

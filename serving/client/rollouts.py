@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 import numpy as np
@@ -11,14 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from serving.client.arrays import MEDIA_TYPE, Packed, body
 from serving.client.calls import Call
 from serving.client.errors import ConnectionLost, ServerFault, error_of
+from serving.client.replies import Abstention
 
 
 class Marching(TypedDict, total=False):
     """What `rollout` may say beside the first state and the steps; what is left out, the service chooses.
 
-    model, version, coordinates, seed: as `Asking` has them. outputs: of mean, std, samples; mean and std. num_samples:
-    draws to be sent. stride: every so many steps one is sent. timeout: seconds for each step. deadline: seconds until
-    the rollout has begun, and for each piece after that, the client's own.
+    model, version, coordinates, seed: as `Asking` has them; abstain, abstain_from too, of the first state. outputs: of
+    mean, std, samples; mean and std. num_samples: draws to be sent. stride: every so many steps one is sent. timeout:
+    seconds for each step. deadline: seconds until the rollout has begun, and for each piece after that, the client's
+    own.
     """
 
     model: str | None
@@ -30,6 +32,8 @@ class Marching(TypedDict, total=False):
     stride: int | None
     timeout: float | None
     deadline: float | None
+    abstain: Literal["mark", "refuse"] | None
+    abstain_from: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +41,13 @@ class Step:
     """A step: its number from 1, the time since the first state, and the outputs by name, in physical units.
 
     arrays: mean and std (cases, *space, channels), samples (cases, num_samples, *space, channels); without the cases
-    axis where the first state had none.
+    axis where the first state had none. abstention: if the first state is too strange and that was to be marked.
     """
 
     number: int
     time: float
     arrays: Mapping[str, NDArray[np.float32]]
+    abstention: Abstention | None = None
 
     def __getitem__(self, output: str) -> NDArray[np.float32]:
         return self.arrays[output]
@@ -50,6 +55,7 @@ class Step:
 
 class _Head(msgspec.Struct, frozen=True):
     steps: int
+    abstention: Abstention | None = None
 
 
 class _Frame(msgspec.Struct, frozen=True):
@@ -71,7 +77,7 @@ class Frames:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._steps: int | None = None
+        self._head: _Head | None = None
         self._last = 0
 
     def feed(self, piece: bytes) -> Iterator[Step]:
@@ -87,10 +93,10 @@ class Frames:
                 return
             frame = bytes(self._rest[4:end])
             del self._rest[:end]
-            if self._steps is None:
-                self._steps = _decode(frame, _Head).steps
+            if self._head is None:
+                self._head = _decode(frame, _Head)
             else:
-                yield self._step(_decode(frame, _Frame))
+                yield self._step(_decode(frame, _Frame), self._head.abstention)
 
     def finish(self) -> None:
         """The stream has ended.
@@ -98,14 +104,16 @@ class Frames:
         Raises:
             ConnectionLost: before its last step.
         """
-        if self._last != self._steps:
-            raise ConnectionLost(f"the rollout ended after step {self._last}, expected {self._steps}")
+        steps = self._head and self._head.steps
+        if self._last != steps:
+            raise ConnectionLost(f"the rollout ended after step {self._last}, expected {steps}")
 
-    def _step(self, frame: _Frame) -> Step:
+    def _step(self, frame: _Frame, abstention: Abstention | None) -> Step:
         if frame.error is not None:
             raise error_of(frame.status, frame.error, "")
         self._last = frame.step
-        return Step(frame.step, frame.time, {name: packed.array() for name, packed in frame.outputs.items()})
+        arrays = {name: packed.array() for name, packed in frame.outputs.items()}
+        return Step(frame.step, frame.time, arrays, abstention)
 
 
 def _decode(frame: bytes, kind: Any) -> Any:

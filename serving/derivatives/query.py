@@ -1,16 +1,19 @@
 """What a derivative is asked with: inputs, and a tangent of them or a cotangent of the mean."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Signature
+from pnol_jax.servable import Bucket, Manifest, Signature
 from serving.engine import Job
 from serving.ladder import Ladder
-from serving.query import Common, Question, check, finite
+from serving.monitoring.record import RECORD
+from serving.monitoring.stages import Stages
+from serving.query import Common, Options
+from serving.question import Question, check, finite
 from serving.refusals import Refusal
 from serving.releases import ReleasingService
 from serving.settings import Settings
@@ -45,11 +48,28 @@ BODIES: Bodies[Common] = Bodies(DerivativesBody, DerivativesPack)
 
 @dataclass(frozen=True, eq=False)
 class Derivative:
-    """A product that fits a model. `single`: the inputs came without a cases axis."""
+    """A product that fits a model, and the question that the same inputs would be."""
 
     ladder: Ladder
+    question: Question
+    options: Options
     job: Job
-    single: bool
+    cached: ClassVar[bool] = False
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the version that is asked."""
+        return self.ladder.servable.manifest
+
+    @property
+    def bucket(self) -> Bucket:
+        """Whose program is run."""
+        return self.job.place.bucket
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time of the version's requests is counted."""
+        return self.ladder.stages
 
 
 def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative:
@@ -74,8 +94,8 @@ def fit(asked: Any, service: ReleasingService, settings: Settings) -> Derivative
     question = check(query, ladder.places, settings.max_cases)
     what = "tangent" if product == "jvp" else "cotangent"
     field = _fitting(read(given[product], what), question, signature, product, what)
-    job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,))
-    return Derivative(ladder, job, question.single)
+    job = Job(ladder, question.place, product, question.inputs, 0, asked.priority, fields=(field,), record=RECORD.get())
+    return Derivative(ladder, question, query.options, job)
 
 
 def _fitting(

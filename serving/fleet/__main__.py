@@ -10,7 +10,11 @@ from pathlib import Path
 from pnol_jax.errors import InputError
 from serving.fleet.config import read_fleet
 
-COMMANDS = {"replay": "serving.fleet.scaling.replay"}  # beside running a fleet: modules with a `main`
+COMMANDS = {  # beside running a fleet: modules with a `main`
+    "alerts": "serving.fleet.alerts.command",
+    "manifests": "serving.fleet.kubernetes.command",
+    "replay": "serving.fleet.scaling.replay",
+}
 
 
 def main(arguments: Sequence[str]) -> int:

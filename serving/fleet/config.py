@@ -9,8 +9,10 @@ from msgspec import Meta
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
+from serving.fleet.alerts.config import AlertsConfig
 from serving.fleet.balancer import BalancerConfig
 from serving.fleet.healing.config import HealingConfig
+from serving.fleet.kubernetes.config import KubernetesConfig
 from serving.fleet.replicas.config import ReplicasConfig
 from serving.fleet.replicas.spawn import command
 from serving.fleet.scaling import ScalingConfig
@@ -38,6 +40,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     balancer: BalancerConfig = BalancerConfig()
     replicas: ReplicasConfig = ReplicasConfig()
     scaling: ScalingConfig = ScalingConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
     healing: HealingConfig = HealingConfig()
     supervisor: SupervisorConfig = SupervisorConfig()
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.releases.evidence import BETS, log_mean
+from serving.betting import BETS, log_mean
 
 LUCKY = 0.99  # share of calibration sets whose own rate is below the one that is tested
 

@@ -9,9 +9,10 @@ from serving.monitoring.histogram import SHARES, Histogram
 class Stages:
     """Seconds, but for `fill`, the share of a batch's places that hold cases.
 
-    Of each request: `cache`, the look-up; `queue`, from there to its batch; `decode` and `encode`, the wire. Of each
-    batch: `batch`, putting it together and taking it apart; `compute`, the program. Those of a batch and of the queue
-    are written by the engine's thread, the others by the event loop's.
+    Of each request: `cache`, the look-up; `queue`, from there to its batch; `decode` and `encode`, the wire (of a
+    rollout each step's, with the turns that others have while a large one is written). Of each batch: `batch`, putting
+    it together and taking it apart; `compute`, the program. Those of a batch and of the queue are written by the
+    engine's thread, the others by the event loop's.
     """
 
     decode: Histogram = field(default_factory=Histogram)

@@ -14,6 +14,7 @@ from serving.monitoring.record import Record
 from serving.settings import Settings
 
 EXPORT_SECONDS = 3.0  # for a collector to take what is sent; the service's end waits as long for one that is gone
+MOST_STAGES = 128  # of a request, that become spans: a rollout has some in every step
 PATH = "/v1/traces"
 NANOSECONDS = 1e9
 
@@ -67,7 +68,7 @@ class Traces:
                 span.set_status(trace.StatusCode.ERROR if _is_ours(record.status) else trace.StatusCode.UNSET)
                 span.set_attribute("error.message", record.error)
             below = trace.set_span_in_context(span)
-            for stage, start, end in record.stages:
+            for stage, start, end in record.stages[:MOST_STAGES]:
                 self._tracer.start_span(stage, below, start_time=clock(start)).end(clock(end))
         span.end(clock(record.end))
 

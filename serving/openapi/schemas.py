@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from serving.abstention import Abstention
+from serving.answers import Interval
 from serving.derivatives.query import DerivativesBody
 from serving.derived import Exceedance, Functional, Quantiles
 from serving.monitoring.utilisation import Scaling
@@ -12,7 +13,6 @@ from serving.query import Options
 from serving.releases.endpoints import Truth
 from serving.repository.endpoints import ControlBody, IndexBody
 from serving.rollouts.query import RolloutBody
-from serving.service import Interval
 from serving.wire import json, v2
 
 REFERENCES = "#/components/schemas/{name}"
@@ -77,13 +77,18 @@ DERIVATIVE = {
         "version": {"type": "string"},
         "bucket": {"type": "array", "items": {"type": "integer"}},
         "method": {"type": "string"},
+        "abstention": {"$ref": REFERENCES.format(name="Abstention")},
         "outputs": NAMED_ARRAYS,
     },
 }
 ROLLOUT_FRAME = {
     "description": "A line: the first says what comes, others are steps, an error is the last.",
     "anyOf": [
-        {"type": "object", "required": ["model", "version", "steps", "stride", "draws", "time_step"]},
+        {
+            "type": "object",
+            "required": ["model", "version", "steps", "stride", "draws", "time_step"],
+            "properties": {"abstention": {"$ref": REFERENCES.format(name="Abstention")}},
+        },
         {
             "type": "object",
             "required": ["step", "time", "outputs"],

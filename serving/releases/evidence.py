@@ -23,12 +23,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-# Halves of one another; large ones weigh more, as a large difference should be found soon, and a small one cannot be.
-BETS: NDArray[np.float64] = np.array([63 / 64, *(0.5**k for k in range(1, 8))])
-_HARMONIC: NDArray[np.float64] = 1 / np.arange(1.0, len(BETS) + 1)
-WEIGHTS: NDArray[np.float64] = _HARMONIC / _HARMONIC.sum()
+from serving.betting import BETS, log_mean
 
 
 def relative_difference(base: float, candidate: float) -> float:
@@ -77,9 +73,3 @@ def observe(evidence: Evidence, difference: float) -> Evidence:
         tuple(better.tolist()),
         peaks,
     )
-
-
-def log_mean(logarithms: NDArray[np.float64]) -> float:
-    """The logarithm of the weighted mean of what these are the logarithms of, (bets,)."""
-    top = float(logarithms.max())
-    return top + math.log(float(WEIGHTS @ np.exp(logarithms - top)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from serving.abstention import Policy
+from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Abstained, Unavailable
 from serving.releases.ledger import Ledger
@@ -14,7 +15,7 @@ from serving.releases.memory import Asked, Memory
 from serving.releases.shadow import Shadow
 from serving.releases.split import choose, key_of, place
 from serving.repository.labels import STABLE, Labels
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.wanted import UNASKED
 
 log = logging.getLogger("serving")

@@ -10,6 +10,8 @@ import msgspec
 from serving.endpoint import Endpoint, Exchange
 from serving.failures import failure
 from serving.monitoring.metrics import Metrics
+from serving.monitoring.recorder import Recorder
+from serving.monitoring.watch import Watch
 from serving.refusals import Unavailable
 from serving.rollouts import frames
 from serving.rollouts.query import BODIES
@@ -20,31 +22,36 @@ from serving.settings import Settings
 class RolloutEndpoint(Endpoint):
     """A client that leaves ends its own rollout; one that takes nothing is made to leave by its connection."""
 
-    path: ClassVar[str] = "/rollout"
+    paths: ClassVar[tuple[str, ...]] = ("/rollout",)
 
-    def __init__(self, rollouts: Rollouts, settings: Settings, metrics: Metrics) -> None:
-        super().__init__(settings, metrics)
+    def __init__(self, rollouts: Rollouts, settings: Settings, metrics: Metrics, recorder: Recorder) -> None:
+        super().__init__(settings, metrics, recorder)
         self._rollouts = rollouts
 
     async def answer(self, exchange: Exchange) -> int:
         """Until the first step is there errors are answers of their own, later the last frame."""
-        rollout = self._rollouts.begin(BODIES.decode(exchange.body, exchange.header("content-type")))
+        watch = Watch()
+        asked = BODIES.decode(exchange.body, exchange.header("content-type"))
         kind = frames.stream_type(exchange.header("accept"), exchange.header("content-type"))
+        rollout = watch.decoded(self._rollouts.begin(asked))
         async with contextlib.aclosing(self._rollouts.run(rollout)) as steps:
             first = await anext(steps)
-            head = [(b"content-type", kind.encode()), *exchange.named]
-            await exchange.send({"type": "http.response.start", "status": 200, "headers": head})
-            await _write(exchange, frames.head(rollout, kind))
-            return await _stream(exchange, first, steps, kind)
+            watch.answered(rollout)
+            await exchange.begin([(b"content-type", kind.encode())])
+            await exchange.write(frames.head(rollout, first.abstention, kind))
+            return await _stream(exchange, first, steps, kind, watch)
 
 
-async def _stream(exchange: Exchange, first: Step, steps: AsyncGenerator[Step, None], kind: str) -> int:
+async def _stream(exchange: Exchange, first: Step, steps: AsyncGenerator[Step, None], kind: str, watch: Watch) -> int:
     step: Step | None = first
     try:
         while step is not None:
-            await _write(exchange, frames.of_step(step, kind))
+            watch.encodes()
+            frame = await frames.of_step(step, kind)
+            watch.encoded()
+            await exchange.write(frame)
             step = await anext(steps, None)
-        await _write(exchange, b"", more=False)
+        await exchange.write(b"", more=False)
     except asyncio.CancelledError:
         if exchange.client.gone:
             raise
@@ -55,12 +62,7 @@ async def _stream(exchange: Exchange, first: Step, steps: AsyncGenerator[Step, N
 
 
 async def _fail(exchange: Exchange, error: Exception, kind: str) -> int:
-    response = failure(error, exchange.name)
+    response = failure(error, exchange.name, exchange.record)
     message = msgspec.json.decode(response.content)["error"]
-    await _write(exchange, frames.of_error(message, response.status, kind), more=False)
+    await exchange.write(frames.of_error(message, response.status, kind), more=False)
     return response.status
-
-
-async def _write(exchange: Exchange, content: bytes, *, more: bool = True) -> None:
-    """Send a part once the connection has room, so that what it holds is bounded."""
-    await exchange.send({"type": "http.response.body", "body": content, "more_body": more})

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from serving.abstention import Abstention
 from serving.rollouts.query import Rollout
 from serving.rollouts.service import Step
 from serving.wire import json, msgpack
@@ -22,13 +23,13 @@ def stream_type(accept: str, content_type: str) -> str:
     return _STREAMS[accepted(accept, content_type, tuple(_STREAMS))]
 
 
-def head(rollout: Rollout, media_type: str) -> bytes:
-    """The first frame."""
+def head(rollout: Rollout, abstention: Abstention | None, media_type: str) -> bytes:
+    """The first frame, with what there is to say of how strange the first state is."""
     manifest = rollout.manifest
     about = {
         "model": manifest.name,
         "version": manifest.version,
-        "bucket": rollout.place.bucket,
+        "bucket": rollout.bucket,
         "method": manifest.signature.method,
         "channels": manifest.signature.outputs,
         "time_step": manifest.signature.time_step,
@@ -36,14 +37,15 @@ def head(rollout: Rollout, media_type: str) -> bytes:
         "steps": rollout.options.steps,
         "stride": rollout.options.stride,
         "outputs": rollout.options.outputs,
+        **({} if abstention is None else {"abstention": abstention}),
     }
     return _framed(_plain(about, media_type), media_type)
 
 
-def of_step(step: Step, media_type: str) -> bytes:
+async def of_step(step: Step, media_type: str) -> bytes:
     """The frame of a step."""
     form = msgpack.MEDIA_TYPE if media_type == PACKED else json.MEDIA_TYPE
-    return _framed(encode({"step": step.number, "time": step.time}, step.arrays, form), media_type)
+    return _framed(await encode({"step": step.number, "time": step.time}, step.arrays, form), media_type)
 
 
 def of_error(message: str, status: int, media_type: str) -> bytes:

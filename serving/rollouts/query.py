@@ -1,16 +1,17 @@
 """What a rollout is asked with, and what it comes to for a model."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax.servable import Manifest, Signature
+from pnol_jax.servable import Bucket, Manifest, Signature
 from serving.ladder import Ladder
-from serving.places import Place
-from serving.query import Common, check
+from serving.monitoring.stages import Stages
+from serving.query import Common, Options
+from serving.question import Question, check
 from serving.refusals import Refusal, TooLarge
 from serving.releases import ReleasingService
 from serving.settings import Settings
@@ -52,14 +53,14 @@ BODIES: Bodies[RolloutOptions] = Bodies(RolloutBody, RolloutPack)
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """A rollout that fits a model. inputs: (cases, *space, channels), float32; `single`: without a cases axis."""
+    """A rollout that fits a model, and the question that its first state would be."""
 
     ladder: Ladder
-    place: Place
-    inputs: NDArray[np.float32]
-    single: bool
+    question: Question
+    asked: Options
     options: RolloutOptions
     num_samples: int
+    cached: ClassVar[bool] = False
 
     @property
     def manifest(self) -> Manifest:
@@ -67,9 +68,19 @@ class Rollout:
         return self.ladder.servable.manifest
 
     @property
+    def bucket(self) -> Bucket:
+        """Whose program steps."""
+        return self.question.place.bucket
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time of the version's requests is counted."""
+        return self.ladder.stages
+
+    @property
     def first(self) -> NDArray[np.float32]:
         """The first state of every draw, (cases, draws, *space, output channels)."""
-        state = self.inputs[:, None, ..., : len(self.manifest.signature.outputs)]
+        state = self.question.inputs[:, None, ..., : len(self.manifest.signature.outputs)]
         return np.broadcast_to(state, (len(state), self.manifest.num_samples, *state.shape[2:]))
 
     @property
@@ -93,7 +104,7 @@ def fit(asked: RolloutOptions, service: ReleasingService, settings: Settings) ->
     _check_options(asked, manifest, settings)
     question = check(query, ladder.places, settings.max_cases)
     draws = manifest.num_samples if asked.num_samples is None else asked.num_samples
-    rollout = Rollout(ladder, question.place, question.inputs, question.single, asked, draws)
+    rollout = Rollout(ladder, question, query.options, asked, draws)
     if rollout.nbytes > settings.rollout_bytes:
         raise TooLarge(f"inputs: got states of {rollout.nbytes} bytes, expected at most {settings.rollout_bytes}")
     return rollout

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.abstention import Abstention
 from serving.deadline import within
 from serving.engine import Arrays, Job
+from serving.monitoring.record import RECORD
 from serving.refusals import Refusal, Unavailable
 from serving.releases import ReleasingService
 from serving.rollouts.query import Rollout, RolloutOptions, fit
@@ -19,11 +21,15 @@ PAUSE = 0.02  # seconds between tries to get into a full queue
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a step gave: its number from 1, the time since the first state, arrays as `serving.service.Answer` has."""
+    """What a step gave: its number from 1, the time since the first state, arrays as `serving.answers.Answer` has.
+
+    abstention: of the first state, if it is too strange and that is to be marked.
+    """
 
     number: int
     time: float
     arrays: dict[str, NDArray[np.float32]]
+    abstention: Abstention | None = None
 
 
 class Rollouts:
@@ -56,34 +62,41 @@ class Rollouts:
 
         Raises:
             Unavailable: the queue was full when it began, or the deadline of a step passed.
-            Refusal: the states have grown beyond all numbers.
+            Refusal: the first state is too strange, or the states have grown beyond all numbers.
         """
         options, states = rollout.options, rollout.first
         self.open += 1
         self.bytes += rollout.nbytes
         try:
+            abstention = await self._judged(rollout)
             for number in range(options.steps):
                 arrays = await self._step(rollout, states, number)
                 self.steps += 1
                 _check_finite(arrays, number + 1)
                 states = arrays["states"]
                 if (number + 1) % options.stride == 0:
-                    yield _sent(rollout, arrays, number + 1)
+                    yield _sent(rollout, arrays, number + 1, abstention)
         finally:
             self.open -= 1
             self.bytes -= rollout.nbytes
+
+    async def _judged(self, rollout: Rollout) -> Abstention | None:
+        """Of the first state alone: each later one is as many states as there are draws, at the price of each."""
+        async with within(rollout.options.timeout, self._settings.deadline_seconds):
+            return await self._service.judge(rollout.question, rollout.ladder, rollout.asked)
 
     async def _step(self, rollout: Rollout, states: NDArray[np.float32], number: int) -> Arrays:
         options, late = rollout.options, f"step {number + 1}: not computed within its deadline"
         job = Job(
             rollout.ladder,
-            rollout.place,
+            rollout.question.place,
             "step",
-            rollout.inputs,
+            rollout.question.inputs,
             options.seed,
             options.priority,
             fields=(states,),
             step=number,
+            record=RECORD.get(),
         )
         async with within(options.timeout, self._settings.deadline_seconds, late):
             return await (self._service.engine.submit(job) if number == 0 else self._queued(job))
@@ -104,13 +117,13 @@ def _check_finite(arrays: Arrays, number: int) -> None:
         raise Refusal(f"step {number}: the states are not finite any more; the rollout has blown up")
 
 
-def _sent(rollout: Rollout, arrays: Arrays, number: int) -> Step:
+def _sent(rollout: Rollout, arrays: Arrays, number: int, abstention: Abstention | None) -> Step:
     known = {
         "mean": arrays["states.mean"],
         "std": arrays["states.std"],
         "samples": arrays["states"][:, : rollout.num_samples],
     }
-    outputs = {name: known[name][0] if rollout.single else known[name] for name in rollout.options.outputs}
+    outputs = {name: known[name][0] if rollout.question.single else known[name] for name in rollout.options.outputs}
     time_step = rollout.manifest.signature.time_step
     assert time_step is not None
-    return Step(number, number * time_step, outputs)
+    return Step(number, number * time_step, outputs, abstention)

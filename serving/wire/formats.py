@@ -1,11 +1,11 @@
 """The formats of `POST /predict` by their media types: how a query is read and how an answer is written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from serving.answers import Answer
 from serving.query import Query
 from serving.refusals import Unsupported
-from serving.service import Answer
 from serving.wire import json, msgpack, npy
 
 
@@ -15,21 +15,27 @@ class Format:
 
     media_type: str
     decode: Callable[[bytes, Mapping[str, str]], Query]
-    encode: Callable[[Answer], tuple[bytes, dict[str, str]]]
+    encode: Callable[[Answer], Awaitable[tuple[bytes, dict[str, str]]]]
+
+
+async def _json(answer: Answer) -> tuple[bytes, dict[str, str]]:
+    return await json.encode_answer(answer), {}
+
+
+async def _npy(answer: Answer) -> tuple[bytes, dict[str, str]]:
+    return npy.encode_answer(answer)
+
+
+async def _msgpack(answer: Answer) -> tuple[bytes, dict[str, str]]:
+    return msgpack.encode_answer(answer), {}
 
 
 FORMATS = {
     form.media_type: form
     for form in (
-        Format(
-            json.MEDIA_TYPE, lambda body, _: json.decode_query(body), lambda answer: (json.encode_answer(answer), {})
-        ),
-        Format(npy.MEDIA_TYPE, npy.decode_query, npy.encode_answer),
-        Format(
-            msgpack.MEDIA_TYPE,
-            lambda body, _: msgpack.decode_query(body),
-            lambda answer: (msgpack.encode_answer(answer), {}),
-        ),
+        Format(json.MEDIA_TYPE, lambda body, _: json.decode_query(body), _json),
+        Format(npy.MEDIA_TYPE, npy.decode_query, _npy),
+        Format(msgpack.MEDIA_TYPE, lambda body, _: msgpack.decode_query(body), _msgpack),
     )
 }
 

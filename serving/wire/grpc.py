@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.answers import Answer
 from serving.query import Query
 from serving.refusals import Refusal
-from serving.service import Answer
 from serving.wire import v2
 from serving.wire.inference_pb2 import (
     InferParameter,
@@ -113,7 +113,7 @@ def encode_answer(answer: Answer, request: ModelInferRequest) -> ModelInferRespo
 
 
 def encode_metadata(about: Mapping[str, Any]) -> ModelMetadataResponse:
-    """The message of a model's metadata, as `serving.wire.v2.metadata` gives it."""
+    """The message of a model's metadata, as `serving.wire.metadata` gives it."""
     response = ModelMetadataResponse(name=about["name"], versions=about["versions"], platform=about["platform"])
     for field, tensors in ((response.inputs, about["inputs"]), (response.outputs, about["outputs"])):
         for tensor in tensors:

@@ -1,17 +1,22 @@
 """JSON: `{"inputs": [...], "outputs": ["mean", "interval"], ...}` in, arrays as nested lists out."""
 
+import asyncio
 import difflib
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
+from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Refusal
-from serving.service import Answer
 from serving.wire.numbers import Numbers, read_numbers
 
 MEDIA_TYPE = "application/json"
+PIECE = 8192  # numbers that are written at once: some milliseconds
 
 
 class Body(Options, frozen=True, kw_only=True):
@@ -82,10 +87,39 @@ def describe(answer: Answer) -> dict[str, Any]:
     }
 
 
-def encode_answer(answer: Answer) -> bytes:
+async def encode_answer(answer: Answer) -> bytes:
     """The JSON text of an answer; numbers are written so that they read back as the same float32."""
-    outputs = {name: msgspec.Raw(_encoder.encode(array.tolist())) for name, array in answer.arrays.items()}
+    outputs = {name: await encode_array(array) for name, array in answer.arrays.items()}
     return _encoder.encode({**describe(answer), "outputs": outputs})
+
+
+async def encode_array(array: NDArray[np.float32]) -> msgspec.Raw:
+    """The nested lists of one array; others have their turns while a large one is written.
+
+    On the event loop and not in a thread, which would hold the interpreter's lock for as long as each call takes.
+    """
+    if array.size <= PIECE:
+        return msgspec.Raw(_encoder.encode(array.tolist()))
+    found: list[bytes] = []
+    for piece in pieces(array):
+        found.append(piece)
+        await asyncio.sleep(0)
+    return msgspec.Raw(b"".join(found))
+
+
+def pieces(array: NDArray[np.float32]) -> Iterator[bytes]:
+    """The text of an array with an axis or more, in pieces of at most PIECE numbers."""
+    rows = PIECE // max(1, array[0].size) if len(array) else 1
+    starts = range(0, len(array), rows) if rows else range(len(array))
+    yield b"["
+    for start in starts:
+        if start:
+            yield b","
+        if rows:
+            yield _encoder.encode(array[start : start + rows].tolist())[1:-1]
+        else:
+            yield from pieces(array[start])
+    yield b"]"
 
 
 def encode_error(message: str, **more: Any) -> bytes:

@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Refusal
-from serving.service import Answer
 from serving.wire.json import describe, explained
 from serving.wire.shapes import in_shape
 

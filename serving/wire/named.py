@@ -80,10 +80,10 @@ def accepted(accept: str, content_type: str, known: tuple[str, ...] = TYPES) -> 
     return next((kind for kind in [*named, bare(content_type)] if kind in known), json.MEDIA_TYPE)
 
 
-def encode(about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]], media_type: str) -> bytes:
-    """A map of what there is to say, with the arrays by name under "outputs"."""
+async def encode(about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]], media_type: str) -> bytes:
+    """A map of what there is to say, with the arrays by name under "outputs"; large JSON by turns."""
     if media_type == msgpack.MEDIA_TYPE:
         packed = {name: msgpack.write_array(array) for name, array in arrays.items()}
         return msgspec.msgpack.encode({**about, "outputs": packed})
-    lists = {name: msgspec.Raw(json.encode(array.tolist())) for name, array in arrays.items()}
+    lists = {name: await json.encode_array(array) for name, array in arrays.items()}
     return json.encode({**about, "outputs": lists})

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from serving.answers import Answer
 from serving.query import Options, Query, convert_options
 from serving.refusals import Refusal
-from serving.service import Answer
 from serving.wanted import LISTS, read_list
 from serving.wire.json import describe
 from serving.wire.shapes import in_shape

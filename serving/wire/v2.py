@@ -11,16 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import pnol_jax
-from pnol_jax.servable import DERIVED, FUNCTIONAL, Manifest
-from serving.query import OUTPUTS, Options, Query
+from serving.answers import Answer
+from serving.query import Options, Query
 from serving.refusals import Refusal
-from serving.service import Answer
-from serving.wire.json import describe, encode
+from serving.wire.json import describe, encode, encode_array
 from serving.wire.numbers import Numbers, read_numbers
 from serving.wire.tensors import (
-    COORDINATES,
-    FUNCTIONALS,
     find_dtype,
     from_bytes,
     from_numbers,
@@ -29,7 +25,6 @@ from serving.wire.tensors import (
 )
 
 HEADER_LENGTH = "inference-header-content-length"
-EXTENSIONS = ["binary_tensor_data", "model_repository"]
 BINARY_MEDIA_TYPE = "application/octet-stream"
 REMEMBERED, REMEMBERED_BYTES = 256, 2048  # JSON parts, and how long they may be
 
@@ -168,7 +163,7 @@ def _stated(answer: Answer) -> dict[str, str | float]:
     return {name: ",".join(map(repr, value)) if isinstance(value, tuple) else value for name, value in told.items()}
 
 
-def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
+async def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[str, str]]:
     """The response's body, JSON and then the bytes of the outputs that were wanted as such; and its headers."""
     outputs: list[dict[str, Any]] = []
     blobs: list[memoryview] = []
@@ -178,7 +173,7 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
             blobs.append(np.ascontiguousarray(array).data)
             entry["parameters"] = {"binary_data_size": array.nbytes}
         else:
-            entry["data"] = array.ravel().tolist()
+            entry["data"] = await encode_array(array.ravel())
         outputs.append(entry)
     header = describe_answer(answer) | {"outputs": outputs}
     if (identifier := request.id or answer.id) is not None:
@@ -187,39 +182,3 @@ def encode_answer(answer: Answer, request: InferRequest) -> tuple[bytes, dict[st
     if not blobs:
         return text, {}
     return b"".join([text, *blobs]), {HEADER_LENGTH: str(len(text))}
-
-
-def server_metadata() -> dict[str, Any]:
-    """The server's metadata."""
-    return {"name": "pnol-jax", "version": pnol_jax.__version__, "extensions": EXTENSIONS}
-
-
-def metadata(manifest: Manifest, versions: Sequence[str]) -> dict[str, Any]:
-    """A model's metadata; -1 stands for any number of cases or points. Of a variant also what was done to it."""
-    signature = manifest.signature
-    space = [-1] * len(signature.axes)
-    inputs: list[dict[str, Any]] = [
-        {"name": "inputs", "datatype": "FP32", "shape": [-1, *space, len(signature.inputs)]}
-    ]
-    inputs += [
-        {"name": f"{COORDINATES}{i}", "datatype": "FP64", "shape": [-1], "optional": True} for i in range(len(space))
-    ]
-    channels = len(signature.outputs)
-    knows = not {"functional", "samples"}.isdisjoint(signature.answers)
-    if knows:
-        inputs.append({"name": FUNCTIONALS, "datatype": "FP32", "shape": [-1, *space, channels], "optional": True})
-    fields = {"datatype": "FP32", "shape": [-1, *space, channels]}
-    outputs: list[dict[str, Any]] = [{"name": name, **fields} for name in OUTPUTS[:-1]]
-    outputs += [{"name": name, "datatype": "FP32", "shape": [-1]} for name in signature.figure_names]
-    several = [*(["samples"] if "samples" in signature.answers else []), *DERIVED[:2]]
-    outputs += [{"name": name, "datatype": "FP32", "shape": [-1, -1, *space, channels]} for name in several]
-    outputs += [{"name": name, "datatype": "FP32", "shape": [-1, -1]} for name in (FUNCTIONAL if knows else ())]
-    variant = {} if manifest.optimised is None else {"optimised": manifest.optimised}
-    return {
-        "name": manifest.name,
-        "versions": list(versions),
-        "platform": "jax_export",
-        "inputs": inputs,
-        "outputs": outputs,
-        **variant,
-    }

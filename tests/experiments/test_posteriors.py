@@ -23,11 +23,12 @@ from pnol_jax.servable import Servable, load_servable
 from pnol_jax.toml import load
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
+from serving.answers import Answer
 from serving.cache import Cache
 from serving.engine import Engine
 from serving.query import Options, Query
 from serving.repository import Repository
-from serving.service import Answer, Service
+from serving.service import Service
 from serving.settings import Settings
 from tests.compiling import compiled_fast
 

@@ -14,6 +14,7 @@ from scipy import stats
 from pnol_jax.errors import InputError
 from pnol_jax.servable import load_servable
 from serving.abstention import Policy
+from serving.answers import Answer
 from serving.cache import Cache
 from serving.derived import Functional, Quantiles
 from serving.engine import Engine
@@ -21,7 +22,7 @@ from serving.ladder import Ladder, compile_ladder
 from serving.monitoring.alarms import alarm_threshold
 from serving.query import Options, Query
 from serving.refusals import Abstained, Refusal
-from serving.service import Answer, Service
+from serving.service import Service
 from tests import heat
 from tests.serving import exact
 from tests.serving.test_cache_service import OneModel

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from pnol_jax.servable import case_keys
+from serving.answers import Answer
 from serving.cache import Cache
 from serving.draws import APART
 from serving.engine import Engine
 from serving.ladder import Ladder
 from serving.query import Options, Query
 from serving.refusals import Refusal
-from serving.service import Answer, Service
+from serving.service import Service
 from tests import heat
 from tests.serving.test_cache_service import OneModel
 

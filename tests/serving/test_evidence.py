@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving.releases.evidence import BETS, WEIGHTS, Evidence, observe, relative_difference
+from serving.betting import BETS, WEIGHTS
+from serving.releases.evidence import Evidence, observe, relative_difference
 
 Draw = Callable[[np.random.Generator], float]
 LEVEL, TRUTHS, RUNS = 0.1, 200, 300

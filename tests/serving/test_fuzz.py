@@ -11,18 +11,20 @@ pytest.importorskip("grpc")
 from benchmarks import served_models
 from benchmarks.fuzz import EVERY, MODEL, Found, burst
 from benchmarks.fuzz_bodies import FORMATS
+from benchmarks.fuzz_named import MARCHING
 from benchmarks.fuzz_targets import Target, in_process, over_the_network
 from serving.settings import read_settings
 from tests.serving.conftest import running
 
 FLAGS = ["--batch-sizes", "[1]", "--max-cases", "64", "--max-body-bytes", "1000000"]
+FLAGS += ["--rollout-steps", "40", "--repository-control", "true"]
 REQUESTS = 1500
 
 
 @pytest.fixture(scope="module", params=["in process", "server"])
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("fuzz")
-    served_models.write(folder / "models", [MODEL])
+    served_models.write(folder / "models", [MODEL, MARCHING])
     if request.param == "in process":
         with in_process(read_settings(["--models", str(folder / "models"), *FLAGS])) as target:
             yield target

@@ -21,7 +21,7 @@ from benchmarks.peers import python_of
 from serving.derivatives import DerivativesEndpoint
 from serving.information import INFORMATION
 from serving.openapi import PATH, document
-from serving.predictions import ENDPOINTS
+from serving.predictions import Predictions
 from serving.releases.endpoints import RELEASES
 from serving.repository.endpoints import REPOSITORY
 from serving.rollouts import RolloutEndpoint
@@ -32,7 +32,7 @@ from tests.serving.test_bad_input import REQUESTS
 
 FUZZ_SECONDS = 40  # of each run
 JSON, NPY, MSGPACK, OCTETS = (f"application/{name}" for name in ("json", "x-npy", "msgpack", "octet-stream"))
-DIRECT = (RolloutEndpoint.path, DerivativesEndpoint.path)
+DIRECT = (*RolloutEndpoint.paths, *DerivativesEndpoint.paths)
 HOOKS = ROOT / "benchmarks" / "peer_scripts"
 CHECKS = "status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
 
@@ -58,7 +58,7 @@ def operations(api: dict[str, Any]) -> dict[tuple[str, str], Any]:
 def routes() -> set[tuple[str, str]]:
     handlers = [*INFORMATION, *REPOSITORY, *RELEASES]
     told = {(path, method) for handler in handlers for path in handler.paths for method in handler.http_methods}
-    predicted = {(path, "POST") for path in (*ENDPOINTS, *DIRECT)}
+    predicted = {(path, "POST") for path in (*Predictions.paths, *DIRECT)}
     return {(re.sub(r":\w+}", "}", path), method.lower()) for path, method in told | predicted}
 
 

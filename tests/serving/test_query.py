@@ -10,7 +10,8 @@ from pnol_jax.errors import InputError
 from pnol_jax.servable import load_servable
 from serving.ladder import Ladder
 from serving.places import Places
-from serving.query import Options, Query, Question, check
+from serving.query import Options, Query
+from serving.question import Question, check
 from tests import heat
 
 GRID = heat.grid(10, 11)

@@ -17,6 +17,7 @@ from serving.connection import CLIENT, Client
 from serving.costs import Costs
 from serving.engine import Engine, Job
 from serving.ladder import Ladder, compile_ladder
+from serving.monitoring.recorder import Recorder
 from serving.places import Places
 from serving.refusals import TooLarge, Unavailable
 from serving.rollouts import RolloutEndpoint, Rollouts
@@ -53,7 +54,11 @@ def serving(ladder: Ladder, engine: Engine, settings: Settings = SETTINGS) -> Ro
     """Rollouts of one version alone."""
     found = SimpleNamespace(model="march", version="1")
     repository = SimpleNamespace(find=lambda model, version: ladder)
-    service: Any = SimpleNamespace(engine=engine, repository=repository, asked=lambda query: found)
+
+    async def judge(*_: Any) -> None:
+        pass
+
+    service: Any = SimpleNamespace(engine=engine, repository=repository, asked=lambda query: found, judge=judge)
     return Rollouts(service, settings)
 
 
@@ -170,9 +175,9 @@ class Reader:
     async def ask(self, rollouts: Rollouts, settings: Settings = SETTINGS, **options: Any) -> None:
         body = {"inputs": FIRST.tolist(), "seed": SEED, **options}
         self._body.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
-        scope: Any = {"type": "http", "method": "POST", "path": "/rollout", "headers": []}
+        scope: Any = {"type": "http", "method": "POST", "path": "/rollout", "headers": [], "query_string": b""}
         scope["extensions"] = {CLIENT: self.client}
-        endpoint = RolloutEndpoint(rollouts, settings, SimpleNamespace(count=lambda *_: None))  # type: ignore[arg-type]
+        endpoint = RolloutEndpoint(rollouts, settings, SimpleNamespace(count=lambda *_: None), Recorder([]))  # type: ignore[arg-type]
         await endpoint(scope, self.receive, self.send)  # type: ignore[arg-type]
 
     @property

@@ -6,7 +6,7 @@ import re
 import socket
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import jax
@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pnol_jax.bases import make_operands, stack_operands
-from serving.client import AsyncClient, Client, Refused
+from serving.client import Abstained, AsyncClient, Client, Refused
 from serving.openapi import document
 from tests import heat, marching
 from tests.serving.conftest import Server, running, wait_until
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
     marching.write(folder)
     flags = ["--batch-sizes", "[1]", "--samples-batch-sizes", "[1]", "--send-seconds", "1"]
-    flags += ["--rollout-steps", "1000000"]
+    flags += ["--rollout-steps", "1000000", "--log-format", "json", "--access-log", "1"]
     with running(folder, tmp_path_factory.mktemp("log") / "errors", *flags) as server:
         yield server
 
@@ -89,6 +89,35 @@ def test_lines_are_read_without_a_library_of_ours(server: Server, states: NDArra
         validate(frame, "RolloutFrame")
     assert figure(server, "pnol_rollout_steps_total") == before + STEPS
     assert 'pnol_requests_total{endpoint="/rollout",status="200"}' in httpx.get(f"{server.url}/monitoring/metrics").text
+
+
+def lines(server: Server, **about: Any) -> list[dict[str, Any]]:
+    """Those of the access log that say so."""
+    found = [json.loads(line) for line in server.errors.read_text().splitlines()]
+    return [line for line in found if all(line.get(name) == value for name, value in about.items())]
+
+
+def test_rollouts_and_derivatives_are_recorded_as_predictions_are(server: Server) -> None:
+    rollout = {"inputs": FIRST.tolist(), "steps": STEPS}
+    derivative = {"inputs": FIRST.tolist(), "tangent": FIRST.tolist()}
+    asked = {"/rollout": rollout, "/derivatives": derivative, "/predict": {"inputs": FIRST.tolist()}}
+    for path, body in asked.items():
+        name = f"of{path[1:]}"
+        answer = httpx.post(server.url + path, json=body, headers={"x-request-id": name})
+        wait_until(lambda name=name: len(lines(server, request_id=name)) == 1)  # type: ignore[misc]
+        (line,) = lines(server, request_id=name)
+        assert (line["endpoint"], line["status"], line["model"], line["version"]) == (path, 200, "march", "1")
+        assert (line["bucket"], line["cached"]) == ([16], False)
+        assert (line["bytes_in"], line["bytes_out"]) == (len(answer.request.content), len(answer.content))
+        assert set(line["stages_ms"]) >= {"decode", "queue", "batch", "compute", "encode"}
+        assert sum(line["stages_ms"].values()) <= line["ms"] + 0.01
+
+
+def test_a_rollout_that_nobody_waits_for_is_recorded_as_left(server: Server, client: Client) -> None:
+    left = len(lines(server, endpoint="/rollout", status=499))
+    next(client.rollout(FIRST, 1_000_000))
+    wait_until(lambda: len(lines(server, endpoint="/rollout", status=499)) == left + 1)
+    assert lines(server, endpoint="/rollout", status=499)[-1]["bytes_out"] > 0
 
 
 def test_the_client_reads_every_step(server: Server, client: Client, states: NDArray[np.float32]) -> None:
@@ -160,6 +189,31 @@ def test_derivatives_in_json_are_as_documented(server: Server) -> None:
         refused = httpx.post(f"{server.url}/derivatives", json=wrong)
         assert refused.status_code == 400
         assert message in refused.json()["error"]
+
+
+def test_strange_inputs_are_marked_or_refused_as_predictions_are(server: Server, client: Client) -> None:
+    """The policy is one: figures, messages and counts are those of a prediction of the same inputs."""
+    known = float(client.predict(FIRST, outputs=["ood"])["ood"])
+
+    def asking(action: Literal["mark", "refuse"], share: float, inputs: Any) -> dict[str, Any]:
+        limits: Any = {"abstain": action, "abstain_from": share * known}
+        return {
+            "predict": lambda: client.predict(inputs, **limits),
+            "jvp": lambda: client.jvp(inputs, inputs, **limits),
+            "rollout": lambda: next(client.rollout(inputs, 3, **limits)),
+        }
+
+    for marked in asking("mark", 0.5, np.stack([FIRST, 0 * FIRST])).values():
+        told = marked().abstention
+        assert (told.cases, told.scores[0]) == ((0,), pytest.approx(known))
+    for usual in asking("refuse", 2.0, FIRST).values():
+        assert usual().abstention is None
+    before = httpx.get(f"{server.url}/stats").json()["abstained"].get("march/1/refuse", 0)
+    for refused in asking("refuse", 0.5, FIRST).values():
+        with pytest.raises(Abstained, match="unlike what march/1 was trained on") as error:
+            refused()
+        assert error.value.abstention is not None
+    assert httpx.get(f"{server.url}/stats").json()["abstained"]["march/1/refuse"] == before + 3
 
 
 def test_a_design_loop_finds_a_source(client: Client) -> None:

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pnol_jax.errors import InputError
 from serving.monitoring.record import Record
 from serving.monitoring.recorder import make_recorder
-from serving.monitoring.traces import Traces
+from serving.monitoring.traces import MOST_STAGES, Traces
 from serving.settings import Settings
 from tests import heat
 from tests.serving.conftest import running, wait_until
@@ -61,6 +61,15 @@ def test_who_is_sampled_is_the_caller_s_choice_and_else_a_share() -> None:
     assert len(spans_of(record(CALLER), share=0.0)) == 3
     assert spans_of(record(), share=0.0) == []
     assert len(spans_of(record("nonsense"))) == 3
+
+
+def test_a_long_rollout_has_its_first_stages_only() -> None:
+    long = record(CALLER)
+    for step in range(MOST_STAGES):
+        long.note("compute", 10.8 + 0.001 * step, 10.8 + 0.001 * (step + 1))
+    *stages, request = spans_of(long)
+    assert len(stages) == MOST_STAGES < len(long.stages)
+    assert request.end_time >= max(stage.end_time for stage in stages)
 
 
 def test_only_what_is_the_service_s_fault_is_an_error() -> None:

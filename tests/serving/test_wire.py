@@ -1,5 +1,6 @@
 """Every format carries the same query; no bytes whatever make a reader fail otherwise than by a refusal."""
 
+import asyncio
 import io
 import json
 import struct
@@ -290,3 +291,22 @@ def test_a_misspelt_field_is_told_what_it_may_have_meant() -> None:
         wire_json.decode_query(b'{"input": [1]}')
     with pytest.raises(Refusal, match=r"unknown field `xyz`; expected some of .*num_samples"):
         wire_json.decode_query(b'{"xyz": [1]}')
+
+
+@pytest.mark.parametrize("shape", [(3,), (30_000,), (2, 9_000, 1), (5, 4_100), (3, 2, 5_000), (0, 4), (20_000, 1)])
+def test_a_large_array_is_written_by_turns_and_as_at_once(shape: tuple[int, ...]) -> None:
+    """What is written between two turns is bounded, and all of it is the text of the nested lists."""
+    array = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    turns = 0
+
+    async def written() -> bytes:
+        nonlocal turns
+        writing = asyncio.create_task(wire_json.encode_array(array))
+        while not writing.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return bytes(await writing)
+
+    assert asyncio.run(written()) == wire_json.encode(array.tolist())
+    assert max(piece.count(b".") for piece in wire_json.pieces(array)) <= wire_json.PIECE
+    assert turns >= array.size / wire_json.PIECE

@@ -51,19 +51,24 @@ class SizedConfig(PolicyConfig, frozen=True, kw_only=True):
     variability: Window = 1.0  # of service times, standard deviation over mean
 
 
-class QueueTimeConfig(SizedConfig, frozen=True, kw_only=True, tag="queue_time"):
-    """As few replicas as keep the mean time in the queue."""
+class QueueConfig(SizedConfig, frozen=True, kw_only=True):
+    """Sized for what comes and what waits."""
 
-    target: Positive = 0.1  # seconds
+    rate_seconds: Positive = 10.0  # that the rate is a mean over
     within: Positive = 2.0  # seconds, in which work that waits already is to be done
 
 
-class LatencyConfig(SizedConfig, frozen=True, kw_only=True, tag="latency"):
+class QueueTimeConfig(QueueConfig, frozen=True, kw_only=True, tag="queue_time"):
+    """As few replicas as keep the mean time in the queue."""
+
+    target: Positive = 0.1  # seconds
+
+
+class LatencyConfig(QueueConfig, frozen=True, kw_only=True, tag="latency"):
     """As few replicas as answer this share of the requests within the objective."""
 
     objective: Positive  # seconds from arrival to answer
     share: Inner = 0.99
-    within: Positive = 5.0  # seconds, in which work that waits already is to be done
 
 
 class ForecastConfig(SizedConfig, frozen=True, kw_only=True, tag="forecast"):

@@ -52,11 +52,11 @@ class Steps:
     def limit(self, now: float, current: int, desired: int, minimum: int, maximum: int) -> Limited:
         """As much of a change from the current number as is allowed now, within the bounds."""
         if desired > current:
-            reachable = max(current, self._highest(now, current))
+            reachable = max(current, self._highest(now, current, maximum))
             if desired > min(maximum, reachable):
                 return Limited(min(maximum, reachable), _why("maximum" if maximum <= reachable else "step"))
         if desired < current:
-            reachable = min(current, self._lowest(now, current))
+            reachable = min(current, self._lowest(now, current, minimum))
             if desired < max(minimum, reachable):
                 return Limited(max(minimum, reachable), _why("minimum" if minimum >= reachable else "step"))
         return Limited(desired)
@@ -71,7 +71,7 @@ class Steps:
     def _before(self, now: float, current: int, period: float) -> int:
         return current - sum(change for when, change in self._changes if when > now - period)
 
-    def _highest(self, now: float, current: int) -> float:
+    def _highest(self, now: float, current: int, maximum: int) -> int:
         if self._up.select == "disabled":
             return current
         reach = [
@@ -79,9 +79,9 @@ class Steps:
             for step in self._up.steps
             for start in (self._before(now, current, step.period_seconds),)
         ]
-        return (max if self._up.select == "max" else min)(reach, default=math.inf)
+        return (max if self._up.select == "max" else min)(reach, default=max(current, maximum))
 
-    def _lowest(self, now: float, current: int) -> float:
+    def _lowest(self, now: float, current: int, minimum: int) -> int:
         if self._down.select == "disabled":
             return current
         reach = [
@@ -89,7 +89,7 @@ class Steps:
             for step in self._down.steps
             for start in (self._before(now, current, step.period_seconds),)
         ]
-        return (min if self._down.select == "max" else max)(reach, default=-math.inf)
+        return (min if self._down.select == "max" else max)(reach, default=min(current, minimum))
 
 
 def _why(bound: str) -> str:

@@ -61,12 +61,13 @@ def _data(body: bytes, where: str) -> Mapping[str, Any]:
 
 
 def _value(data: Mapping[str, Any], where: str) -> float:
-    kind, result = data.get("resultType"), data.get("result")
+    kind: Any = data.get("resultType")
+    result: Any = data.get("result")
     try:
         if kind == "vector":
-            (element,) = result or ()
+            (element,) = list(result)
             result = element["value"]
-        _, number = result or ()
+        _, number = list(result)
         value = float(number)
     except (ValueError, KeyError, TypeError):
         size = len(result) if isinstance(result, list) else 0

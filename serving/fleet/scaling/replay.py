@@ -5,7 +5,6 @@ TRACE is a CSV or JSONL file with `time` and `requests_per_second`, or one of da
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +59,7 @@ def _play(trace: Trace, path: Path | None, options: argparse.Namespace, world: W
         if path
         else toml.parse(toml.overridden({}, overrides, FleetConfig), FleetConfig, "config")
     )
-    maximum = fleet.maximum or os.cpu_count() or 1
+    maximum = fleet.most()
     needed = math.ceil(trace.rates[0] * world.service_seconds / INITIAL_UTILISATION)
     scaler = Scaler(fleet.scaling, fleet.minimum, maximum)
     return replay(trace, scaler.decide, world, min(max(needed, fleet.minimum), maximum), options.seed)

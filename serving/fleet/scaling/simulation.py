@@ -57,7 +57,9 @@ class Outcome:
 
     def quantile(self, level: float) -> float:
         """Of the seconds from arrival to answer."""
-        return float(np.quantile(self.responses, level)) if len(self.responses) else math.nan
+        if not len(self.responses):
+            return math.nan
+        return float(np.quantile(self.responses, level, method="inverted_cdf"))  # a request's own: some are infinite
 
 
 class _Past(NamedTuple):

@@ -58,7 +58,7 @@ def queue_time(name: str, config: QueueTimeConfig) -> Sized:
     def servers(busy: float, service: float) -> int:
         return servers_for_mean(busy, service, config.target, config.variability)
 
-    return Sized(name, Meter(config.service_seconds), config.within, servers)
+    return Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
 
 
 def latency(name: str, config: LatencyConfig) -> Sized:
@@ -68,7 +68,7 @@ def latency(name: str, config: LatencyConfig) -> Sized:
         patience = max(0.0, config.objective - service)
         return servers_for_share(busy, service, patience, config.share, config.variability)
 
-    return Sized(name, Meter(config.service_seconds), config.within, servers)
+    return Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
 
 
 def _said(load: Load) -> str:

@@ -92,7 +92,7 @@ def burst(peak: float, seed: int) -> Trace:
             on, off = _pareto(generator, ON_SECONDS), _pareto(generator, OFF_SECONDS)
             active[(times >= clock) & (times < clock + on)] += 1
             clock += on + off
-    return Trace("burst", times, peak * (0.1 + 0.9 * active / max(active.max(), 1.0)), 2 * HOUR)
+    return Trace("burst", times, peak * np.minimum(1.0, 0.1 + 0.9 * active / max(active.max(), 1.0)), 2 * HOUR)
 
 
 def _pareto(generator: np.random.Generator, mean: float) -> float:

@@ -19,8 +19,8 @@ class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     marginal: Annotated[Part, Meta(description="time that another request of a batch adds, of the first one's")] = 0.3
     start_seconds: Annotated[Window, Meta(description="from a decision to a replica that serves")] = 10.0
     warm_seconds: Annotated[Window, Meta(description="the same for a warm spare")] = 0.5
-    read_seconds: Annotated[Positive, Meta(description="between readings of the figures, each with a decision")] = 2.0
-    window_seconds: Annotated[Positive, Meta(description="that rate and utilisation are means over")] = 10.0
+    read_seconds: Annotated[Positive, Meta(description="between readings of the figures, each with a decision")] = 0.5
+    window_seconds: Annotated[Positive, Meta(description="that rate and utilisation are means over")] = 1.0
     objective_seconds: Annotated[Positive, Meta(description="from arrival to answer; longer violates it")] = 1.0
 
 

@@ -1,0 +1,1 @@
+"""Manifests for Kubernetes from the config of a fleet."""
