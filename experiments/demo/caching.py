@@ -28,7 +28,7 @@ def show(stage: Stage) -> Shown:
     generator = np.random.default_rng(0)
     popularity = 1 / np.arange(1, len(inputs) + 1) ** EXPONENT
     chosen = generator.choice(len(inputs), REQUESTS, p=popularity / popularity.sum())
-    answers = []
+    answers: list[Answer] = []
     with served(stage, models) as address, Client(address) as client:
         for _ in range(WARM):
             client.predict(generator.permuted(inputs[0]), model=darcy.MODEL)

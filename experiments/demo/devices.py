@@ -32,7 +32,6 @@ MESHES = {
     "one device": MeshConfig(data=1),
     "2, cases divided": MeshConfig(data=2),
     "4, cases divided": MeshConfig(data=4),
-    "2, space divided": MeshConfig(data=1, space=2),
     "4, both divided": MeshConfig(data=2, space=2),
 }
 BASES = (Basis("fourier", MODES), Basis("fourier", MODES))
@@ -58,7 +57,7 @@ def trained(config: MeshConfig) -> dict[str, Any]:
         place, (inputs, outputs) = BatchPlacement(BATCH), _cases()
         batch, grid = Batch(place.field(inputs), place.field(outputs)), placed(operands, grid_specs(operands))
         names = ("inputs.mean", "inputs.std", "outputs.mean", "outputs.std")
-        scale = {f"normaliser.{name}": np.float32([name.endswith("std")]) for name in names}
+        scale = {f"normaliser.{name}": np.array([name.endswith("std")], np.float32) for name in names}
         constants = placed(scale, dict.fromkeys(scale, WHOLE))
         state = initial_state(posterior, optimizer, 0, averaged=False)
         step = make_step(posterior, optimizer, 0.0).lower(state, constants, batch, grid).compile()
@@ -76,7 +75,7 @@ def _build(channels: int, seed: int | None) -> Functional:
     def operator() -> FNO:
         return FNO(1, channels, BASES, width=WIDTH, depth=DEPTH, rngs=nnx.Rngs(seed or 0))
 
-    return functional(nnx.eval_shape(operator) if seed is None else operator(), False)
+    return functional(nnx.eval_shape(operator) if seed is None else operator(), "none")
 
 
 def _cases() -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ def _losses(found: Sequence[dict[str, Any]]) -> Draw:
         axes = line_axes(figure, "step", "loss")
         for position, each in enumerate(found):
             steps, size = np.arange(1, len(each["losses"]) + 1), 9 - 1.6 * position
-            style = {"color": colour(position), "marker": marker(position), "markersize": size}
+            style: dict[str, Any] = {"color": colour(position), "marker": marker(position), "markersize": size}
             axes.plot(steps, each["losses"], label=each["mesh"], fillstyle="none", linewidth=0.8, **style)
         legend(axes, "lower")
 
