@@ -130,5 +130,5 @@ def test_a_feature_shows_what_it_says(name: str, folder: Path) -> None:
     CHECKS[name]({figure.name: figure.value for figure in shown.figures})
     assert said
     page = write_page(folder, {name: FEATURES[name][0]}, {name: shown}).read_text()
-    assert page.count('class="drawing') == len(shown.drawings)
+    assert page.count('role="img"') == len(shown.drawings)
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
