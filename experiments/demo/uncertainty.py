@@ -34,7 +34,7 @@ def show(stage: Stage) -> Shown:
         f"{flagged} of {len(strange)} strange inputs are flagged.",
         figures=(
             Figure("cases wholly inside", f"{whole / len(truths):.0%}", f"{level:.0%} is promised over all such cases"),
-            Figure("points inside", f"{inside.mean():.2%}", f"of {inside.size:,}"),
+            Figure("points outside", str(inside.size - int(inside.sum())), f"of {inside.size:,}"),
             Figure("relative error", f"{errors.mean():.1%}", "mean, on a grid that training never saw"),
             Figure("strange inputs flagged", f"{flagged} of {len(strange)}", f"and {alarms} of {len(inputs)} others"),
         ),
