@@ -37,7 +37,7 @@ def show(stage: Stage) -> Shown:
                 client.predict(field, model=plain.MODEL)
 
             field = plain.field(generator)
-            warm(ask)
+            warm(ask, 5)  # fewer than would want a second replica
             stage.say(f"{QUIET:g} requests a second, then {BUSY:g}, then {QUIET:g} again: {SECONDS:g} s")
             zero = time.perf_counter()
             with watched(running, zero) as seen:
