@@ -26,12 +26,12 @@ from pnol_jax.memory import keep_arena
 from serving.cache import Cache
 from serving.engine import Engine
 from serving.query import Options, Query
-from serving.releases import ReleasingService
 from serving.releases.feedback import judge
 from serving.releases.ledger import Ledger
-from serving.releases.scores import Scores
+from serving.releases.service import ReleasingService
+from serving.releases.tally import Scores
 from serving.repository import Repository
-from serving.repository.labels import Rule
+from serving.rule import Rule
 
 RATE = 20.0  # requests, and truths, a second
 LIMIT = 2000  # requests until a run is given up

@@ -50,7 +50,7 @@ def in_process(settings: Settings) -> Iterator[Target]:
     """The ASGI application and the gRPC method without a network."""
     service = make_service(settings)
     readiness, metrics = Readiness(service), Metrics(service)
-    recorder, team = Recorder([]), Team(service.repository, metrics, None)
+    recorder, team = Recorder([]), Team(service, metrics, None)
     app = build_app(service, readiness, settings, metrics, recorder, team, None)
     call = RpcServer(service, readiness, metrics, recorder, settings, None).guarded(
         SERVICE.methods_by_name["ModelInfer"]

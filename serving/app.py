@@ -26,9 +26,9 @@ from serving.monitoring.recorder import Recorder
 from serving.predictions import Predictions, asked
 from serving.readiness import Readiness
 from serving.refusals import Refusal, Unavailable
-from serving.releases import ReleasingService
 from serving.releases.endpoints import RELEASES
-from serving.releases.figures import DriftFigures, ReleaseFigures
+from serving.releases.figures import DriftFigures, TrafficFigures
+from serving.releases.service import ReleasingService
 from serving.repository.endpoints import REPOSITORY
 from serving.request_id import HEADER, find_request_id
 from serving.rollouts import RolloutEndpoint, RolloutFigures, Rollouts
@@ -49,7 +49,7 @@ def build_app(
     guard: Guard | None,
 ) -> ASGIApp:
     """The ASGI application that serves a service: Litestar's, past which requests that predict go straight."""
-    metrics.register(ReleaseFigures(service))
+    metrics.register(TrafficFigures(service))
     metrics.register(DriftFigures(service))
     metrics.register(Disk(settings.executables))
     rollouts = Rollouts(service, settings)

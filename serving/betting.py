@@ -1,20 +1,19 @@
 """The bets of the tests that may be looked at whenever one likes, and what they come to together.
 
-Which test is a bet on what: `serving.releases.evidence` and `serving.monitoring.drift`.
+Which test is a bet on what: `serving.releases.evidence` and `serving.monitoring.drift`. Without NumPy, since the parent
+of several workers needs it.
 """
 
 import math
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 # Halves of one another; large ones weigh more, as a large difference should be found soon, and a small one cannot be.
-BETS: NDArray[np.float64] = np.array([63 / 64, *(0.5**k for k in range(1, 8))])
-_HARMONIC: NDArray[np.float64] = 1 / np.arange(1.0, len(BETS) + 1)
-WEIGHTS: NDArray[np.float64] = _HARMONIC / _HARMONIC.sum()
+BETS = (63 / 64, *(0.5**k for k in range(1, 8)))
+_HARMONIC = [1 / k for k in range(1, len(BETS) + 1)]
+WEIGHTS = tuple(term / math.fsum(_HARMONIC) for term in _HARMONIC)
 
 
-def log_mean(logarithms: NDArray[np.float64]) -> float:
+def log_mean(logarithms: Sequence[float]) -> float:
     """The logarithm of the weighted mean of what these are the logarithms of, (bets,)."""
-    top = float(logarithms.max())
-    return top + math.log(float(WEIGHTS @ np.exp(logarithms - top)))
+    top = max(logarithms)
+    return top + math.log(math.fsum(w * math.exp(log - top) for w, log in zip(WEIGHTS, logarithms, strict=True)))

@@ -26,7 +26,7 @@ from serving.monitoring.logs import configure
 from serving.monitoring.metrics import Metrics
 from serving.monitoring.recorder import Recorder, make_recorder
 from serving.readiness import Readiness
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.repository import Entry, Repository
 from serving.saying import say
 from serving.settings import Settings
@@ -54,7 +54,7 @@ def serve(settings: Settings, listener: socket.socket, member: Member | None = N
     metrics = Metrics(service)
     guard = Guard(Path(settings.tokens)) if settings.tokens else None
     rpc = _rpc(service, readiness, metrics, recorder, settings, guard)
-    team = Team(service.repository, metrics, member.link if member else None, number)
+    team = Team(service, metrics, member)
     agent = Agent(service, readiness, settings) if settings.agent_port is not None else None
     app = build_app(service, readiness, settings, metrics, recorder, team, guard)
     server = _Server(_configuration(app, settings), readiness, rpc, agent)
@@ -83,6 +83,7 @@ def make_service(settings: Settings) -> ReleasingService:
         feedback_requests=settings.feedback_requests,
         feedback_bytes=settings.feedback_bytes,
         shadow_queue=settings.shadow_queue,
+        ledgers=settings.ledgers if settings.workers == 1 else "",  # else the parent's
         policy=Policy(settings.abstain, settings.abstain_from),
     )
 

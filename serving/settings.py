@@ -93,6 +93,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     feedback_requests: Annotated[Natural, Meta(description="answered last, whose truth may come later")] = 4096
     feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20
+    ledgers: Annotated[
+        str, Meta(description="folder in which truths are counted, by all who share it and for the next; '': in memory")
+    ] = ""
     shadow_queue: Annotated[Count, Meta(description="copies of requests that wait for an idle engine")] = 16
 
     rollout_steps: Annotated[Count, Meta(description="of one rollout")] = 10_000

@@ -11,7 +11,7 @@ from serving.failures import Response
 from serving.monitoring.metrics import Metrics
 from serving.monitoring.recorder import Recorder
 from serving.monitoring.watch import Watch
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.settings import Settings
 from serving.wire.named import accepted, encode
 

@@ -43,7 +43,7 @@ def configured(arguments: Sequence[str]) -> FleetConfig:
     edge = {name: settings.pop(name) for name in ("host", "port") if name in settings}
     tree: dict[str, Any] = {"serving": settings, "balancer": edge, "supervisor": {}}
     if not asked.enable_autoscaling:
-        tree["maximum"] = 1
+        tree |= {"maximum": 1, "scaling": {"spares": 0}}
     if not asked.enable_monitoring:
         tree["supervisor"]["port"] = None
     if asked.enable_auth:

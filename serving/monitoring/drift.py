@@ -28,10 +28,10 @@ LUCKY = 0.99  # share of calibration sets whose own rate is below the one that i
 
 def p_value(counts: Iterable[tuple[float, float]], rate: float) -> float:
     """Against "the mean is at most `rate`": of values in [0, 1], each with the times that it came."""
-    wealth = np.zeros(len(BETS))
+    bets, wealth = np.array(BETS), np.zeros(len(BETS))
     for value, times in counts:
-        wealth += times * np.log1p(BETS * (value / rate - 1))
-    return min(1.0, math.exp(-log_mean(wealth)))
+        wealth += times * np.log1p(bets * (value / rate - 1))
+    return min(1.0, math.exp(-log_mean(wealth.tolist())))
 
 
 @functools.lru_cache(1024)  # of what a manifest states, asked at every scrape

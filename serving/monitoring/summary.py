@@ -52,6 +52,14 @@ class Summary:
             sums[labels[label]] += value
         return dict(sums)
 
+    def by_version(self, name: str, model: str) -> dict[str, float]:
+        """The sums of a model's versions."""
+        sums: dict[str, float] = defaultdict(float)
+        for labels, value in self.labelled(name):
+            if labels["model"] == model:
+                sums[labels["version"]] += value
+        return dict(sums)
+
 
 def stats(families: Families) -> dict[str, Any]:
     """What `GET /stats` says of them."""

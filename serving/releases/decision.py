@@ -4,27 +4,27 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from serving.releases.ledger import Action, Ledger, Pair
+from serving.releases.ledger import Action, Decision, Event, Pair
 from serving.repository import Catalogue, Repository
-from serving.repository.labels import FILE, Rule, set_label
+from serving.repository.labels import FILE, set_label
+from serving.rule import Rule
 
 log = logging.getLogger("serving")
 
 
-async def carry_out(action: Action, repository: Repository, model: str, rule: Rule, pair: Pair, ledger: Ledger) -> None:
-    """Move the label of `labels.toml`, unless it says something else by now, or is being moved already."""
-    if ledger.acting or compared(repository.catalogue, model, rule) != pair:
-        return
-    ledger.acting = True
-    try:
-        error = await asyncio.to_thread(_move, action, repository, model, rule, pair)
-    finally:
-        ledger.acting = False
-    if error is None or not ledger.events or ledger.events[-1]["error"] != error:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        reason = _reason(action, rule, pair, ledger)
-        ledger.events.append({"time": now, "action": action, "reason": reason, "error": error})
-        log.warning("%s: %s: %s; %s", model, action, reason, error or "the label is moved")
+async def carry_out(decision: Decision, model: str, repository: Repository) -> Event | None:
+    """Move the label of `labels.toml`; None if it says something else by now, or stays for the reason of last time."""
+    found, rule = decision.comparison, decision.rule
+    pair = found.base, found.candidate
+    await asyncio.to_thread(repository.refresh)  # another process may have moved it just now
+    if compared(repository.catalogue, model, rule) != pair:
+        return None
+    error = await asyncio.to_thread(_move, decision.action, repository, model, rule, pair)
+    if error is not None and error == decision.error:
+        return None
+    reason = _reason(decision)
+    log.warning("%s: %s: %s; %s", model, decision.action, reason, error or "the label is moved")
+    return Event(datetime.now(UTC).isoformat(timespec="seconds"), decision.action, reason, error)
 
 
 def compared(catalogue: Catalogue, model: str, rule: Rule | None) -> Pair | None:
@@ -47,16 +47,13 @@ def _move(action: Action, repository: Repository, model: str, rule: Rule, pair: 
     except (ValueError, OSError) as error:  # an InputError is a ValueError, as is a text that is no UTF-8
         return str(error)
     repository.refresh()
-    for listener in repository.on_write:
-        listener()
     return None
 
 
-def _reason(action: Action, rule: Rule, pair: Pair, ledger: Ledger) -> str:
-    found = ledger.comparison(pair, rule)
-    worse = action == "roll_back"
+def _reason(decision: Decision) -> str:
+    found, rule, worse = decision.comparison, decision.rule, decision.action == "roll_back"
     return (
-        f"{rule.metric} of version {pair[1]} {'worse' if worse else 'better'} than of {pair[0]} by "
-        f"{abs(found['mean_relative_difference']):.1%} over {found['truths']} truths, "
-        f"p = {found['p_worse' if worse else 'p_better']:.2g} against a level of {rule.level:g}"
+        f"{rule.metric} of version {found.candidate} {'worse' if worse else 'better'} than of {found.base} by "
+        f"{abs(found.mean_relative_difference):.1%} over {found.truths} truths, "
+        f"p = {found.p_worse if worse else found.p_better:.2g} against a level of {rule.level:g}"
     )

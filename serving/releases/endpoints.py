@@ -7,15 +7,20 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
 
 from serving.body import read_whole
+from serving.monitoring.summary import Summary
 from serving.refusals import Refusal
 from serving.releases.decision import compared
 from serving.releases.feedback import judge
+from serving.releases.figures import FAILURES, REQUESTS, SHADOW
+from serving.releases.ledger import Account
 from serving.releases.memory import Asked
 from serving.releases.service import ReleasingService
+from serving.releases.tally import Tally
 from serving.repository.labels import Labels
 from serving.settings import Settings
 from serving.wire.json import Body, encode, to_query
 from serving.wire.numbers import Numbers, read_numbers
+from serving.workers.team import Team
 
 AnyRequest = Request[Any, Any, State]
 
@@ -38,36 +43,58 @@ async def feedback(request: AnyRequest, service: ReleasingService, settings: Set
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Refusal(f"body: {error}") from None
     truth = read_numbers(body.truth, "truth")
-    judged = await judge(service, _asked(service, body), truth)
+    judged = await judge(service, await _asked(service, body), truth)
     return Response(encode(msgspec.to_builtins(judged)), media_type=MediaType.JSON)
 
 
 @get("/models/{name:str}/releases")
-async def releases(name: str, service: ReleasingService) -> Response[bytes]:
-    """Labels, shares, scores of each version, evidence between two, and what was done."""
+async def releases(name: str, service: ReleasingService, team: Team) -> Response[bytes]:
+    """Labels, shares, scores of each version, evidence between two, and what was done, by all workers."""
     catalogue = service.repository.catalogue
     model = catalogue.model(name)
-    file, ledger = catalogue.files.get(model, Labels()), service.ledger(model)
-    sections, pair = file.sections, compared(catalogue, model, file.sections.rule)
+    sections = catalogue.files.get(model, Labels()).sections
+    account = (await service.truths.accounts()).get(model, Account())
+    rule, pair = sections.rule, compared(catalogue, model, sections.rule)
     about = {
         "model": model,
         "labels": catalogue.labels.get(model, {}),
         "split": sections.split,
         "shadow": sections.shadow,
-        "rule": sections.rule,
-        "versions": {version: tally.summary() for version, tally in sorted(ledger.tallies.items())},
-        "comparison": ledger.comparison(pair, sections.rule) if pair and sections.rule else None,
-        "events": list(ledger.events),
+        "rule": rule,
+        "versions": _versions(account, Summary(await team.figures()), model),
+        "comparison": account.comparison(pair, rule.metric) if pair and rule else None,
+        "events": account.events,
     }
     return Response(encode(about), media_type=MediaType.JSON)
 
 
-def _asked(service: ReleasingService, body: Truth) -> Asked:
+def _versions(account: Account, figures: Summary, model: str) -> dict[str, dict[str, Any]]:
+    """Counts, mean scores, and what became of copies, of each version that was asked or scored."""
+    requests, failures = (figures.by_version(f"{name}_total", model) for name in (REQUESTS, FAILURES))
+    shadow: dict[str, dict[str, float]] = {}
+    for labels, amount in figures.labelled(f"{SHADOW}_total"):
+        if labels["model"] == model:
+            seconds = labels["outcome"] == "seconds"
+            shadow.setdefault(labels["version"], {})[labels["outcome"]] = amount if seconds else int(amount)
+    return {
+        version: {
+            "requests": int(requests.get(version, 0)),
+            "failures": int(failures.get(version, 0)),
+            "truths": tally.truths,
+            **tally.means(),
+            "shadow": shadow.get(version, {}),
+        }
+        for version in sorted({*requests, *failures, *shadow, *account.versions})
+        for tally in [account.versions.get(version, Tally())]
+    }
+
+
+async def _asked(service: ReleasingService, body: Truth) -> Asked:
     """The request that a truth is of; one without an id counts for the version that it names or would get."""
     if body.inputs is msgspec.UNSET:
         if body.id is None:
             raise Refusal("body: got neither id nor inputs, expected one of them")
-        return service.memory.recall(body.id)
+        return await service.truths.recall(body.id)
     return service.asked(to_query(body))
 
 

@@ -22,8 +22,6 @@ Orabona, Jun (2021) on the mixture (a universal portfolio); Choe, Ramdas (2023),
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from serving.betting import BETS, log_mean
 
 
@@ -63,13 +61,7 @@ class Evidence:
 
 def observe(evidence: Evidence, difference: float) -> Evidence:
     """The evidence after one more relative difference, in [-1, 1]."""
-    worse = np.asarray(evidence.worse) + np.log1p(BETS * difference)
-    better = np.asarray(evidence.better) + np.log1p(-BETS * difference)
+    worse = tuple(log + math.log1p(bet * difference) for log, bet in zip(evidence.worse, BETS, strict=True))
+    better = tuple(log + math.log1p(-bet * difference) for log, bet in zip(evidence.better, BETS, strict=True))
     peaks = max(evidence.peaks[0], log_mean(worse)), max(evidence.peaks[1], log_mean(better))
-    return Evidence(
-        evidence.count + 1,
-        evidence.total + difference,
-        tuple(worse.tolist()),
-        tuple(better.tolist()),
-        peaks,
-    )
+    return Evidence(evidence.count + 1, evidence.total + difference, worse, better, peaks)

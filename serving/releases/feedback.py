@@ -16,10 +16,13 @@ from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Unavailable
 from serving.releases.decision import carry_out, compared
+from serving.releases.ledger import Counted, Scored
 from serving.releases.memory import Asked
-from serving.releases.scores import LOST, Scores, fit_truth, score
+from serving.releases.scores import fit_truth, score
 from serving.releases.service import ReleasingService, bare
-from serving.repository.labels import Labels, Rule
+from serving.releases.tally import LOST, Scores
+from serving.repository.labels import Labels
+from serving.rule import Rule
 
 log = logging.getLogger("serving")
 OUTPUTS = ("mean", "std", "lower", "upper")
@@ -41,7 +44,7 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
     Raises:
         NotFound: the version that answered is not loaded any more.
         Refusal, InputError: the truth or the inputs do not fit.
-        Unavailable: the queue is full, or the deadline passed.
+        Unavailable: the queue is full, or the deadline passed, or the ledgers cannot be reached.
     """
     catalogue, model = service.repository.catalogue, asked.model
     rule = catalogue.files.get(model, Labels()).sections.rule
@@ -55,15 +58,20 @@ async def judge(service: ReleasingService, asked: Asked, truth: NDArray[np.float
         except Exception:  # its own fault, which counts against it
             log.exception("%s/%s failed on a request whose truth is known", model, version)
             scores[version] = LOST
-    ledger, digest = service.ledger(model), _digest(asked.query, truth)
-    new = {version for version in scores if ledger.is_new(digest, version)}
-    for version in new:
-        ledger.tally(version).add(scores[version], (rule or Rule()).coverage)
-    if rule and pair and set(pair) <= set(scores) and ledger.is_new(digest, *pair):
-        action = ledger.compare(pair, rule, scores[pair[0]], scores[pair[1]])
-        if action is not None:
-            await carry_out(action, service.repository, model, rule, pair, ledger)
-    return Judged(model, asked.version, scores, asked.version in new)
+    scored = Scored(model, _digest(asked.query, truth), scores, rule, pair)
+    counting = service.keep(_count(service, scored))
+    counted = await asyncio.shield(counting)  # whoever leaves now does not leave an action half done
+    return Judged(model, asked.version, scores, asked.version in counted.new)
+
+
+async def _count(service: ReleasingService, scored: Scored) -> Counted:
+    counted, event = await service.truths.count(scored), None
+    if counted.decision is not None:
+        try:
+            event = await carry_out(counted.decision, scored.model, service.repository)
+        finally:
+            await service.truths.conclude(scored.model, event)
+    return counted
 
 
 async def _score(
@@ -83,5 +91,5 @@ async def _score(
 def _digest(query: Query, truth: NDArray[np.float64]) -> bytes:
     state = hashlib.blake2b(digest_size=16)
     for array in (query.inputs, truth, *(query.coordinates or ())):
-        state.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+        state.update(repr((array.shape, array.dtype.name)).encode() + array.tobytes())
     return state.digest()

@@ -1,8 +1,8 @@
 """What each version was asked and how it did, for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from serving.ladder import Ladder
@@ -10,41 +10,52 @@ from serving.monitoring.drift import allowed_rate, stated_cases
 from serving.monitoring.drifting import INPUT, MISS
 from serving.monitoring.exposition import Gauge
 from serving.monitoring.histogram import Histogram, histograms
+from serving.releases.ledger import Account
 from serving.releases.service import ReleasingService
+from serving.releases.tally import MISSED, Misses
+from serving.repository import Catalogue
+from serving.service import Service
 
 VERSION = ["model", "version"]
 LEVEL = [*VERSION, "level"]
+REQUESTS, FAILURES, SHADOW = "pnol_version_requests", "pnol_version_failures", "pnol_shadow"
 
 
-class ReleaseFigures(Collector):
-    """Read from the ledgers when asked; models without labels have none."""
+class TrafficFigures(Collector):
+    """Of one process, read when asked; models without labels have none."""
 
     def __init__(self, service: ReleasingService) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
-        """Counters by model and version; mean scores where truths came."""
-        requests = CounterMetricFamily("pnol_version_requests", "Requests answered by a version.", labels=VERSION)
-        failures = CounterMetricFamily("pnol_version_failures", "Requests that it failed to answer.", labels=VERSION)
-        truths = CounterMetricFamily("pnol_version_truths", "Truths that it was scored on.", labels=VERSION)
-        copies = CounterMetricFamily("pnol_shadow", "Copied requests, and their seconds.", labels=[*VERSION, "outcome"])
-        scores = GaugeMetricFamily("pnol_version_score", "Means over the truths.", labels=[*VERSION, "score"])
-        for model, ledger in self._service.ledgers.items():
-            for version, tally in ledger.tallies.items():
-                requests.add_metric([model, version], tally.requests)
-                failures.add_metric([model, version], tally.failures)
-                truths.add_metric([model, version], tally.truths)
-                for outcome, amount in tally.shadow.items():
-                    copies.add_metric([model, version, outcome], amount)
-                for name, mean in tally.scores().items():
-                    scores.add_metric([model, version, name], mean)
-        yield from (requests, failures, truths, copies, scores)
+        """Counters by model and version."""
+        requests = CounterMetricFamily(REQUESTS, "Requests answered by a version.", labels=VERSION)
+        failures = CounterMetricFamily(FAILURES, "Requests that it failed to answer.", labels=VERSION)
+        copies = CounterMetricFamily(SHADOW, "Copied requests, and their seconds.", labels=[*VERSION, "outcome"])
+        for key, traffic in self._service.traffic.items():
+            requests.add_metric(key, traffic.requests)
+            failures.add_metric(key, traffic.failures)
+            for outcome, amount in traffic.shadow.items():
+                copies.add_metric([*key, outcome], amount)
+        yield from (requests, failures, copies)
+
+
+def truth_metrics(accounts: Mapping[str, Account]) -> Iterator[Metric]:
+    """How many truths each version was scored on, and its mean scores."""
+    truths = CounterMetricFamily("pnol_version_truths", "Truths that it was scored on.", labels=VERSION)
+    scores = Gauge("pnol_version_score", "Means over the truths.", "max", labels=[*VERSION, "score"])
+    for model, account in accounts.items():
+        for version, tally in account.versions.items():
+            truths.add_metric([model, version], tally.truths)
+            for name, mean in tally.means().items():
+                scores.add_metric([model, version, name], mean)
+    yield from (truths, scores)
 
 
 class DriftFigures(Collector):
-    """Alarms of inputs, and the shares of points outside their interval, of versions that answer."""
+    """Alarms of inputs, of versions that answer."""
 
-    def __init__(self, service: ReleasingService) -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
@@ -52,23 +63,36 @@ class DriftFigures(Collector):
         cases = CounterMetricFamily(f"{INPUT}_cases", "Inputs that a detector saw.", labels=VERSION)
         alarms = CounterMetricFamily(f"{INPUT}s", "Inputs that set off the alarm.", labels=VERSION)
         allowed = Gauge(f"{INPUT}_allowed_rate", "That calibration's luck explains.", "max", labels=VERSION)
-        missed = Gauge(f"{MISS}_allowed_rate", "That calibration's luck explains.", "max", labels=LEVEL)
-        misses: dict[tuple[str, ...], Histogram] = {}
         for entry in self._service.repository.entries():
-            if entry.ladder is None:
+            if entry.ladder is None or entry.ladder.alarms.threshold is None:
                 continue
-            if entry.ladder.alarms.threshold is not None:
-                cases.add_metric(entry.key, entry.ladder.alarms.cases)
-                alarms.add_metric(entry.key, entry.ladder.alarms.alarms)
-                allowed.add_metric(entry.key, _allowed_alarms(entry.ladder))
-            ledger = self._service.ledgers.get(entry.name)
-            tally = ledger.tallies.get(entry.version) if ledger else None
-            for level, histogram in tally.misses.items() if tally else ():
-                labels = (*entry.key, f"{level:g}")
-                misses[labels] = histogram
-                missed.add_metric(labels, _allowed_misses(entry.ladder, level))
-        yield from (cases, alarms, allowed, missed)
-        yield histograms(f"{MISS}_share", "Shares of a truth's points outside the interval.", LEVEL, misses)
+            cases.add_metric(entry.key, entry.ladder.alarms.cases)
+            alarms.add_metric(entry.key, entry.ladder.alarms.alarms)
+            allowed.add_metric(entry.key, _allowed_alarms(entry.ladder))
+        yield from (cases, alarms, allowed)
+
+
+def miss_metrics(accounts: Mapping[str, Account], catalogue: Catalogue) -> Iterator[Metric]:
+    """Shares of points outside their interval, of versions that answer, and the rates that they are held against."""
+    missed = Gauge(f"{MISS}_allowed_rate", "That calibration's luck explains.", "max", labels=LEVEL)
+    found: dict[tuple[str, ...], Histogram] = {}
+    for entry in catalogue.entries:
+        tally = accounts.get(entry.name, Account()).versions.get(entry.version)
+        if entry.ladder is None or tally is None:
+            continue
+        for level, misses in tally.misses.items():
+            labels = (*entry.key, f"{level:g}")
+            found[labels] = histogram_of(misses)
+            missed.add_metric(labels, _allowed_misses(entry.ladder, level))
+    yield missed
+    yield histograms(f"{MISS}_share", "Shares of a truth's points outside the interval.", LEVEL, found)
+
+
+def histogram_of(misses: Misses) -> Histogram:
+    """The same as a histogram."""
+    histogram = Histogram(MISSED)
+    histogram.counts, histogram.total = misses.counts, misses.total
+    return histogram
 
 
 def _allowed_alarms(ladder: Ladder) -> float:

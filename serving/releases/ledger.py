@@ -1,73 +1,163 @@
-"""What is known of a model's versions: scores so far, evidence between two of them, and what the rule makes of it."""
+"""What truths say of a model's versions: scores so far, evidence between two of them, and what the rule makes of it."""
 
+import copy
 import math
+import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from serving.monitoring.histogram import Histogram
+from msgspec import Struct
+
 from serving.releases.evidence import Evidence, observe, relative_difference
-from serving.releases.scores import Scores
-from serving.repository.labels import Metric, Rule
+from serving.releases.tally import Scores, Tally
+from serving.rule import Metric, Rule
 
-MISSED = (0.0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 EVENTS = 100  # that are kept to be told
 SEEN = 3  # entries of a truth: of two versions and of the pair
 Pair = tuple[str, str]  # the base's version and the candidate's
 Action = Literal["roll_back", "promote"]
 
 
-@dataclass
-class Tally:
-    """Running sums of one version."""
+class Scored(Struct, frozen=True):
+    """A truth: what it says of versions, and which two the model's rule compares. `digest`: of it and the request."""
 
-    requests: int = 0
-    failures: int = 0  # requests of its share that another version had to answer
-    truths: int = 0
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)  # and of how many: an error relative to 0 is none
-    shadow: dict[str, float] = field(default_factory=dict)
-    misses: dict[float, Histogram] = field(default_factory=dict)  # shares of points outside, by the interval's level
+    model: str
+    digest: bytes
+    scores: dict[str, Scores]
+    rule: Rule | None = None
+    pair: Pair | None = None
 
-    def add(self, scores: Scores, level: float) -> None:
-        """Note the scores of a truth, its coverage that of an interval of this level."""
-        self.truths += 1
-        if math.isfinite(scores.coverage):
-            self.misses.setdefault(level, Histogram(MISSED)).observe(1 - scores.coverage)
-        for name in scores.__struct_fields__:
-            value, (total, count) = getattr(scores, name), self.sums.get(name, (0.0, 0))
-            if math.isfinite(value):
-                self.sums[name] = (total + value, count + 1)
 
-    def count_shadow(self, what: str, amount: float = 1) -> None:
-        """Note what became of a copied request."""
-        self.shadow[what] = self.shadow.get(what, 0) + amount
+class Comparison(Struct, frozen=True):
+    """The evidence between two versions in words that a person reads; p-values are anytime-valid."""
 
-    def scores(self) -> dict[str, float]:
-        """Mean scores over the truths."""
-        return {name: total / count for name, (total, count) in self.sums.items()}
+    base: str
+    candidate: str
+    metric: Metric
+    truths: int
+    mean_relative_difference: float
+    p_worse: float  # against "no worse"
+    p_better: float
 
-    def summary(self) -> dict[str, Any]:
-        """Counts, mean scores, and what became of copies."""
-        counts = {"requests": self.requests, "failures": self.failures, "truths": self.truths}
-        return {**counts, **self.scores(), "shadow": self.shadow}
+
+class Event(Struct, frozen=True):
+    """What was done by rule, or why it could not be."""
+
+    time: str
+    action: Action
+    reason: str
+    error: str | None
+
+
+class Decision(Struct, frozen=True):
+    """What is to be done, and why. `error`: why the last attempt failed, if it did."""
+
+    action: Action
+    rule: Rule
+    comparison: Comparison
+    error: str | None
+
+
+class Counted(Struct, frozen=True):
+    """What became of a truth.
+
+    `new`: the versions of which it was not given before; `decision`: to be carried out, and concluded, by whoever
+    brought the truth.
+    """
+
+    new: list[str]
+    decision: Decision | None = None
+
+
+class Account(Struct, frozen=True):
+    """How a model's versions stand."""
+
+    versions: dict[str, Tally] = {}
+    comparisons: list[Comparison] = []
+    events: list[Event] = []
+
+    def comparison(self, pair: Pair, metric: Metric) -> Comparison:
+        """That of two versions; where no truth was given, there is no evidence."""
+        key = (*pair, metric)
+        found = (known for known in self.comparisons if (known.base, known.candidate, known.metric) == key)
+        return next(found, _in_words(pair, metric, Evidence()))
+
+
+class State(Struct):
+    """All that a ledger knows."""
+
+    tallies: dict[str, Tally]
+    events: list[Event]
+    acting: int | None
+    since: float
+    seen: list[tuple[bytes, tuple[str, ...]]]
+    evidence: list[tuple[Pair, Metric, Evidence]]
 
 
 class Ledger:
-    """Of one model. Used from the event loop's thread only."""
+    """Of one model. Used by one thread at a time."""
 
     def __init__(self, remembered: int) -> None:
         self.tallies: dict[str, Tally] = {}
-        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
-        self.acting = False  # a decision is being carried out
+        self.events: deque[Event] = deque(maxlen=EVENTS)
+        self.acting: int | None = None  # who carries out a decision
+        self.since = 0.0  # when, in seconds since 1970
         self._remembered = remembered
         self._seen: OrderedDict[tuple[bytes, tuple[str, ...]], None] = OrderedDict()
         self._evidence: dict[tuple[Pair, Metric], Evidence] = {}
 
-    def tally(self, version: str) -> Tally:
-        """That of a version."""
-        return self.tallies.setdefault(version, Tally())
+    def count(self, scored: Scored, by: int) -> Counted:
+        """Take a truth into account; what the rule then wants is to be done by whoever brought it, one at a time."""
+        rule, pair = scored.rule or Rule(), scored.pair
+        new = [version for version in scored.scores if self._is_new(scored.digest, version)]
+        for version in new:
+            self.tallies.setdefault(version, Tally()).add(scored.scores[version], rule.coverage)
+        if scored.rule is None or pair is None or not set(pair) <= set(scored.scores):
+            return Counted(new)
+        if not self._is_new(scored.digest, *pair):
+            return Counted(new)
+        action = self.compare(pair, rule, *(scored.scores[version] for version in pair))
+        if action is None or self.acting is not None:
+            return Counted(new)
+        self.acting, self.since = by, time.time()
+        error = self.events[-1].error if self.events else None
+        return Counted(new, Decision(action, rule, self.comparison(pair, rule.metric), error))
 
-    def is_new(self, digest: bytes, *versions: str) -> bool:
+    def conclude(self, event: Event | None) -> None:
+        """What was to be done is, or could not be; None if there was nothing to do any more, or nothing new to say."""
+        self.acting = None
+        if event is not None:
+            self.events.append(event)
+
+    def compare(self, pair: Pair, rule: Rule, base: Scores, candidate: Scores) -> Action | None:
+        """Take one truth's scores of both versions into account; what the rule then wants, if anything."""
+        difference = relative_difference(getattr(base, rule.metric), getattr(candidate, rule.metric))
+        evidence = observe(self._evidence.get((pair, rule.metric), Evidence()), difference)
+        self._evidence[pair, rule.metric] = evidence
+        return decide(evidence, rule)
+
+    def comparison(self, pair: Pair, metric: Metric) -> Comparison:
+        """The evidence between two versions."""
+        return _in_words(pair, metric, self._evidence.get((pair, metric), Evidence()))
+
+    def state(self) -> State:
+        """What `restore` takes."""
+        evidence = [(*key, value) for key, value in self._evidence.items()]
+        return State(self.tallies, list(self.events), self.acting, self.since, list(self._seen), evidence)
+
+    def restore(self, state: State) -> None:
+        """Know what another one knew."""
+        self.tallies, self.acting, self.since = state.tallies, state.acting, state.since
+        self.events.extend(state.events)
+        self._seen = OrderedDict.fromkeys(state.seen)
+        self._evidence = {(pair, metric): evidence for pair, metric, evidence in state.evidence}
+
+    def account(self) -> Account:
+        """A copy of what is known."""
+        comparisons = [self.comparison(*key) for key in self._evidence]
+        return Account(copy.deepcopy(self.tallies), comparisons, list(self.events))
+
+    def _is_new(self, digest: bytes, *versions: str) -> bool:
         """Whether a truth was not given before of a version, or of two: repeated, one would count as many."""
         key = digest, versions
         new = key not in self._seen
@@ -76,31 +166,6 @@ class Ledger:
         if len(self._seen) > SEEN * self._remembered:
             self._seen.popitem(last=False)
         return new
-
-    def evidence(self, pair: Pair, metric: Metric) -> Evidence:
-        """What is known between two versions."""
-        return self._evidence.get((pair, metric), Evidence())
-
-    def compare(self, pair: Pair, rule: Rule, base: Scores, candidate: Scores) -> Action | None:
-        """Take one truth's scores of both versions into account; what the rule then wants, if anything."""
-        difference = relative_difference(getattr(base, rule.metric), getattr(candidate, rule.metric))
-        evidence = observe(self.evidence(pair, rule.metric), difference)
-        self._evidence[pair, rule.metric] = evidence
-        return decide(evidence, rule)
-
-    def comparison(self, pair: Pair, rule: Rule) -> dict[str, Any]:
-        """The evidence between two versions in words that a person reads."""
-        evidence = self.evidence(pair, rule.metric)
-        worse, better = evidence.peaks
-        return {
-            "base": pair[0],
-            "candidate": pair[1],
-            "metric": rule.metric,
-            "truths": evidence.count,
-            "mean_relative_difference": evidence.mean,
-            "p_worse": math.exp(-worse),  # anytime-valid, against "no worse"
-            "p_better": math.exp(-better),
-        }
 
 
 def decide(evidence: Evidence, rule: Rule) -> Action | None:
@@ -111,3 +176,8 @@ def decide(evidence: Evidence, rule: Rule) -> Action | None:
     if worse and rule.on_worse == "roll_back":
         return "roll_back"
     return "promote" if better and not worse and rule.on_better == "promote" else None
+
+
+def _in_words(pair: Pair, metric: Metric, evidence: Evidence) -> Comparison:
+    worse, better = (math.exp(-peak) for peak in evidence.peaks)
+    return Comparison(*pair, metric, evidence.count, evidence.mean, worse, better)

@@ -1,6 +1,7 @@
 """The requests that were answered last, by id, so that a truth that comes later needs nothing else."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ class Asked:
     def is_like(self, other: "Asked") -> bool:
         """Whether it is the same request, sent again."""
         same = (self.model, self.version) == (other.model, other.version)
+        mine, theirs = self.query.coordinates or (), other.query.coordinates or ()
+        same = same and len(mine) == len(theirs) and all(map(np.array_equal, mine, theirs))
         return same and np.array_equal(self.query.inputs, other.query.inputs)
 
 
@@ -45,6 +48,10 @@ class Memory:
         while len(self._held) > self._requests or self.bytes > self._capacity:
             self._forget(next(iter(self._held)))
 
+    def find(self, identifier: str) -> list[Asked | None]:
+        """The request of an id, if it is known; None stands for several that had it."""
+        return [self._held[identifier]] if identifier in self._held else []
+
     def recall(self, identifier: str) -> Asked:
         """The request of an id.
 
@@ -52,14 +59,24 @@ class Memory:
             NotFound: it is not known, or not any more.
             Refusal: several requests had it.
         """
-        if identifier not in self._held:
-            raise NotFound(f"id: got {identifier!r}, expected that of one of the last {len(self)} requests")
-        asked = self._held[identifier]
-        if asked is None:
-            raise Refusal(f"id: got {identifier!r}, which several requests had; expected the inputs again in its place")
-        return asked
+        return only(identifier, self.find(identifier), f"one of the last {len(self)} requests")
 
     def _forget(self, identifier: str) -> None:
         asked = self._held.pop(identifier, None)
         if asked is not None:
             self.bytes -= asked.query.inputs.nbytes
+
+
+def only(identifier: str, found: Sequence[Asked | None], expected: str) -> Asked:
+    """The one request that was found, maybe more than once.
+
+    Raises:
+        NotFound: there is none; the error names those that were expected.
+        Refusal: there are several.
+    """
+    if not found:
+        raise NotFound(f"id: got {identifier!r}, expected that of {expected}")
+    first = found[0]
+    if first is None or not all(other is not None and first.is_like(other) for other in found):
+        raise Refusal(f"id: got {identifier!r}, which several requests had; expected the inputs again in its place")
+    return first

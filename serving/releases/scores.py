@@ -1,31 +1,13 @@
 """How good one answer was, once the truth is known: in NumPy, since what training scores with is not installed here."""
 
-import math
-
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pnol_jax.normal import cdf
 from serving.refusals import Refusal
+from serving.releases.tally import Scores
 
 Field = NDArray[np.float64]
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """Of one truth, means over cases, points and channels; all but `coverage` are the better the smaller.
-
-    error: relative, in L2; crps: of the Gaussian with the answer's mean and deviation, in the unit of the outputs;
-    coverage: the share of points in the interval; interval: its score, in the unit of the outputs.
-    """
-
-    error: float
-    crps: float
-    coverage: float
-    interval: float
-
-
-LOST = Scores(math.inf, math.inf, math.nan, math.inf)  # of a version that failed to answer
 
 
 def score(mean: Field, std: Field, lower: Field, upper: Field, truth: Field, level: float) -> Scores:

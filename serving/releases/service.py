@@ -1,24 +1,28 @@
 """The service with several versions of a model at once: it chooses who gets which, and learns from truths."""
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from serving.abstention import Policy
 from serving.answers import Answer
 from serving.query import Options, Query
 from serving.refusals import Abstained, Unavailable
-from serving.releases.ledger import Ledger
+from serving.releases.kept import ledgers_in
 from serving.releases.memory import Asked, Memory
 from serving.releases.shadow import Shadow
 from serving.releases.split import choose, key_of, place
+from serving.releases.traffic import Traffic
+from serving.releases.truths import Own, Truths
 from serving.repository.labels import STABLE, Labels
 from serving.service import Service
 from serving.wanted import UNASKED
 
 log = logging.getLogger("serving")
+T = TypeVar("T")
 
 
 class ReleasingService(Service):
@@ -30,13 +34,16 @@ class ReleasingService(Service):
         feedback_requests: int,
         feedback_bytes: int,
         shadow_queue: int,
+        ledgers: str = "",
         policy: Policy | None = None,
     ) -> None:
         super().__init__(*parts, policy=policy)
         self.memory = Memory(feedback_requests, feedback_bytes)
         self.shadow = Shadow(self.ask, lambda: self.engine.statistics.waiting == 0, shadow_queue)
-        self._remembered = feedback_requests
-        self.ledgers: dict[str, Ledger] = {}
+        self.ledgers = ledgers_in(ledgers, feedback_requests)
+        self.truths: Truths = Own(self.memory, self.ledgers)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.traffic: dict[tuple[str, str], Traffic] = {}  # by model and version
 
     async def answer(self, query: Query, *, abstaining: bool = True) -> Answer:
         """Answer a query; which version does follows from the split, unless the query names one.
@@ -50,7 +57,7 @@ class ReleasingService(Service):
         model, version = answer.manifest.name, answer.manifest.version
         file = self.repository.catalogue.files.get(model, Labels())
         if file.versions:  # then each request counts
-            self.ledger(model).tally(version).requests += 1
+            self.traffic_of(model, version).requests += 1
             self._copy(query, model, file.sections.shadow, version)
             answer = replace(answer, repeatable=None)
         if query.options.id is None and not (file.sections.split or file.sections.rule):
@@ -67,8 +74,7 @@ class ReleasingService(Service):
             raise
         except Exception as error:
             answer = await super().answer(query)  # which raises what is the query's own fault
-            tally = self.ledger(answer.manifest.name).tally(str(routed.options.version))
-            tally.failures += 1
+            self.traffic_of(answer.manifest.name, str(routed.options.version)).failures += 1
             log.warning("%s/%s failed: %s", answer.manifest.name, routed.options.version, error)
             return answer
 
@@ -76,9 +82,16 @@ class ReleasingService(Service):
         """Answer a query as it is, however strange: by the version that it names, counted and remembered nowhere."""
         return await super().answer(query, abstaining=False)
 
-    def ledger(self, model: str) -> Ledger:
-        """What is known of a model's versions."""
-        return self.ledgers.setdefault(model, Ledger(self._remembered))
+    def traffic_of(self, model: str, version: str) -> Traffic:
+        """What a version was asked here."""
+        return self.traffic.setdefault((model, version), Traffic())
+
+    def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run to its end, whoever waits for it or does not; the loop itself keeps no hold of its tasks."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def asked(self, query: Query) -> Asked:
         """A query with the model and version that would answer it.
@@ -109,7 +122,7 @@ class ReleasingService(Service):
             resolved = self.repository.catalogue.labels.get(model, {}).get(label)
             version = resolved.version if resolved else None
             if version not in (None, answered) and place(key, model, f"shadow {label}") < share:
-                self.shadow.add(at_version(query, version, priority="low"), self.ledger(model).tally(str(version)))
+                self.shadow.add(at_version(query, version, priority="low"), self.traffic_of(model, str(version)))
 
 
 def at_version(query: Query, version: str | None, **options: Any) -> Query:

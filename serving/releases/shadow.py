@@ -9,7 +9,7 @@ from contextvars import Context
 from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Unavailable
-from serving.releases.ledger import Tally
+from serving.releases.traffic import Traffic
 
 LOOK_SECONDS = 0.002  # between looks at whether the engine is idle
 
@@ -21,15 +21,15 @@ class Shadow:
         self._ask = ask
         self._is_idle = is_idle
         self._most = waiting
-        self._copies: deque[tuple[Query, Tally]] = deque()
+        self._copies: deque[tuple[Query, Traffic]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, query: Query, tally: Tally) -> None:
-        """Ask a copy later, and note in the tally what becomes of it."""
+    def add(self, query: Query, traffic: Traffic) -> None:
+        """Ask a copy later, and note in the traffic what becomes of it."""
         if len(self._copies) >= self._most:
-            tally.count_shadow("dropped")
+            traffic.count_shadow("dropped")
             return
-        self._copies.append((query, tally))
+        self._copies.append((query, traffic))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), context=Context())  # not that of the request
 
@@ -42,10 +42,10 @@ class Shadow:
         while self._copies:
             while not self._is_idle():
                 await asyncio.sleep(LOOK_SECONDS)
-            query, tally = self._copies.popleft()
+            query, traffic = self._copies.popleft()
             started = time.perf_counter()
-            tally.count_shadow(await self._outcome(query))
-            tally.count_shadow("seconds", time.perf_counter() - started)
+            traffic.count_shadow(await self._outcome(query))
+            traffic.count_shadow("seconds", time.perf_counter() - started)
 
     async def _outcome(self, query: Query) -> str:
         try:

@@ -14,20 +14,20 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from pnol_jax import toml
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
+from serving.rule import Rule
 
 FILE = "labels.toml"
 STABLE = "stable"  # what a request gets that names nothing
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 Share = Annotated[float, Meta(ge=0, le=1)]
-Metric = Literal["crps", "error", "interval"]
 
 
 class Keep(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,23 +35,6 @@ class Keep(Struct, frozen=True, forbid_unknown_fields=True):
 
     newest: Annotated[int, Meta(ge=0)] = 0
     versions: tuple[str, ...] = ()
-
-
-class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When the candidate's label moves to the base's version (roll back), or the base's to the candidate's (promote).
-
-    `level`: the largest probability of doing so wrongly; `minimum`: truths before anything is done; `coverage`: of the
-    intervals that are scored.
-    """
-
-    base: str = STABLE
-    candidate: str = "canary"
-    metric: Metric = "crps"
-    level: Annotated[float, Meta(gt=0, lt=1)] = 0.05
-    minimum: Annotated[int, Meta(ge=1)] = 50
-    on_worse: Literal["roll_back", "nothing"] = "roll_back"
-    on_better: Literal["promote", "nothing"] = "nothing"
-    coverage: Annotated[float, Meta(gt=0, lt=1)] = 0.9
 
 
 class Sections(Struct, frozen=True, forbid_unknown_fields=True):

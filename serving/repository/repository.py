@@ -26,13 +26,12 @@ class Repository:
 
     A request keeps the programs that it began with; those of a version that was unloaded are freed with the last.
     `on_leave` is called with every entry whose programs cannot be found any more, in whichever thread let them go; it
-    must not wait. `on_write` is called when this process has changed the folder, in any thread.
+    must not wait.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.folder = Path(settings.models)
         self.on_leave: list[Callable[[Entry], None]] = []
-        self.on_write: list[Callable[[], object]] = []
         self._keep = Keep(settings.keep_versions)
         self._poll_seconds = settings.poll_seconds
         self._loader = Loader(settings)

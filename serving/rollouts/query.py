@@ -13,7 +13,7 @@ from serving.monitoring.stages import Stages
 from serving.query import Common, Options
 from serving.question import Question, check
 from serving.refusals import Refusal, TooLarge
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.settings import Settings
 from serving.wire.msgpack import Array
 from serving.wire.named import Bodies, Shape, query_of

@@ -12,7 +12,7 @@ from serving.deadline import within
 from serving.engine import Arrays, Job
 from serving.monitoring.record import RECORD
 from serving.refusals import Refusal, Unavailable
-from serving.releases import ReleasingService
+from serving.releases.service import ReleasingService
 from serving.rollouts.query import Rollout, RolloutOptions, fit
 from serving.settings import Settings
 

@@ -7,9 +7,10 @@ import struct
 import threading
 from collections.abc import Callable
 
-from serving.workers.messages import LENGTH, Act, Do, Done, Figures, Message, Tell, pack, unpack
+from serving.workers.messages import LENGTH, Act, Do, Done, Figures, Message, Recall, Recalled, Tell, pack, unpack
 
 SEND_SECONDS = 1  # after which a worker that reads nothing has lost its link
+Answer = Figures | Done | Recalled
 _TIMEVAL = struct.pack("ll", SEND_SECONDS, 0)
 
 
@@ -29,9 +30,8 @@ class Link:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL)
         self._ids = itertools.count(1)
         self._sending, self._came = threading.Lock(), threading.Condition()
-        self._answers: dict[int, Figures | Done | None] = {}  # that somebody waits for; None: not yet
-        self._told = 0  # the last question for figures that was answered
-        self._asked = 0  # and the last
+        self._answers: dict[int, Answer | None] = {}  # that somebody waits for; None: not yet
+        self._late: set[int] = set()  # questions that were not answered in time, nor since
         self._open = True
         self._thread = threading.Thread(target=self._listen, name=f"link {number}", daemon=True)
 
@@ -50,18 +50,22 @@ class Link:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def tell(self, seconds: float) -> Figures | None:
-        """The worker's figures; None if it does not answer in time, or has still to answer the question before.
-
-        One caller at a time.
+        """The worker's figures; None if it does not answer in time, or has still to answer an earlier question.
 
         Raises:
             Lost: the worker ended.
         """
-        if self._told < self._asked:
-            return None
-        self._asked = next(self._ids)
-        answer = self._ask(Tell(self._asked), seconds)
+        answer = None if self._late else self._ask(Tell(next(self._ids)), seconds)
         return answer if isinstance(answer, Figures) else None
+
+    def recall(self, name: str, seconds: float) -> Recalled | None:
+        """The request of an id, if the worker answered it; None as for its figures.
+
+        Raises:
+            Lost: the worker ended.
+        """
+        answer = None if self._late else self._ask(Recall(next(self._ids), name), seconds)
+        return answer if isinstance(answer, Recalled) else None
 
     def do(self, act: Act, seconds: float) -> Done:
         """Have something done.
@@ -74,7 +78,7 @@ class Link:
             raise Lost(f"worker {self.number} did not {act.what} within {seconds:g} s")
         return answer
 
-    def _ask(self, message: Tell | Do, seconds: float) -> Figures | Done | None:
+    def _ask(self, message: Tell | Recall | Do, seconds: float) -> Answer | None:
         with self._came:
             self._answers[message.id] = None
         self.send(message)
@@ -83,6 +87,8 @@ class Link:
             answer = self._answers.pop(message.id)
             if answer is None and not self._open:
                 raise Lost(f"worker {self.number} ended")
+            if answer is None and not isinstance(message, Do):
+                self._late.add(message.id)
             return answer
 
     def _listen(self) -> None:
@@ -96,9 +102,9 @@ class Link:
         self._end(self)
 
     def _take(self, message: Message) -> None:
-        if isinstance(message, Figures | Done) and message.id:
+        if isinstance(message, Answer) and message.id:
             with self._came:
-                self._told = max(self._told, message.id if isinstance(message, Figures) else 0)
+                self._late.discard(message.id)
                 if message.id in self._answers:
                     self._answers[message.id] = message
                     self._came.notify_all()

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct, field, msgpack
 
 from serving.monitoring.families import Families
+from serving.releases.ledger import Account, Counted, Event, Scored
 
 LENGTH = struct.Struct(">I")
 Asked = list[tuple[str, str, Literal["load", "unload"]]]  # what requests said of versions: name, version, what
@@ -62,7 +63,62 @@ class Done(Struct, frozen=True, tag=True):
     asked: Asked = field(default_factory=list)
 
 
-Message = Begin | Ready | Tell | Figures | Do | Done
+class Recall(Struct, frozen=True, tag=True):
+    """Who answered the request of this id? Asked by a worker of the parent, and by that of all others."""
+
+    id: int
+    name: str
+
+
+class Recalled(Struct, frozen=True, tag=True):
+    """The answer to `Recall`.
+
+    found: requests as `serving.releases.packing` packs them, None for an id that several had; silent: workers that did
+    not answer in time.
+    """
+
+    id: int
+    found: list[bytes | None]
+    silent: int = 0
+
+
+class Count(Struct, frozen=True, tag=True):
+    """From a worker: a truth that came."""
+
+    id: int
+    scored: Scored
+
+
+class Counts(Struct, frozen=True, tag=True):
+    """The answer to `Count`."""
+
+    id: int
+    counted: Counted
+
+
+class Conclude(Struct, frozen=True, tag=True):
+    """From a worker: the action that a truth had led to is done, or could not be."""
+
+    model: str
+    event: Event | None
+
+
+class Report(Struct, frozen=True, tag=True):
+    """From a worker: how do all versions stand?"""
+
+    id: int
+
+
+class Reported(Struct, frozen=True, tag=True):
+    """The answer to `Report`, by model."""
+
+    id: int
+    accounts: dict[str, Account]
+
+
+OfVersions = Begin | Ready | Do | Done
+OfTruths = Recall | Recalled | Count | Counts | Conclude | Report | Reported
+Message = OfVersions | OfTruths | Tell | Figures
 _encoder, _decoder = msgpack.Encoder(), msgpack.Decoder(Message)
 
 

@@ -100,7 +100,8 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     command = [sys.executable, "-m", "serving", *arguments]
-    total, hub, stall = settings.workers, Hub(settings.workers), settings.stall_seconds
+    total, stall = settings.workers, settings.stall_seconds
+    hub = Hub(total, total * settings.feedback_requests, settings.ledgers)
     workers = [Worker(command, number, total, listener.fileno(), hub, stall) for number in range(total)]
     for worker in workers:
         worker.start()

@@ -10,8 +10,8 @@ from serving.monitoring.drifting import INPUT, MISS, with_drift
 from serving.monitoring.exposition import plain
 from serving.monitoring.families import Families, Family
 from serving.monitoring.histogram import histograms
-from serving.releases.ledger import Tally
-from serving.releases.scores import Scores
+from serving.releases.figures import histogram_of
+from serving.releases.tally import Scores, Tally
 
 RUNS, LOOKS = 300, np.arange(25, 1001, 25)
 
@@ -76,7 +76,8 @@ def figures(alarms: int, cases: int, shares: list[float], level: float = 0.9) ->
     tally = Tally()
     for share in shares:
         tally.add(Scores(error=0.1, crps=0.1, coverage=1 - share, interval=0.1), level)
-    told = histograms(f"{MISS}_share", "", ["model", "version", "level"], {("m", "1", "0.9"): tally.misses[level]})
+    missed = {("m", "1", "0.9"): histogram_of(tally.misses[level])}
+    told = histograms(f"{MISS}_share", "", ["model", "version", "level"], missed)
     return (
         Family(f"{INPUT}s", "", "counter", "sum", ((f"{INPUT}s_total", labels, alarms),)),
         Family(f"{INPUT}_cases", "", "counter", "sum", ((f"{INPUT}_cases_total", labels, cases),)),

@@ -17,9 +17,11 @@ from serving.cache import Cache
 from serving.engine import Engine
 from serving.query import Options, Query
 from serving.refusals import NotFound, Refusal
-from serving.releases import ReleasingService
 from serving.releases.feedback import Judged, judge
+from serving.releases.ledger import Account
+from serving.releases.packing import pack_asked, unpack_asked
 from serving.releases.scores import fit_truth, score
+from serving.releases.service import ReleasingService
 from serving.repository import Repository
 from serving.settings import Settings
 from tests.serving import rivals
@@ -59,6 +61,10 @@ class Releases:
             return {**table, entry.key: dataclasses.replace(entry, ladder=ladder)}
 
         self.repository.change(edit)
+
+    @property
+    def account(self) -> Account:
+        return self.service.ledgers.accounts()["line"]
 
     async def told(self, **options: Any) -> Judged:
         """A request and its truth."""
@@ -142,21 +148,21 @@ def test_a_worse_version_is_rolled_back_by_rule_and_the_reason_is_kept(releases:
             assert set(judged.scores) == {"1", "2"}
             if releases.repository.catalogue.labels["line"]["canary"].version == "1":
                 break
-        ledger = releases.service.ledger("line")
-        [event] = ledger.events
-        assert event["action"] == "roll_back"
-        assert "crps of version 2 worse than of 1" in event["reason"]
+        [event] = releases.account.events
+        assert event.action == "roll_back"
+        assert "crps of version 2 worse than of 1" in event.reason
         assert releases.file.read_text() == LABELS.replace('canary = "2"', 'canary = "1"') + SPLIT + RULE
-        truths = ledger.tally("2").truths
+        tallies = releases.account.versions
+        truths = tallies["2"].truths
         assert 20 <= truths < 200
-        calibrated, confident = ledger.tally("1").summary(), ledger.tally("2").summary()
+        calibrated, confident = tallies["1"].means(), tallies["2"].means()
         assert calibrated["coverage"] == pytest.approx(0.9, abs=0.06)
         assert confident["coverage"] < 0.5
         assert calibrated["crps"] < confident["crps"]
         assert calibrated["error"] == pytest.approx(confident["error"])
         after = await releases.told()  # there is nothing left to compare
         assert set(after.scores) == {"1"}
-        assert ledger.tally("2").truths == truths
+        assert releases.account.versions["2"].truths == truths
 
     SPLIT = "[split]\nstable = 0.9\ncanary = 0.1\n"
     releases.label(LABELS + SPLIT + RULE)
@@ -169,7 +175,7 @@ def test_a_better_version_is_promoted_by_rule(releases: Releases) -> None:
             await releases.told()
             if releases.repository.catalogue.labels["line"]["stable"].version == "1":
                 break
-        assert [event["action"] for event in releases.service.ledger("line").events] == ["promote"]
+        assert [event.action for event in releases.account.events] == ["promote"]
         assert (await releases.service.answer(Query(Options(), releases.case()[0]))).manifest.version == "1"
 
     releases.label('stable = "2"\ncanary = "1"\n' + RULE)
@@ -180,11 +186,8 @@ def test_a_rule_that_does_nothing_only_counts(releases: Releases) -> None:
     async def scenario() -> None:
         for _ in range(60):
             await releases.told()
-        ledger = releases.service.ledger("line")
-        rule = releases.repository.catalogue.files["line"].sections.rule
-        assert rule is not None
-        assert ledger.comparison(("1", "2"), rule)["p_worse"] < 0.05
-        assert not ledger.events
+        assert releases.account.comparison(("1", "2"), "crps").p_worse < 0.05
+        assert not releases.account.events
 
     text = LABELS + '[rule]\nminimum = 10\non_worse = "nothing"\n'
     releases.label(text)
@@ -195,16 +198,16 @@ def test_a_rule_that_does_nothing_only_counts(releases: Releases) -> None:
 def test_a_version_on_trial_that_fails_costs_nobody_an_answer_and_is_rolled_back(releases: Releases) -> None:
     async def scenario() -> None:
         service = releases.service
-        ledger = service.ledger("line")
+        traffic = service.traffic_of("line", "2")
         for number in range(60):
             answer = await service.answer(Query(Options(key=str(number)), releases.case()[0]))
             assert answer.manifest.version == "1"
-        failures, truths = ledger.tally("2").failures, 0
+        failures, truths = traffic.failures, 0
         assert 10 < failures < 50  # the share is a half; five deviations
         for number in range(20):
             with pytest.raises(Refusal, match="inputs: got shape"):
                 await service.answer(Query(Options(key=str(number)), np.zeros((3, 3, 3))))
-        assert ledger.tally("2").failures == failures  # a query that fits no version is no version's failure
+        assert traffic.failures == failures  # a query that fits no version is no version's failure
         while releases.repository.catalogue.labels["line"]["canary"].version == "2":
             await releases.told()
             truths += 1
@@ -220,9 +223,9 @@ def test_a_label_that_cannot_be_moved_is_said_once(releases: Releases) -> None:
     async def scenario() -> None:
         for _ in range(40):
             await releases.told()
-        [event] = releases.service.ledger("line").events
-        assert event["action"] == "roll_back"
-        assert 'expected one line canary = "2" before the sections, found 0' in event["error"]
+        [event] = releases.account.events
+        assert event.action == "roll_back"
+        assert 'expected one line canary = "2" before the sections, found 0' in str(event.error)
 
     releases.label('stable = "1"\ncanary = """2"""\n' + RULE)
     releases.broken("2")
@@ -235,8 +238,10 @@ def test_a_truth_counts_once(releases: Releases) -> None:
         asked = releases.service.asked(Query(Options(), field))
         counted = [(await judge(releases.service, asked, truth)).counted for _ in range(3)]
         assert counted == [True, False, False]
+        carried = unpack_asked(pack_asked(asked))  # as from another worker
+        assert not (await judge(releases.service, carried, truth)).counted
         assert (await judge(releases.service, asked, truth + 1)).counted
-        assert releases.service.ledger("line").tally("1").truths == 2
+        assert releases.account.versions["1"].truths == 2
         with pytest.raises(Refusal, match=r"truth: got shape \[3\]"):
             await judge(releases.service, asked, np.zeros(3))
         with pytest.raises(NotFound, match="id: got 'nobody'"):
@@ -253,15 +258,15 @@ def test_copies_go_to_the_shadow_and_their_answers_to_nobody(releases: Releases)
             answer = await service.answer(Query(Options(key=str(number)), releases.case()[0]))
             assert answer.manifest.version == "1"
             await service.shadow.finish()
-        tally = service.ledger("line").tally("2")
-        assert 25 < tally.shadow["answered"] < 75  # the share is a half; five deviations
-        assert tally.shadow["seconds"] > 0
-        assert tally.requests == 0
-        assert service.ledger("line").tally("1").requests == 100
+        traffic = service.traffic_of("line", "2")
+        assert 25 < traffic.shadow["answered"] < 75  # the share is a half; five deviations
+        assert traffic.shadow["seconds"] > 0
+        assert traffic.requests == 0
+        assert service.traffic_of("line", "1").requests == 100
         for _ in range(20):  # nothing runs in between, so that only as many as wait are kept
-            service.shadow.add(Query(Options(version="2"), np.zeros(5)), tally)
+            service.shadow.add(Query(Options(version="2"), np.zeros(5)), traffic)
         await service.shadow.finish()
-        assert (tally.shadow["dropped"], tally.shadow["refused"]) == (16, 4)
+        assert (traffic.shadow["dropped"], traffic.shadow["refused"]) == (16, 4)
 
     releases.label(LABELS + "[shadow]\ncanary = 0.5\n")
     releases.run(scenario())

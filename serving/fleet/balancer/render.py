@@ -19,6 +19,7 @@ SUPERVISED = (
 SUPERVISED_BELOW = ("/admin/", "/load_balancer/", "/monitoring/page/")
 REPEATABLE = ("/predict", "/derivatives", "/rollout")  # beside GET: their answers change nothing
 REPEATABLE_END = "/infer"
+FEEDBACK, REPLICA_HEADER = "/feedback", "x-replica"
 UNKNOWN = "127.0.0.1:1"  # where the supervisor is, until it says so
 ERRORS = {
     400: "not an HTTP request",
@@ -108,6 +109,9 @@ def _replicas(config: BalancerConfig, servers: Iterable[Held]) -> list[str]:
         f"retries {config.retries}",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
+        f"http-response set-header {REPLICA_HEADER} %[srv_name]",
+        # only the replica that gave an answer remembers what it was asked
+        f"use-server %[req.hdr({REPLICA_HEADER})] if {{ path {FEEDBACK} }} {{ req.hdr({REPLICA_HEADER}) -m found }}",
         f"acl repeatable path {' '.join(REPEATABLE)}",
         f"acl repeatable path_end {REPEATABLE_END}",
         "http-request disable-l7-retry unless METH_GET or repeatable",

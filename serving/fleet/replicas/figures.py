@@ -33,6 +33,7 @@ class Reading:
     failures: float = 0.0
     seconds: float = 0.0
     buckets: Mapping[float, float] = field(default_factory=dict)
+    refused: float = 0.0
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     requests_per_second: float = 0.0
     failures_per_second: float = 0.0
+    refused_per_second: float = 0.0  # 503, failures too: what comes to a queue that is full, or waited too long in it
     requests: int = 0
     seconds: float | None = None
     p99_seconds: float | None = None
@@ -53,7 +55,7 @@ def read(time: float, text: str) -> Reading:
     """The reading in the text of `/monitoring/metrics`."""
     whole: dict[str, float] = defaultdict(float)
     buckets: dict[float, float] = defaultdict(float)
-    requests = failures = seconds = 0.0
+    requests = failures = refused = seconds = 0.0
     for name, labels, number in _SAMPLE.findall(text):
         if name in WHOLE:
             whole[WHOLE[name]] += float(number)
@@ -64,11 +66,12 @@ def read(time: float, text: str) -> Reading:
             if name == REQUESTS:
                 requests += float(number)
                 failures += float(number) if of["status"].startswith("5") else 0.0
+                refused += float(number) if of["status"] == "503" else 0.0
             elif name == f"{SECONDS}_sum":
                 seconds += float(number)
             elif name == f"{SECONDS}_bucket":
                 buckets[float(of["le"])] += float(number)
-    return Reading(time, dict(whole), requests, failures, seconds, dict(buckets))
+    return Reading(time, dict(whole), requests, failures, seconds, dict(buckets), refused)
 
 
 def between(before: Reading, after: Reading) -> Figures:
@@ -80,6 +83,7 @@ def between(before: Reading, after: Reading) -> Figures:
     return Figures(
         requests_per_second=requests / elapsed,
         failures_per_second=max(0.0, after.failures - before.failures) / elapsed,
+        refused_per_second=max(0.0, after.refused - before.refused) / elapsed,
         requests=int(requests),
         seconds=(after.seconds - before.seconds) / requests if requests else None,
         p99_seconds=quantile(counts, 0.99),

@@ -128,7 +128,8 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policies: list[AnyPolicy] = msgspec.field(default_factory=lambda: [QueueTimeConfig()])
     up: RulesConfig = RulesConfig()
     down: RulesConfig = RulesConfig(window_seconds=60.0)
-    spares: Natural = 0  # replicas that are loaded and get no traffic until they are needed
+    interval_seconds: Positive = 0.5  # between decisions
+    spares: Natural = 1  # replicas that are loaded and get no traffic until they are needed, beside the maximum
     idle_seconds: Positive = 300.0  # without a request, after which a fleet of minimum 0 has no replica
     prometheus: str = ""  # address of the server that queries go to, as http://127.0.0.1:9090
     prometheus_seconds: Positive = 2.0  # to wait for its answer

@@ -22,6 +22,7 @@ class Observation:
     open_requests: int | None = None  # that wait or are worked on, of all replicas together
     metrics: Mapping[str, float] = field(default_factory=dict)  # values of Prometheus queries by the policy's name
     reporting: int | None = None  # ready replicas whose figures came; None: all
+    refused_per_second: float | None = None  # of those that came: by full queues, or after waiting too long
 
     @property
     def counted(self) -> int:

@@ -8,7 +8,7 @@ from serving.fleet.scaling.forecast import Forecast
 from serving.fleet.scaling.observation import Observation, Policy, Recommendation
 from serving.fleet.scaling.ratio import Tolerance, by_mean, by_part, by_value
 from serving.fleet.scaling.schedule import Schedule
-from serving.fleet.scaling.sizing import Late, latency, queue_time
+from serving.fleet.scaling.sizing import latency, queue_time
 
 Formula = Callable[[Observation, float, float, Tolerance], int]
 
@@ -53,7 +53,7 @@ def _policy(name: str, config: kinds.AnyPolicy, tolerance: Tolerance) -> Policy:
         case kinds.QueueTimeConfig():
             return queue_time(name, config)
         case kinds.LatencyConfig():
-            return Late(name, latency(name, config), config.objective)
+            return latency(name, config)
         case kinds.ForecastConfig():
             return Forecast(name, config)
         case kinds.ScheduleConfig():

@@ -62,6 +62,8 @@ def _play(trace: Trace, path: Path | None, options: argparse.Namespace, world: W
     maximum = fleet.most()
     needed = math.ceil(trace.rates[0] * world.service_seconds / INITIAL_UTILISATION)
     scaler = Scaler(fleet.scaling, fleet.minimum, maximum)
+    if options.read_seconds is None:
+        world = msgspec.structs.replace(world, read_seconds=fleet.scaling.interval_seconds)
     return replay(trace, scaler.decide, world, min(max(needed, fleet.minimum), maximum), options.seed)
 
 

@@ -9,6 +9,8 @@ from serving.fleet.scaling.load import Load, Meter
 from serving.fleet.scaling.observation import Observation, Recommendation
 from serving.fleet.scaling.queues import servers_for_mean, servers_for_share
 
+QUEUED = 2.0  # requests that wait at each replica: where one takes longer than the target, fewer are chance
+
 
 @dataclass(frozen=True)
 class Sized:
@@ -34,41 +36,51 @@ class Sized:
 
 @dataclass(frozen=True)
 class Late:
-    """The same, and one more than there are whenever what is measured exceeds the objective."""
+    """The same, and one more than there are whenever what is measured exceeds the objective, or requests are refused.
+
+    `requests`: times that a request takes alone, which are not late in any case.
+    """
 
     name: str
     sized: Sized
+    what: str
+    measured: Callable[[Observation], float | None]  # seconds
     objective: float  # seconds
+    requests: float = 0.0
 
     def recommend(self, seen: Observation) -> Recommendation:
         """What the queue needs, or one more than there are; those that start already are waited for."""
-        said = self.sized.recommend(seen)
-        late = seen.p99_seconds is not None and seen.p99_seconds > self.objective
+        said, value = self.sized.recommend(seen), self.measured(seen)
+        bound = max(self.objective, self.requests * (self.sized.meter.service or 0.0))
         more = seen.replicas + (seen.ready >= seen.replicas)
-        if not late or said.desired is None or said.desired >= more:
+        if said.desired is not None and said.desired >= more:
             return said
-        return Recommendation(
-            self.name, more, f"p99 of {seen.p99_seconds:.3g} s, the objective is {self.objective:g} s"
-        )
+        if seen.refused_per_second:
+            return Recommendation(self.name, more, f"{seen.refused_per_second:.3g} requests a second are refused")
+        if value is None or value <= bound:
+            return said
+        return Recommendation(self.name, more, f"{self.what} of {value:.3g} s, the objective is {bound:.3g} s")
 
 
-def queue_time(name: str, config: QueueTimeConfig) -> Sized:
-    """The policy that keeps the mean time in the queue."""
+def queue_time(name: str, config: QueueTimeConfig) -> Late:
+    """The policy that keeps the mean time in the queue; a queue that is measured is the first sign of too much."""
 
     def servers(busy: float, service: float) -> int:
         return servers_for_mean(busy, service, config.target, config.variability)
 
-    return Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
+    sized = Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
+    return Late(name, sized, "a queue", lambda seen: seen.queue_seconds, config.target, QUEUED)
 
 
-def latency(name: str, config: LatencyConfig) -> Sized:
+def latency(name: str, config: LatencyConfig) -> Late:
     """The policy that keeps the latency of a share of the requests: what the service leaves of it may be waited."""
 
     def servers(busy: float, service: float) -> int:
         patience = max(0.0, config.objective - service)
         return servers_for_share(busy, service, patience, config.share, config.variability)
 
-    return Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
+    sized = Sized(name, Meter(config.service_seconds, config.rate_seconds), config.within, servers)
+    return Late(name, sized, "p99", lambda seen: seen.p99_seconds, config.objective)
 
 
 def _said(load: Load) -> str:

@@ -18,7 +18,6 @@ class SupervisorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port | None = 8081  # of it; 0: one that is free, named in the ready line; none: no service
     tokens: str = ""  # file of bearer tokens' hashes (serving.tokens) for it; '': those of `serving.tokens`, if any
     tick: Seconds = 0.1  # between looks at the fleet; the end of a process is noticed at once
-    decide_interval: Seconds = 0.5  # between decisions on the number of replicas
     balancer_interval: Seconds = 0.5  # between readings of the balancer's figures
     balancer_stall: Seconds = 2.0  # without an answer of the balancer, after which it is started anew
     decisions_kept: Count = 100  # that are shown; all stand in decisions.jsonl

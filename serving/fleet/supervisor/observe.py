@@ -25,6 +25,7 @@ def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None, metri
         open_requests=None if balancer is None else balancer.open_requests + balancer.queue,
         metrics=metrics,
         reporting=len(told),
+        refused_per_second=sum(figures.refused_per_second for figures in told) if told else None,
     )
 
 

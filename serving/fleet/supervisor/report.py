@@ -36,8 +36,8 @@ def fleet(fleet: Supervisor) -> dict[str, Any]:
         "replicas": [_replica(fleet, replica) for replica in fleet.roster.replicas.values()],
         "balancer": fleet.edge.figures,
         "starts": fleet.roster.names,
-        "failures": fleet.failures,
-        "crash_loop": fleet.illness.looping,
+        "failures": fleet.cures.failures,
+        "crash_loop": fleet.cures.illness.looping,
         "disk_full": fleet.disk.full,
         "desired": fleet.scale.desired,
         "spares": fleet.scale.spares,
@@ -55,6 +55,7 @@ def balancer(fleet: Supervisor) -> dict[str, Any]:
         "outdated": fleet.edge.balancer.outdated,
         "figures": fleet.edge.figures,
         "servers": fleet.edge.servers,
+        "shares_hold": "until their replica is replaced: the next one has a whole share",
     }
 
 
@@ -64,8 +65,8 @@ def metrics(fleet: Supervisor) -> bytes:
 
 
 def _replica(fleet: Supervisor, replica: Replica) -> dict[str, Any]:
-    watch, verdict = fleet.roster.watches[replica.name], fleet.verdicts.get(replica.name)
-    now, server = time.monotonic(), fleet.edge.servers.get(replica.name)
+    watch, verdict = fleet.roster.watches[replica.name], fleet.cures.verdicts.get(replica.name)
+    now = time.monotonic()
     return {
         "name": replica.name,
         "pid": replica.identity.pid,
@@ -96,16 +97,16 @@ class _Figures(Collector):
         gauges = {
             "serving": ("Replicas that get requests.", sum(replica.serving for replica in replicas)),
             "desired": ("Replicas that should get requests.", fleet.scale.desired),
-            "ill": ("Replicas with which something is wrong.", len(fleet.verdicts)),
-            "crash_loop": ("1 while replicas end again and again.", fleet.illness.looping),
-            "crashes_in_a_row": ("Replicas that ended soon, one after the other.", fleet.illness.crashes.row),
+            "ill": ("Replicas with which something is wrong.", len(fleet.cures.verdicts)),
+            "crash_loop": ("1 while replicas end again and again.", fleet.cures.illness.looping),
+            "crashes_in_a_row": ("Replicas that ended soon, one after the other.", fleet.cures.illness.crashes.row),
             "disk_full": ("1 while the fleet's disk has too little room.", fleet.disk.full),
             "updating": ("1 while a release replaces another.", fleet.updates.before is not None),
         }
         counters = {
             "starts": ("Replicas that were started, by all supervisors of this folder.", fleet.roster.names),
             "balancer_starts": ("Times that this supervisor found or started a balancer.", fleet.edge.starts),
-            "failures": ("Replicas that ended by themselves or had to be ended.", fleet.failures),
+            "failures": ("Replicas that ended by themselves or had to be ended.", fleet.cures.failures),
             "rollbacks": ("Releases that did not become ready.", fleet.updates.rollbacks),
         }
         return [

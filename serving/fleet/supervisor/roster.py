@@ -18,6 +18,8 @@ from serving.fleet.replicas.spawn import command, free_port, spawn
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.watch import Watch
 
+LEDGERS = "ledgers"  # folder in which all replicas count truths, so that they judge a release as one
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -65,7 +67,7 @@ class Roster:
         agent = free_port() if self._asks_agents else None
         taken = [each.cores for each in self.replicas.values() if each.staying]
         pinned = cores.choose(self._available, self._config.cores, taken)
-        words = command(release.settings, port, agent)
+        words = command({"ledgers": str(self._folder / LEDGERS), **release.settings}, port, agent)
         try:
             identity, process = spawn(name, words, self._folder, pinned, self._config.environment)
         except OSError as error:

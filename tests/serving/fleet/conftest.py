@@ -76,9 +76,12 @@ class Fleet:
     def post(self, path: str, **body: object) -> httpx.Response:
         return httpx.post(f"{self.own}{path}", json=body, timeout=10)
 
+    def decisions(self, **like: object) -> list[dict[str, Any]]:
+        lines = map(json.loads, (self.folder / "decisions.jsonl").read_text().splitlines())
+        return [line for line in lines if all(line.get(key) == value for key, value in like.items())]
+
     def events(self) -> list[str]:
-        lines = (self.folder / "decisions.jsonl").read_text().splitlines()
-        return [json.loads(line)["event"] for line in lines]
+        return [line["event"] for line in self.decisions()]
 
     def haproxy(self) -> int:
         return int(json.loads((self.folder / "haproxy.json").read_text())["identity"]["pid"])
@@ -150,7 +153,7 @@ def begin(tmp_path: Path, haproxy: None) -> Iterator[Begin]:
     """Starts a supervisor, again too; whatever is left of its fleet in the end is killed."""
     models, folder, config = tmp_path / "models", tmp_path / "state", tmp_path / "fleet.toml"
     heat.write(models, "line", "1", axes=1, signature=heat.signature(1, ["moments"]))
-    processes = []
+    processes: list[subprocess.Popen[str]] = []
 
     def start(*words: str, minimum: int = 2, spares: int = 0, more: str = "") -> Fleet:
         if not config.exists():

@@ -137,6 +137,7 @@ def test_figures_are_what_was_done_between_two_readings() -> None:
     found = figures.between(before, after)
     assert found.requests_per_second == 53.0
     assert found.failures_per_second == 3.0
+    assert found.refused_per_second == 3.0
     assert found.utilisation == 0.5
     assert found.seconds == pytest.approx(2.0 / 106)
     assert found.p99_seconds == pytest.approx(0.01 + 0.09 * 49 / 50)  # 50 within 10 ms, 50 more within 100

@@ -78,10 +78,10 @@ def test_names_tell_policies_of_a_kind_apart() -> None:
     assert ScalingConfig([night, EACH, night]).names() == ["schedule_1", "requests", "schedule_2"]
 
 
-def test_spares_lie_beside_the_others_within_the_maximum() -> None:
+def test_spares_lie_beside_the_others_and_beside_the_maximum() -> None:
     scaler = Scaler(ScalingConfig([EACH], FREE, FREE, spares=2), 1, 5)
     found = [scaler.decide(at(time, 2, rate)) for time, rate in ((0.0, 20.0), (1.0, 40.0), (2.0, 90.0))]
-    assert [(decision.desired, decision.spares) for decision in found] == [(2, 2), (4, 1), (5, 0)]
+    assert [(decision.desired, decision.spares) for decision in found] == [(2, 2), (4, 2), (5, 2)]
 
 
 def test_none_after_an_idle_time_and_one_for_a_request() -> None:

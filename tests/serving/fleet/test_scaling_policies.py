@@ -53,6 +53,18 @@ def test_queue_time_learns_the_service_and_works_off_what_waits() -> None:
     assert later.desired == math.ceil(40 * 0.2 + 4 * 6.0 / 4.0)
 
 
+def test_a_queue_or_a_refusal_asks_for_one_more_whatever_was_learnt() -> None:
+    (policy,) = policies_of(ScalingConfig([QueueTimeConfig(target=0.1, service_seconds=0.001)]))
+    assert policy.recommend(Observation(1.0, 2, 2, 10.0, queue_seconds=0.09)).desired == 1
+    assert policy.recommend(Observation(2.0, 2, 2, 10.0, queue_seconds=0.11)).desired == 3
+    assert policy.recommend(Observation(3.0, 3, 2, 10.0, queue_seconds=0.11)).desired == 3  # one is on its way
+    assert policy.recommend(Observation(4.0, 2, 2, 10.0, refused_per_second=1.0)).desired == 3
+    assert policy.recommend(Observation(5.0, 2, 2, queue_seconds=0.11)).desired == 3  # the balancer is silent
+    (slow,) = policies_of(ScalingConfig([QueueTimeConfig(target=0.1, service_seconds=0.5)]))
+    assert slow.recommend(Observation(1.0, 1, 1, 0.1, queue_seconds=0.9)).desired == 1  # one or two that wait
+    assert slow.recommend(Observation(2.0, 1, 1, 0.1, queue_seconds=1.1)).desired == 2
+
+
 def test_latency_keeps_the_share_and_answers_what_is_measured() -> None:
     (policy,) = policies_of(ScalingConfig([LatencyConfig(objective=0.6, service_seconds=0.2, variability=1.0)]))
     desired = policy.recommend(Observation(0.0, 9, 9, 20.0)).desired or 0

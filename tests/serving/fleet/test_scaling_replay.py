@@ -145,7 +145,10 @@ def test_a_trace_that_is_none(tmp_path: Path, text: str) -> None:
 def test_the_command_compares_configs_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few, many = tmp_path / "few.toml", tmp_path / "many.toml"
     for path, replicas in ((few, 1), (many, 6)):
-        path.write_text(f'minimum = {replicas}\nmaximum = {replicas}\n[[scaling.policies]]\nkind = "utilisation"\n')
+        path.write_text(
+            f"minimum = {replicas}\nmaximum = {replicas}\n[scaling]\nspares = 0\n"
+            '[[scaling.policies]]\nkind = "utilisation"\n'
+        )
     picture = tmp_path / "spike.html"
     assert (
         main(

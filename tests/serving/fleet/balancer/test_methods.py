@@ -147,3 +147,16 @@ def _places(balancer: Balancer, bodies: list[bytes]) -> list[str]:
     found = [ask(balancer, content=body) for body in bodies]
     assert Counter(each.status_code for each in found) == {200: len(bodies)}
     return [each.text for each in found]
+
+
+def test_a_truth_goes_to_the_replica_that_its_header_names(begin: Begin, backends: list[Backend]) -> None:
+    a, b, c = backends
+    balancer = begin(a, b, method="round_robin")
+    balancer.add(c.server)
+    said = {ask(balancer).headers["x-replica"] for _ in range(6)}
+    assert said == {"a", "b", "c"}
+    for name in ("c", "a", "c", "b"):
+        assert ask(balancer, "/feedback", headers={"x-replica": name}).text == name
+    balancer.remove("c")
+    assert {ask(balancer, "/feedback", headers={"x-replica": "c"}).text for _ in range(4)} == {"a", "b"}
+    assert {ask(balancer, headers={"x-replica": "a"}).text for _ in range(4)} == {"a", "b"}

@@ -48,7 +48,7 @@ def test_every_figure_of_rules_and_dashboard_is_one_that_a_service_tells(tmp_pat
         busy.ask(server)
         told = httpx.get(f"{server.url}/monitoring/metrics").text
     names = {sample.name for family in text_string_to_metric_families(told) for sample in family.samples}
-    workers = {sample[0] for family in Hub(1).figures() for sample in family.samples}  # of several
+    workers = {sample[0] for family in Hub(1, remembered=1).figures() for sample in family.samples}  # of several
     assert asked - recorded - NOT_OURS <= names | workers | supervisors()
     assert recorded & asked  # names were found at all
     assert len(asked - recorded) > 20
