@@ -66,7 +66,7 @@ def metrics(fleet: Supervisor) -> bytes:
 
 def _replica(fleet: Supervisor, replica: Replica) -> dict[str, Any]:
     watch, verdict = fleet.roster.watches[replica.name], fleet.cures.verdicts.get(replica.name)
-    now = time.monotonic()
+    now, server = time.monotonic(), fleet.edge.servers.get(replica.name)
     return {
         "name": replica.name,
         "pid": replica.identity.pid,
