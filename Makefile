@@ -22,7 +22,7 @@ APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers -
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 # The same of tests/serving/fleet, which `make test` runs too, without what is not there.
-FLEET := haproxy curl
+FLEET := haproxy curl chromium
 # And tests/containers.
 CONTAINERS := mmdebstrap podman buildah runc conmon
 # And tests/monitoring, which starts its own.

@@ -29,6 +29,7 @@ _BARE: dict[str, tuple[str, ...]] = {
     "litserve": (),
     "tritonclient": (),
     "schemathesis": (),
+    "playwright": (),
 }
 
 # What `pnol_jax.memory` tells malloc, as glibc's environment variables.

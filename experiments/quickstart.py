@@ -12,7 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from rich.console import Console
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def serving(models: Path) -> Iterator[str]:
-    """The service as a process of its own on a free port; its address."""
-    command = [sys.executable, "-m", "serving", "--models", str(models), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def serving(models: Path, *flags: str, log: int | IO[str] | None = None) -> Iterator[str]:
+    """The service as a process of its own on a free port; its address. `log`: where its log goes, as of `Popen`."""
+    command = [sys.executable, "-m", "serving", "--models", str(models), "--port", "0", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()

@@ -16,7 +16,7 @@ SUPERVISED = (
     "/monitoring/scaling",
     "/monitoring/fleet",
 )  # what the supervisor answers itself
-SUPERVISED_BELOW = ("/admin/", "/load_balancer/")
+SUPERVISED_BELOW = ("/admin/", "/load_balancer/", "/monitoring/page/")
 REPEATABLE = ("/predict", "/derivatives", "/rollout")  # beside GET: their answers change nothing
 REPEATABLE_END = "/infer"
 FEEDBACK, REPLICA_HEADER = "/feedback", "x-replica"

@@ -35,6 +35,8 @@ def fleet(fleet: Supervisor) -> dict[str, Any]:
         "updating_from": None if fleet.updates.before is None else fleet.updates.before.number,
         "replicas": [_replica(fleet, replica) for replica in fleet.roster.replicas.values()],
         "balancer": fleet.edge.figures,
+        "starts": fleet.roster.names,
+        "failures": fleet.cures.failures,
         "crash_loop": fleet.cures.illness.looping,
         "disk_full": fleet.disk.full,
         "desired": fleet.scale.desired,
@@ -64,7 +66,7 @@ def metrics(fleet: Supervisor) -> bytes:
 
 def _replica(fleet: Supervisor, replica: Replica) -> dict[str, Any]:
     watch, verdict = fleet.roster.watches[replica.name], fleet.cures.verdicts.get(replica.name)
-    now = time.monotonic()
+    now, server = time.monotonic(), fleet.edge.servers.get(replica.name)
     return {
         "name": replica.name,
         "pid": replica.identity.pid,
@@ -75,6 +77,7 @@ def _replica(fleet: Supervisor, replica: Replica) -> dict[str, Any]:
         "serving": replica.serving,
         "seconds": now - replica.spawned,
         "phase_seconds": now - replica.since,
+        "weight": None if server is None else server.effective_share,
         "silent_seconds": watch.silence.seconds,
         "ill": "" if verdict is None else verdict.why,
         "retiring": replica.retiring,

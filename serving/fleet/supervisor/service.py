@@ -18,6 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from pnol_jax.errors import InputError
 from serving.access import Guard
+from serving.fleet.page import BELOW, PAGE
 from serving.fleet.supervisor.endpoints import ENDPOINTS
 from serving.fleet.supervisor.reading import Reading
 from serving.fleet.supervisor.supervisor import Supervisor
@@ -33,7 +34,7 @@ def build_service(fleet: Supervisor, reading: Reading, guard: Guard | None) -> L
     """The application; a guard lets in who has a token: `read` for GET, `manage` for what changes the fleet."""
     parts = {"fleet": fleet, "reading": reading}
     return Litestar(
-        route_handlers=ENDPOINTS,
+        route_handlers=[*ENDPOINTS, *PAGE],
         dependencies={name: Provide(_constant(part), sync_to_thread=False) for name, part in parts.items()},
         exception_handlers={Exception: _respond},
         middleware=[] if guard is None else [_guarded(guard)],
@@ -89,8 +90,8 @@ def _guarded(guard: Guard) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def right(method: str, path: str) -> Right | None:
-    """The scope that a request needs; probes need none."""
-    if path == "/health":
+    """The scope that a request needs; probes need none, nor the page, which asks for a token itself."""
+    if path in ("/health", "/monitoring") or path.startswith(BELOW):
         return None
     return "read" if method in ("GET", "HEAD") else "manage"
 
