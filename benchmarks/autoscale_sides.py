@@ -13,7 +13,7 @@ from serving.fleet.scaling.simulation import Outcome, replay
 from serving.fleet.scaling.traces import MADE
 from serving.fleet.scaling.world import World
 
-OWN = ScalingConfig()  # the defaults
+OWN = ScalingConfig(spares=0)  # the defaults, but for the spare, which would count as a cost that the HPA does not have
 PEAK = 20.0  # requests a second, five replicas' worth
 MINIMUM, MAXIMUM = 1, 20
 WORLD = World()

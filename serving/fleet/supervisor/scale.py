@@ -60,7 +60,7 @@ class Scale:
             said = f"minimum: got {self.minimum}, expected at most the maximum, {self.maximum}"
             self.bounds = kept
             raise Refusal(said)
-        self._scaler = Scaler(self._config, self.minimum, self.maximum)
+        self._scaler.minimum, self._scaler.maximum = self.minimum, self.maximum
         number = self._clamped(self.desired) if bounds.fixed is None else bounds.fixed
         self.decision = Decision(time.time(), self.desired, number, "said by a person", (), self._config.spares)
 
