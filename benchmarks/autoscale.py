@@ -4,7 +4,8 @@ Both meet the same requests and the same replicas (`serving.fleet.scaling.world`
 objective of 1 s, one queue). Ours decides every 0.5 s on figures of the last second, as the supervisor does, and has
 no spare. The HPA has its defaults, every 15 s on means over 15 s, which is kinder than a metrics server. Its target of
 utilisation is the one from 0.5 to 0.8 at which its cost is nearest to ours: over all traces, which count alike, and
-for the figures of a trace on that trace alone. `fast` HPAs decide every 2 s on means over 10 s and let replicas go as soon as ours.
+for the figures of a trace on that trace alone. `fast` HPAs decide every 2 s on means over 10 s and let
+replicas go as soon as ours.
 Our defaults were chosen on the seeds 0 and 1 of ramp, spike, step and burst, from 24 settings of target, within and
 window, with means over 10 s read every 2 s; day was not looked at. What is printed are other seeds.
 """

@@ -52,7 +52,7 @@ class KeptLedgers(Ledgers):
         except (OSError, msgspec.DecodeError) as error:
             log.error("%s: %s; its evidence begins anew", self._path(model), error)
             return ledger
-        if time.time() > state.since + LEASE:
+        if not state.since <= time.monotonic() <= state.since + LEASE:  # or the machine has started anew
             state.acting = None
         ledger.restore(state)
         return ledger

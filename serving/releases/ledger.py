@@ -101,7 +101,7 @@ class Ledger:
         self.tallies: dict[str, Tally] = {}
         self.events: deque[Event] = deque(maxlen=EVENTS)
         self.acting: int | None = None  # who carries out a decision
-        self.since = 0.0  # when, in seconds since 1970
+        self.since = 0.0  # when, in seconds of the monotonic clock
         self._remembered = remembered
         self._seen: OrderedDict[tuple[bytes, tuple[str, ...]], None] = OrderedDict()
         self._evidence: dict[tuple[Pair, Metric], Evidence] = {}
@@ -119,7 +119,7 @@ class Ledger:
         action = self.compare(pair, rule, *(scored.scores[version] for version in pair))
         if action is None or self.acting is not None:
             return Counted(new)
-        self.acting, self.since = by, time.time()
+        self.acting, self.since = by, time.monotonic()
         error = self.events[-1].error if self.events else None
         return Counted(new, Decision(action, rule, self.comparison(pair, rule.metric), error))
 

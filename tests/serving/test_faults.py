@@ -222,8 +222,9 @@ def test_a_clock_that_jumps_changes_nothing(small: Path, tmp_path: Path) -> None
 
 
 # Wall time is read in these files only: tokens expire on a day, a decision is written down with its time, and spans
-# of several machines have to fit together.
-WALL_CLOCK = {"tokens.py", "releases/decision.py", "monitoring/traces.py"}
+# of several machines have to fit together. In a fleet timetables need it, and what is told people.
+SUPERVISOR = {f"fleet/supervisor/{name}.py" for name in ("decisions", "observe", "report", "scale")}
+WALL_CLOCK = {"tokens.py", "releases/decision.py", "monitoring/traces.py", *SUPERVISOR}
 
 
 def test_only_the_monotonic_clock_decides() -> None:

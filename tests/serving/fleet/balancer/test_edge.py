@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from serving.derivatives import DerivativesEndpoint
 from serving.fleet.balancer import Balancer, render
-from serving.predictions import ENDPOINTS
+from serving.predictions import Predictions
 from serving.rollouts import RolloutEndpoint
 from tests.serving.conftest import wait_until
 from tests.serving.fleet.balancer.asking import ask
@@ -123,7 +123,7 @@ def test_the_supervisor_answers_for_itself_once_it_is_there(begin: Begin, backen
 
 
 def test_what_may_be_sent_again_is_what_the_service_computes() -> None:
-    computing = [*ENDPOINTS, DerivativesEndpoint.path, RolloutEndpoint.path]
+    computing = [*Predictions.paths, *DerivativesEndpoint.paths, *RolloutEndpoint.paths]
     ends = [path for path in computing if path.endswith(render.REPEATABLE_END)]
     assert {*computing} - {*ends} == {*render.REPEATABLE}
     assert len(ends) == 2

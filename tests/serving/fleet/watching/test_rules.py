@@ -12,12 +12,13 @@ from jsonschema import Draft7Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from pnol_jax.errors import InputError
-from serving import predictions
+from serving.derivatives import DerivativesEndpoint
 from serving.fleet.alerts import AlertsConfig, Watched, dashboard, rules
 from serving.fleet.alerts.burn import HOURS, PAIRS
 from serving.fleet.alerts.dashboard import queries
 from serving.fleet.alerts.watched import ANSWERS, FAILED, PREDICTING
 from serving.fleet.supervisor.report import metrics as figures_of_supervisor
+from serving.predictions import Predictions
 from serving.rollouts.endpoint import RolloutEndpoint
 from serving.rpc import SERVICE
 from serving.settings import Settings
@@ -58,13 +59,14 @@ def supervisors() -> set[str]:
     """The names of the supervisor's own figures."""
     roster = SimpleNamespace(replicas={}, names=0)
     illness = SimpleNamespace(looping=False, crashes=SimpleNamespace(row=0))
+    cures = SimpleNamespace(illness=illness, verdicts={}, failures=0)
     updates = SimpleNamespace(before=None, rollbacks=0)
     parts = {
         "scale": SimpleNamespace(desired=1),
         "disk": SimpleNamespace(full=False),
         "edge": SimpleNamespace(starts=0),
     }
-    fleet: Any = SimpleNamespace(roster=roster, illness=illness, updates=updates, verdicts={}, failures=0, **parts)
+    fleet: Any = SimpleNamespace(roster=roster, cures=cures, updates=updates, **parts)
     told = figures_of_supervisor(fleet).decode()
     return {sample.name for family in text_string_to_metric_families(told) for sample in family.samples}
 
@@ -76,9 +78,9 @@ def test_names_are_found_in_expressions() -> None:
 
 def test_objectives_are_about_the_endpoints_that_answer() -> None:
     grpc = f"/{SERVICE.full_name}/ModelInfer"
-    for endpoint in (*predictions.ENDPOINTS, grpc, "/derivatives"):
+    for endpoint in (*Predictions.paths, *DerivativesEndpoint.paths, grpc):
         assert re.fullmatch(ANSWERS, endpoint)
-    assert re.fullmatch(PREDICTING, RolloutEndpoint.path)
+    assert all(re.fullmatch(PREDICTING, path) for path in RolloutEndpoint.paths)
     for endpoint in ("/health/ready", "/monitoring/metrics", "refused", "/stats"):
         assert not re.fullmatch(PREDICTING, endpoint)
     assert [s for s in ("200", "400", "429", "503", "504", "OK", "UNAVAILABLE") if re.fullmatch(FAILED, s)] == [
