@@ -51,7 +51,7 @@ test: $(READY) ## All tests that have no target of their own (ten minutes on two
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
 test-slow: $(READY) ## Runs, searches and data sets that are killed and go on (five minutes)
-	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) -m slow
+	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) --ignore tests/serving/fleet -m slow
 
 test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
 	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load

@@ -38,7 +38,7 @@ cores = 0
 [supervisor]
 folder = {folder}
 port = 0
-decide_interval = 0.5
+
 """
 
 

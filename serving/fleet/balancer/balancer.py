@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 
 from pnol_jax.errors import InputError
-from pnol_jax.files import write_atomically
 from serving.fleet.balancer import figures, process
 from serving.fleet.balancer.config import BalancerConfig
 from serving.fleet.balancer.figures import BalancerFigures
@@ -113,8 +112,8 @@ class Balancer(Roster):
             self._address = self._listener.getsockname()[:2]
         bind = f"fd@{process.LISTENER}"
         text = render(self.config, self.folder, bind, self._held.values(), self._supervisor)
-        write_atomically(self.folder / process.CONFIG, text)
-        self.identity = process.launch(self.folder, self._listener, self._runtime)
+        with process.written(self.folder / process.CONFIG, text) as config:
+            self.identity = process.launch(self.folder, config, self._listener, self._runtime)
         self._began_with = _digest(self.config)
         process.remember(self.folder, process.Record(self.identity, *self._address, self._began_with))
         self._told()

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -48,8 +49,22 @@ def find_haproxy() -> str:
     return found
 
 
-def launch(folder: Path, listener: socket.socket, runtime: Runtime) -> Identity:
-    """Start HAProxy with the folder's config on a listening socket, and wait until it answers.
+@contextlib.contextmanager
+def written(file: Path, text: str) -> Iterator[Path]:
+    """Where the config can be read: in its file, or in memory where a full disk does not take it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            write_atomically(file, text)
+        except OSError:
+            memory = stack.enter_context(os.fdopen(os.memfd_create(file.name), "w"))
+            memory.write(text)
+            memory.flush()
+            file = Path(f"/proc/{os.getpid()}/fd/{memory.fileno()}")
+        yield file
+
+
+def launch(folder: Path, config: Path, listener: socket.socket, runtime: Runtime) -> Identity:
+    """Start HAProxy with a config on a listening socket, and wait until it answers.
 
     Raises:
         InputError: it is not installed, too old, or refuses the config: what it said first.
@@ -58,7 +73,7 @@ def launch(folder: Path, listener: socket.socket, runtime: Runtime) -> Identity:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     pid = os.posix_spawn(
         program,
-        [program, "-db", "-f", str(folder / CONFIG)],
+        [program, "-db", "-f", str(config)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -95,8 +110,14 @@ def reap(pid: int) -> None:
 
 
 def remember(folder: Path, record: Record) -> None:
-    """Write down what runs from a folder."""
-    write_atomically(folder / RECORD, msgspec.json.encode(record))
+    """Write down what runs from a folder; where the disk is full, over what stands there, which needs no room."""
+    content = msgspec.json.encode(record)
+    try:
+        write_atomically(folder / RECORD, content)
+    except OSError:
+        with contextlib.suppress(OSError), (folder / RECORD).open("r+b") as file:
+            file.write(content)
+            file.truncate()
 
 
 def recall(folder: Path) -> Record | None:

@@ -1,5 +1,6 @@
 """Servers come, drain, die and return, and so does HAProxy: no request that was accepted is lost."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -257,3 +258,25 @@ def test_what_a_server_that_is_abandoned_would_not_answer_is_asked_of_another(
         b.closed = False
         assert [answer.result().text for answer in asked] == ["b"] * 4
     assert balancer.servers()["a"].admin == "maint"
+
+
+def test_it_starts_where_the_disk_takes_nothing(
+    begin: Begin, backends: list[Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = backends
+    balancer = begin(a)
+    assert balancer.identity is not None
+    record = process.recall(balancer.folder)
+    balancer.identity.signal(signal.SIGKILL)
+    assert balancer.identity.wait(20)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(process, "write_atomically", full)
+    balancer.start([a.server, b.server])
+    assert names(balancer, 10) == {"a": 5, "b": 5}
+    found = process.recall(balancer.folder)  # by the next supervisor
+    assert found is not None
+    assert found != record
+    assert found.identity == balancer.identity
