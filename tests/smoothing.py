@@ -16,6 +16,24 @@ from experiments.strangeness import fit_detector
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.toml import load
 
+BARE = """
+name = "smoothing"
+[data]
+train = ["train.npz"]
+inputs = ["a"]
+outputs = ["u"]
+axes = [{ kind = "periodic" }]
+[operator]
+name = "fno"
+modes = [8]
+width = 8
+depth = 2
+[calibration]
+kind = "none"
+[training]
+batch_size = 8
+"""  # for cases in the current folder; more of the training follows
+
 CONFIG = """
 name = "smoothing"
 [data]

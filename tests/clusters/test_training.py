@@ -16,28 +16,10 @@ from experiments.clusters import record
 from experiments.supervision.supervise import newest_checkpoint
 from tests.clusters.conftest import ask, log, until
 from tests.clusters.virtual import Slurm
+from tests.smoothing import BARE
 
 RUN = Path("runs/smoothing")
-CONFIG = """
-name = "smoothing"
-[data]
-train = ["train.npz"]
-inputs = ["a"]
-outputs = ["u"]
-axes = [{ kind = "periodic" }]
-[operator]
-name = "fno"
-modes = [8]
-width = 8
-depth = 2
-[calibration]
-kind = "none"
-[training]
-steps = 60
-batch_size = 8
-log_every = 1
-checkpoint_every = 5
-"""
+CONFIG = BARE + "steps = 60\nlog_every = 1\ncheckpoint_every = 5\n"
 
 
 @pytest.fixture(autouse=True)

@@ -10,25 +10,9 @@ import pytest
 from experiments.clusters import kubernetes
 from experiments.clusters.interface import Job
 from tests.containers.podman import Podman
+from tests.smoothing import BARE
 
-CONFIG = """
-name = "smoothing"
-[data]
-train = ["train.npz"]
-inputs = ["a"]
-outputs = ["u"]
-axes = [{ kind = "periodic" }]
-[operator]
-name = "fno"
-modes = [8]
-width = 8
-depth = 2
-[calibration]
-kind = "none"
-[training]
-steps = 20
-batch_size = 8
-"""
+CONFIG = BARE + "steps = 20\n"
 USER = 10001
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from serving.fleet.replicas.spawn import free_port
+
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"  # as Debian calls them
 PROMTOOL, AMTOOL = "promtool", "amtool"
 SECONDS = 120.0  # after which something hangs, on a machine with much else to do too
@@ -23,12 +24,6 @@ def missing(*programs: str) -> str | None:
     """Why a test cannot run here; None if it can."""
     absent = [program for program in programs if shutil.which(program) is None]
     return f"not installed: {', '.join(absent)} (make test-monitoring installs them on Debian)" if absent else None
-
-
-def free_port() -> int:
-    with socket.socket() as each:
-        each.bind(("127.0.0.1", 0))
-        return int(each.getsockname()[1])
 
 
 def until(happened: Callable[[], Any], what: str) -> Any:
