@@ -13,6 +13,9 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # Tests compare with mathematics, which a GPU's TensorFloat-32 is too coarse for.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
+# Programs that run once are not worth LLVM's optimisation: a third less time. Set XLA_FLAGS for that of a real run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
 # Most of the tests' time is the compilation of small programs, many of them the same. What one process has compiled,
 # the others of this session read: those that tests start too, as they inherit the environment.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -53,9 +53,15 @@ class Illness:
         if not readings or not fresh:
             return
         self._readings = readings
-        paces = {}
-        for name in readings:
-            figures = watches[name].figures
-            known = figures is not None and figures.seconds is not None
-            paces[name] = Pace(figures.seconds or 0.0, figures.requests) if figures and known else Pace(0.0, 0)
-        self._records = slow.judge(paces, self._records, now, self.config)
+        self._records = slow.judge({name: _pace(watches[name]) for name in readings}, self._records, now, self.config)
+
+
+def _pace(watch: Watch) -> Pace:
+    """As a caller has it: what a probe waits for an answer, and what a request takes by the replica's own figures.
+
+    A process whose processor is taken away (by a quota, by neighbours) does not notice how long a request lay there.
+    """
+    figures = watch.figures
+    if figures is None or figures.seconds is None:
+        return Pace(0.0, 0)
+    return Pace((watch.waited or 0.0) + figures.seconds, figures.requests)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -44,7 +45,9 @@ class Watch:
         self.silence = Silence(answered=answered)
         self.ready = False
         self.figures: Figures | None = None
+        self.waited: float | None = None  # seconds for an answer to a probe, in the mean since the reading before
         self.readings = 0
+        self._waits: list[float] = []
         self.memory: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self._port, self._config, self._headers, self._wake = port, config, headers, wake
         self._end = End(identity, wake)
@@ -66,6 +69,7 @@ class Watch:
         while self.alive:
             began, before = time.monotonic(), (self.silence.seconds > 0, self.silence.answered, self.ready)
             health = await self._health(deadline)
+            self._waits.append(time.monotonic() - began)
             if health is not None and health.live:
                 self.silence, self.ready = self.silence.heard(), health.ready
             else:
@@ -103,6 +107,7 @@ class Watch:
         self.memory.append((now.time, now.whole.get("resident_bytes", 0.0)))
         if before is not None:
             self.figures = figures.between(before, now)
+            self.waited, self._waits = statistics.fmean(self._waits) if self._waits else None, []
             self.readings += 1
         return now
 
