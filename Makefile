@@ -48,10 +48,10 @@ install: $(READY) ## Build the environment in .venv (the others do it by themsel
 quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on it, serve it and ask it
 	@$(BIN)/python -m experiments.quickstart
 
-test: $(READY) ## All tests that have no target of their own (fifteen minutes on two cores)
+test: $(READY) ## All tests that have no target of their own (twelve minutes on two cores)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
-test-slow: $(READY) ## Runs, searches and data sets that are killed and go on (five minutes)
+test-slow: $(READY) ## Runs, searches and data sets that are killed and go on, and what else takes long (nine minutes)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) --ignore tests/serving/fleet -m slow
 
 test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)

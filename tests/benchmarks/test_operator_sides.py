@@ -8,6 +8,8 @@ import pytest
 from benchmarks.operator_sides import build
 from benchmarks.peer_scripts.sizes import SIZES, Size
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     1: Size(points=(24,), modes=(10,), width=4, batch=2),
     2: Size(points=(16, 12), modes=(7, 8), width=4, batch=2),

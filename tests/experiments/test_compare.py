@@ -28,6 +28,8 @@ from tests.compiling import compiled_fast
 from tests.experiments import test_rollout
 from tests.experiments.test_report import Page
 
+pytestmark = pytest.mark.slow
+
 BY_NAME = {score.name: score for score in SCORES}
 CRPS, COVERAGE = BY_NAME["crps"], BY_NAME["coverage"]
 LEVEL = 0.9

@@ -18,6 +18,8 @@ from experiments.clusters.interface import Job, Status, Submitted
 from experiments.clusters.watch import wait
 from pnol_jax.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -17,6 +17,8 @@ from experiments.jobs import Outcome, Pool, PoolConfig, add_flags, from_flags, o
 from experiments.jobs.slots import deal_cores, deal_devices
 from pnol_jax.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 OF_THIS_PROCESS: list[int] = []  # what a fresh process does not have, and a forked one would
 MEMORY = 500 * 2**20

@@ -14,6 +14,8 @@ from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site
 from pnol_jax.errors import InputError
 from tests.experiments.test_train import CONFIG, STEPS, _cases
 
+pytestmark = pytest.mark.slow
+
 POD = {"JOB_COMPLETION_INDEX": "1", "PNOL_NODES": "2", "JAX_COORDINATOR_ADDRESS": "set-0.set:8476"}
 
 

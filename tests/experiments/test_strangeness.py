@@ -17,6 +17,8 @@ from pnol_jax.ood import auroc
 from pnol_jax.servable import flatten_operands, load_servable
 from tests import smoothing
 
+pytestmark = pytest.mark.slow
+
 OOD = '[calibration]\nkind = "none"\n[ood]\nfalse_alarm = 0.1\n'
 
 

@@ -35,6 +35,8 @@ from serving.settings import Settings
 from tests import smoothing
 from tests.compiling import compiled_fast
 
+pytestmark = pytest.mark.slow
+
 MEMBERS, N = 3, 24
 MORE = f"""
 [posterior]

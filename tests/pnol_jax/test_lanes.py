@@ -105,6 +105,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_lane_is_the_training_that_it_would_be_alone(name):
     optimizer, numbers = OPTIMIZERS[name]

@@ -21,6 +21,8 @@ from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature,
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
 
+pytestmark = pytest.mark.slow
+
 BASES, POINTS, CASES, STEPS = (Basis("fourier", 6),), 16, 24, 150
 INNER = "*.blocks.1.mlp.*"  # 76 parameters
 CONSTANTS = {f"normaliser.{name}": np.ones(1, np.float32) for name in ("inputs.std", "outputs.std")}

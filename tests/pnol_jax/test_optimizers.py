@@ -74,8 +74,9 @@ def test_members_are_trained_as_they_would_be_alone(name, x64):
         alone, its_state = run_of(name).descend(starts[member], targets[member], 40)
         its_evaluated = evaluation_params(CONFIGS[name], its_state, alone)
         for key in alone:
-            np.testing.assert_allclose(together[key][member], alone[key], rtol=1e-8, atol=1e-10)
-            np.testing.assert_allclose(evaluated[key][member], its_evaluated[key], rtol=1e-8, atol=1e-10)
+            # AdamW divides a gradient near 0 by no less than its epsilon: rounding grows by up to 1e8 there.
+            np.testing.assert_allclose(together[key][member], alone[key], rtol=1e-8, atol=1e-7)
+            np.testing.assert_allclose(evaluated[key][member], its_evaluated[key], rtol=1e-8, atol=1e-7)
 
 
 @EACH

@@ -19,6 +19,8 @@ from tests.serving import rivals
 from tests.serving.conftest import Server, running, wait_until
 from tests.serving.test_team import figures, only, workers
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ["--workers", "2", "--batch-sizes", "[1]", "--poll-seconds", "0", "--stall-seconds", "600"]
 FLAGS += ["--keep-alive-seconds", "600"]
 RULE, PAIR = Rule(minimum=40), ("1", "2")
