@@ -16,8 +16,9 @@ WIDTH, WIDE = 2.6, 5.28  # inches of a panel
 
 
 def pictures(results: Sequence[TestResults], about: Names, level: float) -> list[Html]:
-    """A figure a case; colours share their scales within a test set."""
-    content: list[Html] = [paragraph("Chosen by the relative L2 error of the mean; scales are shared in a test set.")]
+    """A figure a case; what is uncertain or wrong shares its scales within a test set."""
+    shared = "Error, standard deviation and half-width share their scales in a test set, the other colours in a case."
+    content: list[Html] = [paragraph(f"Chosen by the relative L2 error of the mean. {shared}")]
     for entry in results:
         content.append(element("h3", title(entry)))
         for name, case_number, channels in shown_cases(entry, about, level):

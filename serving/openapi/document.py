@@ -109,6 +109,7 @@ def _management() -> dict[str, Any]:
     releases = "/models/{name}/releases"
     found = {200: "Found", 404: "There is none"}
     paths = {releases: _get(releases, "Labels, shares, scores and evidence of a model's versions", found, OBJECT)}
+    paths[releases]["get"]["responses"]["503"] = _refused("The process that keeps the evidence does not answer")
     for path, (summary, body, answer, example) in posts.items():
         answers = {} if answer is None else {json.MEDIA_TYPE: answer}
         paths[path] = _post(summary, {json.MEDIA_TYPE: reference(body)}, answers, example, _path_parameters(path))

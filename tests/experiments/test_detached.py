@@ -172,7 +172,7 @@ def test_a_process_that_does_not_heed_sigterm_is_killed_with_its_own() -> None:
 
 def test_a_job_whose_supervisor_was_killed_is_over_and_can_still_be_ended() -> None:
     submitted = _bash("echo ready; exec sleep 600")
-    _until_it_says(submitted, "ready")
+    _until(lambda: board.read(detached.folder_of(submitted)).tasks[submitted.id].process)  # which it may outrun
     supervisor = _supervisor(submitted)
     (child,) = supervisor.children()
     supervisor.kill()

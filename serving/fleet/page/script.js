@@ -70,7 +70,7 @@ function tile({ name, value, wanted, show, steps, more }, points) {
   if (wanted) chart.append(drawn("path", { class: "wanted", d: line(points, wanted, top, now, true) }));
   chart.append(drawn("path", { d: path }));
   box.append(element("div", name, "name"), element("div", at === null ? NONE : show(at), "value"), chart,
-    element("div", more(last, most), "more"));
+    element("div", seen.length ? more(last, most) : "not asked in 2 min", "more"));
   return box;
 }
 
@@ -143,7 +143,7 @@ function show(said) {
     (said.updating_from === null ? "." : `, which replaces release ${said.updating_from}.`);
   const lack = said.desired - now.serving;
   part("verdict").textContent = `${now.serving} of ${said.desired} ${said.desired === 1 ? "replica answers" : "replicas answer"}` +
-    (lack > 0 ? `; ${lack} ${lack === 1 ? "is" : "are"} on the way.` : ".") + (said.reason ? ` ${said.reason[0].toUpperCase()}${said.reason.slice(1)}.` : "");
+    (lack > 0 ? `; ${lack} ${lack === 1 ? "is" : "are"} on the way.` : ".") + (said.reason ? ` Why: ${said.reason}.` : "");
   const alarms = [said.crash_loop && "Replicas end again and again: see their logs.", said.disk_full && "The disk has too little room."];
   part("alarms").replaceChildren(...alarms.filter(Boolean).map((text) => element("li", text)));
   part("tiles").replaceChildren(...TILES.map((each) => tile(each, measured)));
@@ -151,7 +151,7 @@ function show(said) {
   part("replicas").replaceChildren(...said.replicas.map((each) => row(each, false)), ...gone);
   const balancer = said.balancer;
   part("counts").textContent = `${said.starts} started so far; ${said.failures} crashed or had to be killed` +
-    (balancer === null ? "; the balancer has not answered yet." : `; ${balancer.open_requests} requests open, ${balancer.retries + balancer.redispatches} asked again elsewhere, ${balancer.errors_5xx} answered with an error of the server.`);
+    (balancer === null ? "; the balancer has not answered yet." : `; ${balancer.open_requests} ${balancer.open_requests === 1 ? "request" : "requests"} open, ${balancer.retries + balancer.redispatches} asked again elsewhere, ${balancer.errors_5xx} answered with an error of the server.`);
   part("decisions").replaceChildren(...said.decisions.slice().reverse().map(decision));
 }
 
