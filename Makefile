@@ -41,7 +41,7 @@ OMIT_cuda12 := $(OMIT_cpu)
 .DEFAULT_GOAL := help
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 install: $(READY) ## Build the environment in .venv (the others do it by themselves); CUDA=12 adds the GPU
 

@@ -16,6 +16,7 @@ class HealingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Times in seconds, sizes in bytes."""
 
     stall_seconds: Seconds = 3.0  # without an answer to a probe, after which a replica is ended; workers of it included
+    stall_all_seconds: Seconds = 15.0  # the same where all replicas are silent at once
 
     memory_bytes: Natural = 0  # resident, above which a replica is replaced; 0: no limit
     memory_window: Seconds = 120.0  # over which its growth is measured

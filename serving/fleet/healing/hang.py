@@ -30,10 +30,14 @@ class Silence:
 def silent(silences: Mapping[str, Silence], config: HealingConfig) -> Iterator[Verdict]:
     """Those that missed a probe get no requests; those that go on being silent are ended.
 
-    One that has never answered is still starting: that has its own patience.
+    One that has never answered is still starting: that has its own patience. Where all of several are silent at once,
+    it is rather the machine that is busy or stood still, and to start them all again would make it worse.
     """
+    begun = [silence for silence in silences.values() if silence.answered]
+    all_at_once = len(begun) > 1 and all(silence.seconds for silence in begun)
+    patience = max(config.stall_seconds, config.stall_all_seconds) if all_at_once else config.stall_seconds
     for name, silence in silences.items():
-        if silence.seconds >= config.stall_seconds:
+        if silence.seconds >= patience:
             yield Verdict(name, Cure.KILL, f"no answer to a probe for {silence.seconds:.1f} s")
         elif silence.seconds:
             yield Verdict(name, Cure.HOLD, f"missed a probe, no answer for {silence.seconds:.1f} s")

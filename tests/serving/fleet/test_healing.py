@@ -28,6 +28,15 @@ def test_one_missed_probe_holds_and_a_lasting_silence_ends() -> None:
     assert not list(silent({"back": gone.heard()}, config))
 
 
+def test_where_all_are_silent_at_once_it_is_rather_the_machine() -> None:
+    config = HealingConfig(stall_seconds=2.0, stall_all_seconds=5.0)
+    three, five = Silence(3.0, True), Silence(5.0, True)
+    assert cures(silent({"a": three, "b": three, "starting": Silence()}, config)) == {"a": Cure.HOLD, "b": Cure.HOLD}
+    assert cures(silent({"a": five, "b": three}, config)) == {"a": Cure.KILL, "b": Cure.HOLD}
+    assert cures(silent({"a": three, "well": Silence(0.0, True)}, config)) == {"a": Cure.KILL}
+    assert cures(silent({"alone": three, "starting": Silence()}, config)) == {"alone": Cure.KILL}
+
+
 def test_a_replica_that_never_answered_is_not_silent_but_starting() -> None:
     assert Silence().missed(100.0, 0.5) == Silence()
 
