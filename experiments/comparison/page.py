@@ -138,7 +138,7 @@ def _calibration(scored: Scored, unit: str, key: Html) -> Html:
     )
     if any(entry.ranks is not None for entry in results):
         drawn.append((ranks(results), "Histogram of the truth's rank among draws."))
-        caption += " Of draws the truth's rank among them."
+        caption += " Of draws: the truth's rank among them."
     return figure([key, *(_picture(charts.without_legend(draw), alt) for draw, alt in drawn)], caption)
 
 

@@ -54,7 +54,7 @@ def show(stage: Stage) -> Shown:
             Drawing(_latencies(hits, computed), "Histogram of the seconds of hits and of computed answers"),
             Drawing(_ratio(answers), "The share of hits among all requests so far"),
         ),
-        caption="The time of a request as the client sees them, HTTP included, and the share of hits so far.",
+        caption="The time of a request as the client sees it, HTTP included, and the share of hits so far.",
         how=f"{REQUESTS} requests for {len(inputs)} Darcy fields, popular by Zipf's law with exponent {EXPONENT:g}.",
     )
 

@@ -23,7 +23,7 @@ def models(stage: Stage) -> Path:
     """
     folder, run = stage.folder / "models", stage.folder / MODEL
     fetch(DARCY, DATA)
-    if not (folder / MODEL).exists():
+    if not (folder / MODEL / "1" / "manifest.json").exists():  # an interrupted export leaves a folder without
         stage.say("training on 900 solved cases of Darcy flow (once, about a minute)")
         _run(stage, "train", quickstart.CONFIG, "--run", str(run), "--overwrite", OOD, *stage.overrides)
         stage.say("exporting the servable")

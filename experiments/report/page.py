@@ -76,7 +76,7 @@ def _header(experiment: Experiment, about: Names, provenance: dict[str, Any]) ->
     what = about.predicted[:1].upper() + about.predicted[1:]
     made = f"{what}, predicted by {_article(operator)} with a posterior of kind {posterior}"
     written = provenance["written"].replace("T", " ").removesuffix("Z")
-    return join([element("h1", config.name), paragraph(f"{made}. Trained {written} UTC.", class_="about")])
+    return join([element("h1", config.name), paragraph(f"{made}. Training began {written} UTC.", class_="about")])
 
 
 def _article(operator: str) -> str:

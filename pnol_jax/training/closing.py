@@ -62,7 +62,8 @@ def table(goodput: Goodput, found: dict[str, float]) -> Table:
     rows |= {name: f"{goodput.total(kind):.1f} s" for name, kind in SPENT.items()}
     steps, seconds = goodput.lost()
     rows["lost work"] = f"{steps} steps, {seconds:.1f} s" if steps else "none"
-    rows["goodput"] = f"{100 * goodput.share():.1f}% of {len(goodput.attempts)} attempt(s)"
+    number = len(goodput.attempts)
+    rows["goodput"] = f"{100 * goodput.share():.1f}% of {number} {'attempt' if number == 1 else 'attempts'}"
     shown = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in rows.items():
         shown.add_row(name, value)
