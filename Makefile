@@ -51,10 +51,10 @@ quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on 
 test: $(READY) ## All tests that have no target of their own (twelve minutes on two cores)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
-test-slow: $(READY) ## Runs, searches and data sets that are killed and go on, and what else takes long (nine minutes)
+test-slow: $(READY) ## Runs, searches and data sets that are killed and go on, and what else takes long (fifteen minutes)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) --ignore tests/serving/fleet -m slow
 
-test-mesh: $(READY) ## Meshes of simulated devices and of several processes (ten minutes)
+test-mesh: $(READY) ## Meshes of simulated devices and of several processes (twenty-five minutes)
 	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
 
 test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minutes); root on Debian gets what is missing

@@ -19,7 +19,7 @@ from serving.fleet.replicas.config import ReplicasConfig
 from serving.fleet.replicas.figures import Figures, Reading
 from serving.fleet.replicas.spawn import HOST
 
-SAMPLES = 1024  # of memory that are kept
+SAMPLES = 1024  # of memory, and of waits, that are kept
 log = logging.getLogger("serving.fleet")
 
 
@@ -47,7 +47,7 @@ class Watch:
         self.figures: Figures | None = None
         self.waited: float | None = None  # seconds for an answer to a probe, in the mean since the reading before
         self.readings = 0
-        self._waits: list[float] = []
+        self._waits: deque[float] = deque(maxlen=SAMPLES)  # which nothing empties as long as no figures come
         self.memory: deque[tuple[float, float]] = deque(maxlen=SAMPLES)
         self._port, self._config, self._headers, self._wake = port, config, headers, wake
         self._end = End(identity, wake)
@@ -107,7 +107,8 @@ class Watch:
         self.memory.append((now.time, now.whole.get("resident_bytes", 0.0)))
         if before is not None:
             self.figures = figures.between(before, now)
-            self.waited, self._waits = statistics.fmean(self._waits) if self._waits else None, []
+            self.waited = statistics.fmean(self._waits) if self._waits else None
+            self._waits.clear()
             self.readings += 1
         return now
 
