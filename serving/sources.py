@@ -78,6 +78,7 @@ def _parser(schema: type[msgspec.Struct]) -> argparse.ArgumentParser:
         prog="python -m serving",
         description="Serve the models in a folder over HTTP. A setting is a flag, else a variable of the environment "
         f"({variable('max_cases')} for {flag('max_cases')}), else a key of the file (max_cases).",
+        allow_abbrev=False,
     )
     parser.add_argument(flag(FILE), metavar="FILE", help="a TOML file with any of the settings below")
     for field in msgspec.structs.fields(schema):

@@ -89,6 +89,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, flags: list[str], message: str) 
         read_settings(given)
 
 
+def test_a_flag_is_written_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--models", ".", "--worker", "2"])
+    assert "unrecognized arguments: --worker 2" in capsys.readouterr().err
+
+
 def test_an_unknown_key_in_the_file_gets_a_suggestion(tmp_path: Path) -> None:
     file = tmp_path / "serving.toml"
     file.write_text("max_case = 8\n")
