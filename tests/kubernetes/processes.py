@@ -1,0 +1,50 @@
+"""Programs that run as long as the cluster does, each with a log of its own."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+SECONDS = 60.0  # after which something hangs, on a machine with much else to do too
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path, name: str, *words: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is ended by its id."""
+    with (folder / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(words, stdout=log, stderr=log, cwd=folder, env=env)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def call(*words: str, stdin: str | None = None) -> str:
+    """What a program prints.
+
+    Raises:
+        AssertionError: it fails.
+    """
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def until(happened: Callable[[], Any], what: str, *suppressed: type[Exception], pause: float = 0.1) -> Any:
+    """Wait for something that is true, and give it; exceptions of these types are as if it were not."""
+    end = time.monotonic() + SECONDS
+    while True:
+        with contextlib.suppress(*suppressed):
+            if found := happened():
+                return found
+        assert time.monotonic() < end, f"not within {SECONDS:g} s: {what}"
+        time.sleep(pause)
