@@ -13,7 +13,7 @@ CUDA ?=
 BIN := .venv/bin
 READY := .venv/.ready$(CUDA)
 INDEX = $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
-BENCHMARKS := $(shell grep -ls __main__ benchmarks/*.py)
+BENCHMARKS := $(shell grep -ls argument_parser.__doc__ benchmarks/*.py)
 COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
 

@@ -10,7 +10,6 @@ rollback: a test that is only valid at one time would fail here.
 
 import asyncio
 import itertools
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from benchmarks.ab_sides import MODEL, cases, loaded
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.memory import keep_arena
 from serving.cache import Cache
 from serving.engine import Engine
@@ -133,4 +133,4 @@ def wilson(share: float, runs: int = NULL_RUNS, score: float = 1.96) -> tuple[fl
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -30,6 +30,7 @@ from benchmarks.divided_sides import compiled_step, training_step
 from benchmarks.measure import LocalSide, Timings, alternate
 from benchmarks.peer_scripts.sizes import SIZES, Size
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.config import MeshConfig
 from pnol_jax.errors import InputError
@@ -176,4 +177,4 @@ def _asked(servable: Servable, vector: Vector, batch: int) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -10,7 +10,6 @@ Our defaults were chosen on the seeds 0 and 1 of ramp, spike, step and burst, fr
 window, with means over 10 s read every 2 s; day was not looked at. What is printed are other seeds.
 """
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from benchmarks.autoscale_sides import DEFAULTS, FAST, OURS, Score, Side, score
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from serving.fleet.scaling.traces import MADE
 
 JUDGED = 100  # the first seed; none of those that the defaults were chosen on
@@ -104,4 +104,4 @@ def _table(scores: Scores, sides: Sequence[Side]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -9,7 +9,6 @@ import contextlib
 import http.client
 import io
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,10 @@ from rich.table import Table
 
 from benchmarks import served_models, servers
 from benchmarks.load import Load, load
+from benchmarks.measure import median_interval
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.served_requests import binary_requests
+from experiments.command import run
 from serving.fleet.balancer import Balancer, BalancerConfig, Server
 from serving.fleet.balancer.config import Method
 from serving.wire import npy
@@ -36,7 +37,6 @@ METHODS: tuple[Method, ...] = ("cache", "round_robin", "least_connections")
 OBJECTS, EXPONENT, CLIENTS = 2_000, 0.9, 4
 ENTRY = 20 * 2**10  # bytes that an answer takes of the cache, about: three fields of 32x32, and the response
 DEATHS = 10
-CONFIDENCE, RESAMPLES = 0.95, 4000
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def hits(folder: Path, number: int) -> list[Figure]:
 def _hits(folder: Path, method: Method, asked: NDArray[np.int64], fields: NDArray[np.float32]) -> Hits:
     room = OBJECTS // 5 * ENTRY
     with replicas(folder, COMPUTED, 2, f"--cache-bytes={room}") as both, balancing(folder, method, both) as balancer:
-        turns = np.array_split(asked, len(asked) // CLIENTS)
+        turns = [asked[start : start + CLIENTS] for start in range(0, len(asked), CLIENTS)]
         with ThreadPoolExecutor(CLIENTS) as pool:
             clients = [http.client.HTTPConnection("127.0.0.1", _port(balancer)) for _ in range(CLIENTS)]
             for turn in turns:  # so many at once
@@ -159,11 +159,8 @@ def balancing(folder: Path, method: Method, before: Sequence[Server]) -> Iterato
 
 def _difference(name: str, pairs: Sequence[tuple[float, float]], goal: float) -> Figure:
     """The median over rounds of what is added, with a percentile bootstrap over them."""
-    more = np.array([through - direct for direct, through in pairs])
-    draws = np.random.default_rng(0).integers(len(more), size=(RESAMPLES, len(more)))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.median(more[draws], axis=1), [tail, 1 - tail])
-    return Figure(name, float(np.median(more)), "ms", goal, interval=(float(low), float(high)))
+    more = [through - direct for direct, through in pairs]
+    return Figure(name, float(np.median(more)), "ms", goal, interval=median_interval(more))
 
 
 def _show(direct: Sequence[Load], through: Sequence[Load]) -> None:
@@ -179,4 +176,4 @@ def _port(balancer: Balancer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,7 +5,6 @@ unpadded grid, and the time with a batch of 64 x 64 fields that share one set of
 """
 
 import functools
-import sys
 from collections.abc import Callable
 
 import jax
@@ -15,6 +14,7 @@ from flax import nnx
 
 from benchmarks.measure import LocalSide, alternate
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.bases import Basis, GridOperands, make_operands, stack_operands
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.memory import keep_arena
@@ -87,4 +87,4 @@ def largest_error(operator: Functional, answers: np.ndarray, fields: list[jax.Ar
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -13,11 +13,11 @@ beside it.
 
 import contextlib
 import random
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from benchmarks.chaos_faults import FAULTS, Scene, disk, impossible
 from benchmarks.chaos_load import Callers, calling, longest, window
 from benchmarks.fleets import Fleet, fleet
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
+from pnol_jax.errors import InputError
 
 MODEL, REPLICAS, SPARES, CALLERS = "small", 2, 1, 3
 QUIET, APART = 10.0, (5.0, 15.0)  # seconds before the first fault, and between two
@@ -87,7 +89,10 @@ class Looks:
 
     def settled(self, fault: float, end: float, what: int) -> float | None:
         """Seconds from a fault until it is so again after what the fault did; `what`: 1 full, 2 with spares."""
-        missing = [look[0] for look in self.seen if fault <= look[0] < end and not look[what]]
+        looks = [look for look in self.seen if fault <= look[0] < end]
+        missing = [look[0] for look in looks if not look[what]]
+        if not looks:
+            return None  # nobody knows
         if not missing:
             return 0.0
         again = [look[0] for look in self.seen if look[0] > missing[-1] and look[what]]
@@ -105,6 +110,8 @@ def main() -> int:
     for name in sorted(lacking.keys() & set(asked.only)):
         print(f"left out: {name}: {lacking[name]}")
     names = [name for name in asked.only if name not in lacking]
+    if not names:
+        raise InputError(f"--only: got {asked.only}, expected some that this machine can do")
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         callers, costs = ordeal(Path(folder), names, asked.minutes, asked.seed)
     show(costs, callers)
@@ -164,13 +171,13 @@ def looking(looks: Looks) -> Iterator[Looks]:
         while not over.wait(LOOK):
             looks.look()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield looks
-    finally:
-        over.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        looked = pool.submit(run)
+        try:
+            yield looks
+        finally:
+            over.set()
+        looked.result()  # or what ended it
 
 
 def figures(costs: Sequence[Cost], callers: Callers) -> list[Figure]:
@@ -182,7 +189,7 @@ def figures(costs: Sequence[Cost], callers: Callers) -> list[Figure]:
         Figure("error_window_seconds_p50", _quantile(windows, 0.5), "s", 1.0),
         Figure("recovery_seconds_p99", _quantile([cost.recovery for cost in costs], 0.99), "s", 5.0, at_most=60.0),
         Figure("spares_back_seconds_p99", _quantile([cost.spares for cost in costs], 0.99), "s", 30.0),
-        Figure("faults", float(len(costs)), "faults", float(len(costs))),
+        Figure("faults", float(len(costs)), "faults"),
     ]
 
 
@@ -212,4 +219,4 @@ def show(costs: Sequence[Cost], callers: Callers) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

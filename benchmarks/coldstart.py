@@ -6,7 +6,6 @@ replays the test vector and runs each program to see what it costs.
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -19,6 +18,7 @@ from benchmarks.child import ROOT
 from benchmarks.measure import paired_ratio
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.serving import SIZES
+from experiments.command import run
 
 MODEL = "medium"
 
@@ -71,4 +71,4 @@ def first_answer(models: Path, executables: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -7,7 +7,6 @@ source to each set. What is left of the relative L2 error is what the samples do
 the solver's own error, which smaller cells show to be far less. The goals are what smaller cells should not change.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.optimize import minimize_scalar
 
 from benchmarks.report import Figure, argument_parser, report
 from experiments import fetch
+from experiments.command import run
 from pnol_jax.data.simulators.darcy import solve_darcy
 
 FINER, FITTED, BOUNDS = 4, 8, (0.03, 0.1)
@@ -66,4 +66,4 @@ def solution(permeability: NDArray[np.uint8], ratio: float, finer: int) -> Field
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,7 +5,6 @@ these and the 50 test cases of the same grid are pooled and split 20 times into 
 band of 90% on and one to count on how many cases the truth stays wholly inside.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmarks.measure import LocalSide, alternate
 from benchmarks.report import Figure, argument_parser, report
 from experiments import fetch
 from experiments.calibrate import FLOOR
+from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.train import train_model
 from pnol_jax import scores
@@ -112,4 +112,4 @@ def over_splits(conformity: NDArray[Any]) -> NDArray[np.float64]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -26,6 +26,7 @@ from benchmarks.fuzz_sent import Field, Sent
 from benchmarks.fuzz_targets import Target, in_process, over_the_network
 from benchmarks.fuzz_trees import Rng
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from serving.settings import read_settings
 from serving.wire import inference_pb2 as pb
 
@@ -163,4 +164,4 @@ def figures(found: dict[str, Found]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -23,6 +23,7 @@ from benchmarks.laplace_problem import SIZES
 from benchmarks.measure import Timings, alternate
 from benchmarks.peers import KEEP_MEMORY, laplax
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 
 OURS, PEER, FEATURES = "pnol_jax", "laplax", "laplax, on features"
 TITLES = {"last_layer": "last layer, full", "low_rank": "all parameters, low rank"}
@@ -96,4 +97,4 @@ def _apart(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -69,7 +69,7 @@ class Timings:
     """
 
     seconds: Mapping[str, NDArray[np.float64]]
-    resting: float
+    resting: float | None = None  # not measured
 
     @property
     def rounds(self) -> int:
@@ -99,10 +99,16 @@ def paired_ratio(above: NDArray[np.float64], below: NDArray[np.float64], seed: i
         seed: of the resampling
     """
     ratios = above / below
-    draws = np.random.default_rng(seed).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
+    return Ratio(float(np.median(ratios)), *median_interval(ratios, seed))
+
+
+def median_interval(values: Sequence[float] | NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
+    """The ends of the 95% interval of a median, by a percentile bootstrap over the values (Efron 1979)."""
+    values = np.asarray(values)
+    draws = np.random.default_rng(seed).integers(len(values), size=(_RESAMPLES, len(values)))
     tail = (1 - _CONFIDENCE) / 2
-    low, high = np.quantile(np.median(ratios[draws], axis=1), [tail, 1 - tail])
-    return Ratio(float(np.median(ratios)), float(low), float(high))
+    low, high = np.quantile(np.median(values[draws], axis=1), [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def alternate(sides: Sequence[Side], rounds: int = 15, burst: float = 1.0, warmup: int = 3) -> Timings:

@@ -6,7 +6,6 @@ counted as the arrays that a step keeps from its forward to its backward pass, b
 Times are of this machine, where arithmetic in 16 bits is emulated: for bfloat16 they say nothing of a GPU.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +17,7 @@ from benchmarks.divided_sides import arguments, compiled_step, posterior, traini
 from benchmarks.measure import LocalSide, alternate
 from benchmarks.peer_scripts.sizes import SIZES
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.config import MeshConfig
 from pnol_jax.memory import keep_arena
 from pnol_jax.optimizer_config import AdamWConfig
@@ -126,4 +126,4 @@ def _show(needs: dict[str, Needs], prices: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -10,7 +10,6 @@ Published: Bülte, Scholl, Kutyniok (2025), Probabilistic neural operators for f
 mean of 9 seeds with 9,000 training simulations.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from rich.table import Table
 
 from benchmarks.report import Figure, argument_parser, report
 from experiments import simulate
+from experiments.command import run
 from experiments.experiment import Experiment, open_experiment
 from experiments.report.drawing import BAND, ERROR, MEAN, SOFT, Draw, svg
 from experiments.rollout import drawn
@@ -184,4 +184,4 @@ def _table(ours: Mapping[str, float]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.child import ROOT
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from experiments.supervision.events import read_events
 from pnol_jax.sharding.heartbeat import heartbeat_file, read_beat
 
@@ -95,17 +96,21 @@ def main() -> int:
 def _broken(folder: Path, wait: str, draws: random.Random, count: int) -> list[Kill]:
     run, kills = folder / wait, []
     process = subprocess.Popen(_command(_launch(folder, wait, wait)), cwd=ROOT, stderr=subprocess.DEVNULL)
-    for number in range(count):
-        first = number * APART  # so that every kill has steps of its own
-        step, pids = _until_step(run, first + draws.randrange(1, APART), process)
-        victim, now = draws.randrange(PROCESSES), time.monotonic()
-        os.kill(pids[victim], signal.SIGKILL)
-        _until_step(run, 1, process, pids)
-        seconds = time.monotonic() - now
-        kills.append(Kill(step, seconds, step - _restored(run)))
-    if process.wait(PATIENCE):
-        raise RuntimeError(f"the broken run ended with {process.returncode}")
-    return kills
+    try:
+        for number in range(count):
+            first = number * APART  # so that every kill has steps of its own
+            step, pids = _until_step(run, first + draws.randrange(1, APART), process)
+            victim, now = draws.randrange(PROCESSES), time.monotonic()
+            os.kill(pids[victim], signal.SIGKILL)
+            _until_step(run, 1, process, pids)
+            seconds = time.monotonic() - now
+            kills.append(Kill(step, seconds, step - _restored(run)))
+        if process.wait(PATIENCE):
+            raise RuntimeError(f"the broken run ended with {process.returncode}")
+        return kills
+    finally:
+        process.terminate()  # its workers end with it
+        process.wait(PATIENCE)
 
 
 def _until_step(
@@ -155,4 +160,4 @@ def _show(how: str, kills: Sequence[Kill]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -1,6 +1,6 @@
 """What every benchmark hands over: one table for people, one JSON file for programs, and an exit status.
 
-The file: {"figures": {NAME: {"value", "unit", "goal", "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE:
+The file: {"figures": {NAME: {"value", "unit", "goal"?, "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE:
 {"sides": {SIDE: {"median", "quartiles", "rounds"}}}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
 """
 
@@ -31,7 +31,7 @@ class Figure:
     name: str
     value: float
     unit: str
-    goal: float
+    goal: float | None = None  # none: of a figure that others are read by
     at_least: float | None = None
     at_most: float | None = None
     interval: tuple[float, float] | None = None
@@ -50,9 +50,9 @@ class Figure:
 
     def fields(self) -> dict[str, Any]:
         """As it stands in the file."""
-        optional = {"at_least": self.at_least, "at_most": self.at_most, "interval": self.interval}
+        optional = {"goal": self.goal, "at_least": self.at_least, "at_most": self.at_most, "interval": self.interval}
         present = {name: value for name, value in optional.items() if value is not None}
-        return {"value": self.value, "unit": self.unit, "goal": self.goal, **present}
+        return {"value": self.value, "unit": self.unit, **present}
 
 
 def argument_parser(description: str | None, rounds: int = 15, burst: float = 1.0) -> argparse.ArgumentParser:
@@ -130,7 +130,7 @@ def _seconds(timings: Timings) -> dict[str, Any]:
         name: {"median": timings.median(name), "quartiles": timings.quartiles(name), "rounds": values.tolist()}
         for name, values in timings.seconds.items()
     }
-    return {"sides": sides, "resting": timings.resting}
+    return {"sides": sides} | ({} if timings.resting is None else {"resting": timings.resting})
 
 
 def _seconds_table(title: str, timings: Timings) -> Table:
@@ -138,7 +138,8 @@ def _seconds_table(title: str, timings: Timings) -> Table:
     for name in timings.seconds:
         low, high = (f"{1e3 * bound:.2f}" for bound in timings.quartiles(name))
         table.add_row(name, f"{1e3 * timings.median(name):.2f}", f"{low} to {high}")
-    table.caption = f"{timings.rounds} rounds; a resting side took {timings.resting:.1%} of a core"
+    rested = "" if timings.resting is None else f"; a resting side took {timings.resting:.1%} of a core"
+    table.caption = f"{timings.rounds} rounds{rested}"
     return table
 
 
@@ -146,9 +147,10 @@ def _figures_table(figures: Iterable[Figure]) -> Table:
     table = Table("figure", "value", "95% interval", "goal", "required", "")
     for figure in figures:
         interval = "" if figure.interval is None else " to ".join(f"{bound:.4g}" for bound in figure.interval)
+        goal = "" if figure.goal is None else f"{figure.goal:.4g}"
         value, bounds = f"{figure.value:.4g} {figure.unit}", _bounds(figure)
         verdict = ("[green]holds" if bounds else "") if figure.holds else "[red]broken"
-        table.add_row(figure.name, value, interval, f"{figure.goal:.4g}", bounds, verdict)
+        table.add_row(figure.name, value, interval, goal, bounds, verdict)
     return table
 
 

@@ -29,6 +29,7 @@ from benchmarks.measure import paired_ratio
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.served_hlo import write_hlo
 from benchmarks.served_requests import binary_requests, json_requests
+from experiments.command import run
 
 CONNECTIONS = (1, 8, 32, 64)
 SIZES = (1, 2, 4, 8, 16)
@@ -186,4 +187,4 @@ def table(model: str, sides: Sequence[Asked], connections: Sequence[int]) -> Tab
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

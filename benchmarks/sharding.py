@@ -8,7 +8,6 @@ Predictions for H100 are predictions: a roofline of datasheet figures (`pnol_jax
 assumptions are printed. Each device has a batch of its own, as large on one device as on 512.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from benchmarks.fft_form import compiled_fft_form
 from benchmarks.loopback import measured_and_predicted
 from benchmarks.peer_scripts.sizes import SIZES, Size
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.config import MeshConfig
 from pnol_jax.sharding.mesh import make_mesh
 from pnol_jax.sharding.roofline import KINDS, SHARES, Cost, Prediction, predict
@@ -130,4 +130,4 @@ def _assumptions(alone: Prediction) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

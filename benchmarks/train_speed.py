@@ -6,7 +6,6 @@ faster of the two.
 """
 
 import contextlib
-import sys
 
 import jax
 
@@ -15,6 +14,7 @@ from benchmarks.operator_sides import sides
 from benchmarks.peer_scripts.sizes import SIZES
 from benchmarks.peers import neuraloperator_speed
 from benchmarks.report import Figure, argument_parser, report
+from experiments.command import run
 from pnol_jax.memory import keep_arena
 
 OURS, FFT, PEER = "pnol_jax", "through jnp.fft", "neuraloperator"
@@ -71,4 +71,4 @@ def _figures(name: str, label: str, goal: float, measured: Timings) -> list[Figu
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -6,7 +6,7 @@ compiled program" trains them one after the other too, but hands the numbers to 
 left of the gain over it is owed to training side by side, the rest to compiling once.
 """
 
-import sys
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from benchmarks.measure import Timings
 from benchmarks.report import Figure, argument_parser, report
 from experiments import fetch
+from experiments.command import run
 from experiments.search.alone import Result, train_alone
 from experiments.search.group import Together
 from experiments.search.opening import begin
@@ -79,14 +80,12 @@ def _study(folder: Path) -> Study:
     return begin(folder / "study", Record("tune", tree, search, ""))
 
 
-_made = 10 * TRIALS
+_numbers = itertools.count(10 * TRIALS + 1)
 
 
 def _elsewhere(asked: Asked) -> Asked:
     """The trial in a folder of its own, so that it does not find itself finished there."""
-    global _made
-    _made += 1
-    return asked._replace(origin=_made)
+    return asked._replace(origin=next(_numbers))
 
 
 def _one_by_one(together: Together, group: list[Asked]) -> list[Result]:
@@ -107,8 +106,8 @@ def _alternate(sides: dict[str, Callable[[], list[Result]]], rounds: int) -> tup
             assert all(result.state == TrialState.COMPLETE for result in results)
             scores[name] = np.array([result.values for result in results])
         deviation = max(deviation, *(float(np.max(np.abs(found / scores[ALONE] - 1))) for found in scores.values()))
-    return Timings(seconds, 0.0), deviation
+    return Timings(seconds), deviation
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

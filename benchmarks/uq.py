@@ -10,7 +10,6 @@ Figures of draws are fair; intervals are over test cases, the trained models giv
 """
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from benchmarks.uq_rows import Row
 from benchmarks.uq_scores import scored
 from benchmarks.uq_shifts import SHOWN, shifts_of
 from benchmarks.uq_training import BASE, Clock, equal_cost, trained
+from experiments.command import run
 from experiments.report.drawing import svg
 from pnol_jax.files import write_atomically
 from pnol_jax.memory import keep_arena
@@ -111,4 +111,4 @@ def made(problem: Problem, posterior: str, settings: str, base: Row | None, cloc
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -5,7 +5,6 @@ Trains the Darcy config, as one operator and as an ensemble, exports both and ma
 times are measured here again, all programs of a model in turns, at one case and at sixteen in the largest bucket.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from benchmarks.measure import LocalSide, Timings, alternate
 from benchmarks.report import Figure, argument_parser, report
 from experiments import export, fetch, train
+from experiments.command import run
 from experiments.variants.cost import BATCHES, asked, call
 from pnol_jax.config import ExportConfig
 from pnol_jax.memory import keep_arena
@@ -102,4 +102,4 @@ def timed(made: dict[str, Servable], batch: int, rounds: int, burst: float) -> T
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -8,7 +8,8 @@ POOL is a file of inputs as the training files are; outputs need not be in it. S
 - badge, lcmd: batches that are diverse in the gradients of the mean (of `--parameters`);
 - residual: how far the predicted field is from solving `--equation`.
 
-With `--per-cost` scores are divided by the number of a case's points. Writes RUN/acquired.json, or --out FILE.
+With `--per-cost` the scores of single cases (all but badge and lcmd) are divided by the number of their points. Writes
+RUN/acquired.json, or --out FILE.
 """
 
 import argparse
@@ -50,12 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_arena()
     folder = Path(asked.run)
     asking = Asking(asked.score, asked.count, asked.seed, asked.risk, asked.equation, asked.parameters, asked.per_cost)
-    with use(one_device()):
+    show = Console(stderr=True)
+    with use(one_device()), show.status(f"{asked.score}: ranking the cases of {asked.pool}"):
         experiment = open_experiment(runs.read_config(folder))
         acquired = acquire(experiment, load_model(folder, experiment), asked.pool, asking)
     path = Path(asked.out) if asked.out else folder / "acquired.json"
     acquired.write(path, run=str(folder))
-    Console(stderr=True).print(_table(acquired))
+    show.print(_table(acquired))
     print(path)
     return 0
 

@@ -40,6 +40,9 @@ class Asking:
     per_cost: bool = False
 
 
+BATCHES = ("badge", "lcmd")  # which choose cases that are unlike one another, so that no case has a price of its own
+
+
 @dataclass(frozen=True)
 class Acquired:
     """The choice: a score of every case (cases,), and the numbers of those chosen, in their order."""
@@ -71,6 +74,8 @@ def acquire(experiment: Experiment, model: Model, pool: str, asking: Asking) -> 
     cases = read_inputs(experiment, [pool])
     if not 1 <= asking.count <= len(cases):
         raise InputError(f"--count: got {asking.count}, expected 1 to {len(cases)}, the cases of {pool}")
+    if asking.per_cost and asking.score in BATCHES:
+        raise InputError(f"--per-cost: a choice by {asking.score} is of a batch; expected another score, or none of it")
     scores, chosen = SCORES[asking.score](experiment, model, cases, asking)
     return Acquired(asking, pool, cases.digest, scores, chosen)
 

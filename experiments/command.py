@@ -1,4 +1,4 @@
-"""How every command ends: a wrong input is one line and exit status 2."""
+"""How every command ends: a wrong input is one line and exit status 2, Ctrl-C one line and 130."""
 
 import io
 import sys
@@ -16,4 +16,7 @@ def run(main: Callable[[], int]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        status = 130  # as a shell says it
     sys.exit(status)

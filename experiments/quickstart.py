@@ -35,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show = Console(soft_wrap=True, highlight=False)
     folder = Path("runs/quickstart")
     show.rule("1  solved cases")
-    fetch.main(["darcy"])
+    if status := fetch.main(["darcy"]):
+        return status
     show.rule("2  training, calibration, report")
-    train.main([CONFIG, "--run", str(folder), "--overwrite", *asked.overrides])
+    if status := train.main([CONFIG, "--run", str(folder), "--overwrite", *asked.overrides]):
+        return status  # it was stopped, and has said so
     show.rule("3  servable")
     servable = export(folder, Path("models"))
     show.rule("4  service")

@@ -112,7 +112,8 @@ def _over_cases(
     """Figures of whole trajectories, of as many at a time as memory is meant for."""
     parts = []
     steps = cases.groups[0].outputs.shape[1] - 1
-    largest = max(1, BATCH_BYTES * len(cases) // (cases.groups[0].outputs.nbytes * draws))
+    case_bytes = max(group.outputs.nbytes // len(group) for group in cases.groups)
+    largest = max(1, BATCH_BYTES // (case_bytes * draws))
     size = min(experiment.config.training.batch_size, largest, len(cases))
     shares = case_parts()
     for batch, grid, mask in experiment.one_pass(cases, -(-size // shares) * shares, steps):

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             sharded.simulate(plan, path, settings, asked.allow_failures)
     except KeyboardInterrupt:
+        if size is None:  # nothing is written before all cases are there
+            raise
         console.print(f"{path}: stopped; {sharded.AGAIN}", highlight=False, soft_wrap=True)
         return RESUME_ME
     console.print(f"{asked.cases} cases on each grid: {path}", highlight=False)

@@ -93,7 +93,7 @@ class CalibrationConfig(Section, frozen=True):
     """What is done with the calibration cases: a split conformal band, or the steps that are given."""
 
     kind: Literal["none", "pointwise", "simultaneous"] = "simultaneous"  # of a band; none: no calibration at all
-    level: float = 0.9
+    level: OpenShare = 0.9
     steps: list[Step] = []  # in this order; the one step `conformal` if empty
     rollout: Natural = 0  # of the calibration cases, trajectories that set the noise of rollouts; 0: it stays
     rollout_start: Natural = 0  # from which of their states on; those before may be unlike those that will be asked

@@ -10,7 +10,7 @@ from pnol_jax.calibration_config import CalibrationConfig
 from pnol_jax.grids import Kind, Placement
 from pnol_jax.optimizer_config import AdamWConfig, Optimizer
 from pnol_jax.posterior_config import DeterministicConfig, PosteriorConfig
-from pnol_jax.schema import Count, Natural, NonNegative, OpenShare, Section
+from pnol_jax.schema import Count, Decay, Natural, NonNegative, OpenShare, Positive, Section
 
 AutoBasis = Literal["auto", "fourier", "cosine", "padded"]
 Skip = Literal["linear", "soft_gating", "identity", "none"]
@@ -55,11 +55,11 @@ class SpectralConfig(Section, frozen=True):
 class FNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="fno"):
     """Fourier neural operator."""
 
-    width: int = 32
-    depth: int = 4
-    expansion: float = 0.5
-    lifting_ratio: float = 2.0
-    projection_ratio: float = 2.0
+    width: Count = 32
+    depth: Count = 4
+    expansion: Positive = 0.5
+    lifting_ratio: Positive = 2.0
+    projection_ratio: Positive = 2.0
     skip: Skip = "linear"
     mlp_skip: Skip = "soft_gating"
     norm: Literal["none", "instance", "group"] = "none"
@@ -69,18 +69,18 @@ class FNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="fno"):
 class FFNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="ffno"):
     """Factorised Fourier neural operator."""
 
-    width: int = 64
-    depth: int = 4
-    expansion: float = 2.0
+    width: Count = 64
+    depth: Count = 4
+    expansion: Positive = 2.0
     coordinates: bool = True
 
 
 class DeepONetConfig(SpectralConfig, frozen=True, tag_field="name", tag="deeponet"):
     """DeepONet on basis coefficients."""
 
-    width: int = 128
-    depth: int = 4
-    features: int = 128
+    width: Count = 128
+    depth: Count = 4
+    features: Count = 128
 
 
 class OodConfig(Section, frozen=True):
@@ -107,10 +107,10 @@ class TrainingConfig(Section, frozen=True):
     batch_size: Count = 32
     loss: Literal["relative_l2", "h1", "nll"] = "relative_l2"
     seed: int = 0
-    ema: float = 0.0  # decay of the parameters' moving average; 0 for none
+    ema: Decay = 0.0  # decay of the parameters' moving average; 0 for none
     unroll: Count = 1  # steps of a step model in one loss
     pushforward: bool = False  # no gradient through the unrolled steps but the last
-    input_noise: float = 0.0  # on the inputs of a step model, in standard deviations of the state
+    input_noise: NonNegative = 0.0  # on the inputs of a step model, in standard deviations of the state
     increment: bool = False  # the operator of a step model gives the change of the state
     band_limited: bool = False  # the mean is projected onto the operator's basis, against blow-up
     precision: Literal["float32", "bfloat16", "float16", "float64"] = (

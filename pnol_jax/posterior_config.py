@@ -41,7 +41,7 @@ class ColouredConfig(HeadConfig, frozen=True, tag_field="name", tag="coloured"):
 class EnsembleConfig(HeadConfig, frozen=True, tag_field="name", tag="ensemble"):
     """Members trained side by side as one program, each from a start of its own."""
 
-    members: int = 4
+    members: Count = 4
 
 
 class HeadsConfig(HeadConfig, frozen=True, tag_field="name", tag="heads"):

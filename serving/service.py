@@ -127,8 +127,12 @@ class Service:
         runs = math.ceil(question.num_samples / ladder.servable.manifest.num_samples)
         if runs == 1:
             return await self._ask(question, ladder, answer, options)
-        asked = (self._ask(question, ladder, answer, options, run) for run in range(runs))
-        return together(await asyncio.gather(*asked))
+        asked = [asyncio.ensure_future(self._ask(question, ladder, answer, options, run)) for run in range(runs)]
+        try:
+            return together(await asyncio.gather(*asked))
+        finally:
+            for run in asked:  # of which nobody waits for the others where one has failed
+                run.cancel()
 
     async def _ask(self, question: Question, ladder: Ladder, answer: Answers, options: Options, run: int = 0) -> Found:
         manifest, place = ladder.servable.manifest, question.place

@@ -58,9 +58,15 @@ def flag(setting: str) -> str:
 
 def describe(field: Any) -> tuple[str, str]:
     """What a setting is for, and its default as a person writes it."""
-    shown = list(field.default) if isinstance(field.default, tuple) else field.default
     described = next(meta.description for meta in field.type.__metadata__ if meta.description)
-    return described, "required" if field.required else str(shown)
+    return described, "required" if field.required else _written(field.default)
+
+
+def _written(value: Any) -> str:
+    """As TOML has it; `none`, which TOML has not."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def table(schema: type[msgspec.Struct]) -> str:

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import sys
 import time
@@ -111,7 +112,7 @@ def add_token(file: Path, name: str, scopes: Sequence[Scope]) -> str:
         InputError: the file says something else, or has this holder; a name that is none.
     """
     known = read_tokens(file) if file.exists() else {}
-    if name in known or not name.replace("-", "").replace("_", "").isalnum():
+    if name in known or not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise InputError(f"name: got {name!r}, expected letters, digits, - and _, and none that is there")
     token = secrets.token_urlsafe(BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()

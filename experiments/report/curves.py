@@ -59,6 +59,8 @@ def resolution(results: Results, trained: Sequence[float]) -> Draw:
             )
         for position, entry in enumerate(results):
             values, n = finite(entry.figures["relative_l2"]), side(entry)
+            if not values.size:
+                continue
             jitter = 2 ** np.random.default_rng(0).uniform(-0.04, 0.04, len(values))
             axes.plot(n * jitter, values, ".", color=colour(position), alpha=0.25, markersize=3, markeredgewidth=0)
             low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))

@@ -95,7 +95,10 @@ def _times(contents: Contents, time_step: float) -> slice:
     """Every state, or every k-th if the file says that the states are time_step / k apart."""
     if contents.times is None:
         return slice(None)
-    steps = np.diff(np.asarray(contents.times, np.float64))
+    times = np.asarray(contents.times, np.float64)
+    steps = np.diff(times)
+    if times.size < 2 or not np.all(steps > 0):  # nor is what is no number
+        raise InputError(f"{contents.path}: got the times {times.tolist()[:8]}, expected two or more that rise")
     apart = float(np.mean(steps))
     stride = round(time_step / apart)
     if not np.allclose(steps, apart, rtol=1e-3) or stride < 1 or abs(stride * apart - time_step) > 1e-3 * time_step:

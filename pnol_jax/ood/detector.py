@@ -68,7 +68,7 @@ class Detector:
         found = check_rows(rows, None, "ood components")
         why = f"for a false alarm rate of {false_alarm:g}: some to measure deviations by, the others to rank among"
         check_enough(len(found), least_for(false_alarm), why)
-        first = min(round(REFERENCE * len(found)), len(found) - _ranked(false_alarm))
+        first = min(max(LEAST_REFERENCE, round(REFERENCE * len(found))), len(found) - _ranked(false_alarm))
         centre, high = np.quantile(found[:first], [0.5, 0.84], axis=0)
         scale = np.maximum(high - centre, 1e-6)
         steps = APART * np.arange(len(found) - first)

@@ -11,6 +11,7 @@ from jax import lax
 from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.collectives import MODEL, SPACE
+from pnol_jax.errors import InputError
 from pnol_jax.operators import draws, stochastic
 from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import fold, over_cases, unfold
@@ -42,6 +43,11 @@ class Linear(nnx.Module):
     def __init__(
         self, inputs: int, outputs: int, *, bias: bool = True, divided: Divided = "both", rngs: nnx.Rngs
     ) -> None:
+        if min(inputs, outputs) < 1:
+            raise InputError(
+                f"operator: got a layer from {inputs} to {outputs} channels, expected at least 1 "
+                "(the width times expansion or ratio, rounded)"
+            )
         bound = inputs**-0.5
         draw = draws.uniform(rngs.params(), (inputs, outputs), bound)
         self.kernel = nnx.Param(draw, axes=KERNEL_AXES[divided])

@@ -17,7 +17,8 @@ def exceedance(mean: Any, variance: Any, threshold: Any) -> Any:
     xp = mean.__array_namespace__()
     std = xp.sqrt(variance)
     with np.errstate(over="ignore"):
-        return cdf((mean - threshold) / xp.maximum(std, np.finfo(std.dtype).tiny))
+        uncertain = cdf((mean - threshold) / xp.maximum(std, np.finfo(std.dtype).tiny))
+    return xp.where(std > 0, uncertain, xp.astype(mean > threshold, std.dtype))
 
 
 def tail_mean(mean: Any, variance: Any, level: float) -> Any:

@@ -31,7 +31,8 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: it is none.
     """
     try:
-        return decode(_read_manifest(folder, (folder / MANIFEST).stat().st_size))
+        file = folder / MANIFEST
+        return decode(_read_manifest(folder, file.stat().st_size if file.is_file() else None))
     except InputError as error:
         raise InputError(f"servable {folder}: {error}") from None
 

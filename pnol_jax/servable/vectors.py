@@ -122,12 +122,15 @@ def decode_vector(data: bytes, where: str, signature: Signature) -> Vector:
     """The vector in the bytes of a file.
 
     Raises:
-        InputError: no safetensors, or arrays missing.
+        InputError: no safetensors, arrays missing, or inputs of another shape than the grid's.
     """
     try:
         arrays = load(data)
         grid = signature.grid([arrays[f"coordinates.{i}"] for i in range(len(signature.axes))])
-        inputs = arrays["inputs"]
+        inputs, wanted = arrays["inputs"], (*grid.shape, len(signature.inputs))
+        if inputs.shape != wanted:
+            raise InputError(f"got inputs {inputs.shape}, expected {wanted}")
+        _ = arrays["expected.mean"]
     except (SafetensorError, KeyError, InputError) as error:
         raise InputError(f"{where}: not a test vector: {error}") from None
     expected = {name.removeprefix("expected."): a for name, a in arrays.items() if name.startswith("expected.")}

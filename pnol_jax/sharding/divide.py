@@ -69,8 +69,14 @@ class Program(Generic[P, R]):
         self._donate = donate
         self._compiled: dict[Any, Any] = {}
 
-    def __call__(self, *arguments: P.args, **_: P.kwargs) -> R:
-        """Run it on the arguments' parts."""
+    def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
+        """Run it on the arguments' parts, none of which is given by name.
+
+        Raises:
+            TypeError: one is.
+        """
+        if named:
+            raise TypeError(f"got {sorted(named)} by name, expected arguments in their order")
         result: R = self._jitted(arguments)(*arguments)
         return result
 

@@ -1,5 +1,6 @@
 """What a fleet is: the schema of `fleet.toml`, with every default; a section stands in the room that it is for."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from serving.fleet.replicas.config import ReplicasConfig
 from serving.fleet.replicas.spawn import command
 from serving.fleet.scaling import ScalingConfig
 from serving.fleet.supervisor.config import SupervisorConfig
-from serving.settings import read_settings
+from serving.settings import Settings, read_settings
 
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -82,6 +83,10 @@ def check_replicas(config: FleetConfig) -> None:
     """
     for name in OURS.keys() & config.serving.keys():
         raise InputError(f"serving.{name}: every replica has its own, expected {OURS[name]}")
+    known = Settings.__struct_fields__
+    for name in sorted(config.serving.keys() - set(known)):
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        raise InputError(f"serving.{name}: unknown key; did you mean {near[0]!r}?")
     settings = read_settings(command(config.serving, 0, 0 if config.asks_agents else None)[3:])
     if settings.tokens and not config.replicas.token:
         raise InputError(

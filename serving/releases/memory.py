@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,17 @@ class Asked:
     query: Query
     model: str
     version: str
+
+    @classmethod
+    def apart(cls, query: Query, model: str, version: str) -> "Asked":
+        """With arrays of its own: those of a request are views of a body that may be much larger."""
+        coordinates = None if query.coordinates is None else tuple(map(np.array, query.coordinates))
+        return cls(replace(query, inputs=np.array(query.inputs), coordinates=coordinates), model, version)
+
+    @property
+    def nbytes(self) -> int:
+        """Of its arrays."""
+        return self.query.inputs.nbytes + sum(axis.nbytes for axis in self.query.coordinates or ())
 
     def is_like(self, other: "Asked") -> bool:
         """Whether it is the same request, sent again."""
@@ -44,7 +55,7 @@ class Memory:
         unique = before is not None and before.is_like(asked)
         self._forget(identifier)
         self._held[identifier] = asked if unique else None
-        self.bytes += asked.query.inputs.nbytes if unique else 0
+        self.bytes += asked.nbytes if unique else 0
         while len(self._held) > self._requests or self.bytes > self._capacity:
             self._forget(next(iter(self._held)))
 
@@ -64,7 +75,7 @@ class Memory:
     def _forget(self, identifier: str) -> None:
         asked = self._held.pop(identifier, None)
         if asked is not None:
-            self.bytes -= asked.query.inputs.nbytes
+            self.bytes -= asked.nbytes
 
 
 def only(identifier: str, found: Sequence[Asked | None], expected: str) -> Asked:

@@ -63,7 +63,7 @@ class ReleasingService(Service):
         if query.options.id is None and not (file.sections.split or file.sections.rule):
             return answer
         identifier = query.options.id or uuid.uuid4().hex
-        self.memory.put(identifier, Asked(bare(query, None), model, version))
+        self.memory.put(identifier, Asked.apart(bare(query, None), model, version))
         return replace(answer, id=identifier, repeatable=None)
 
     async def _try(self, routed: Query, query: Query) -> Answer:

@@ -64,9 +64,8 @@ class Catalogue:
             if not found and (label := labels.get(wanted)):
                 found = [entry for entry in ready if entry.version == label.version]
         if not found or found[0].ladder is None:
-            raise NotFound(
-                f"model {model!r}: got version {wanted!r}, expected one that is ready of {self._have(model)}"
-            )
+            got = "no version" if wanted is None else f"version {wanted!r}"
+            raise NotFound(f"model {model!r}: got {got}, expected one that is ready of {self._have(model)}")
         return found[0].ladder
 
     def labels_of(self, entry: Entry) -> list[str]:

@@ -62,7 +62,7 @@ class Entry:
     def order(self) -> list[tuple[int, str]]:
         """Versions in the order that a person counts them: 2 before 10, v1.9 before v1.10."""
         parts = [part for part in re.split(r"(\d+)", self.version) if part]
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def begun(entry: Entry) -> Entry:

@@ -2,13 +2,18 @@
 
 import contextlib
 import itertools
+import logging
 import socket
 import struct
 import threading
 from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
 
 from serving.workers.messages import LENGTH, Act, Do, Done, Figures, Message, Recall, Recalled, Tell, pack, unpack
 
+log = logging.getLogger("serving")
 SEND_SECONDS = 1  # after which a worker that reads nothing has lost its link
 Answer = Figures | Done | Recalled
 _TIMEVAL = struct.pack("ll", SEND_SECONDS, 0)
@@ -92,14 +97,25 @@ class Link:
             return answer
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError), self._socket.makefile("rb") as stream:
-            while len(head := stream.read(LENGTH.size)) == LENGTH.size:
-                self._take(unpack(stream.read(LENGTH.unpack(head)[0])))
-        with self._came:
-            self._open = False
-            self._came.notify_all()
-        self._socket.close()
-        self._end(self)
+        try:
+            with self._socket.makefile("rb") as stream:
+                while (body := _body(stream)) is not None:
+                    self._heard(unpack(body))
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("worker %d: its link ended: %s", self.number, error)
+        finally:
+            with self._came:
+                self._open = False
+                self._came.notify_all()
+            self._socket.close()
+            self._end(self)
+
+    def _heard(self, message: Message) -> None:
+        """What it said; whatever is wrong with it here, the link goes on."""
+        try:
+            self._take(message)
+        except Exception:
+            log.exception("worker %d: %s could not be taken", self.number, type(message).__name__)
 
     def _take(self, message: Message) -> None:
         if isinstance(message, Answer) and message.id:
@@ -110,3 +126,12 @@ class Link:
                     self._came.notify_all()
         else:
             self._hear(self, message)
+
+
+def _body(stream: BinaryIO) -> bytes | None:
+    """The next message; None at the end, also where the worker was killed in the midst of one."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    body = stream.read(length := LENGTH.unpack(head)[0])
+    return body if len(body) == length else None

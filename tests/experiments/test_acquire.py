@@ -66,6 +66,7 @@ def test_the_first_choice_by_a_risk_takes_the_most_from_its_variance_over_the_po
         (["--count", "26"], r"--count: got 26, expected 1 to 25"),
         (["--count", "1", "--score", "risk", "--risk", "right"], r"--risk: got 'right', expected one of .*\['left'\]"),
         (["--count", "1", "--score", "badge", "--parameters", "noise"], r"--parameters: 'noise' fits none"),
+        (["--count", "1", "--score", "lcmd", "--per-cost"], "--per-cost: a choice by lcmd is of a batch"),
     ],
 )
 def test_what_cannot_be_ranked_is_refused(ensemble: Path, words: list[str], message: str) -> None:

@@ -29,7 +29,6 @@ samples_batch_sizes = [1]
 cache_bytes = 0
 drain_seconds = 10
 stall_seconds = 8.0
-utilisation_target = 0.1
 utilisation_window = 5
 [scaling.down]
 window_seconds = 5
@@ -57,17 +56,8 @@ class Fleet:
         self.written.mkdir(exist_ok=True)
         config = self.written.parent / "fleet.toml"
         config.write_text(CONFIG)
-        command = [
-            sys.executable,
-            "-m",
-            "serving.fleet",
-            "manifests",
-            "--config",
-            str(config),
-            "--out",
-            str(self.written),
-        ]
-        subprocess.run([*command, *overrides], check=True, timeout=60)
+        command = [sys.executable, "-m", "serving.fleet", "manifests", "--config", str(config)]
+        subprocess.run([*command, "--out", str(self.written), *overrides], check=True, timeout=60)
 
     def manifest(self, name: str) -> Any:
         """One of them."""
@@ -80,11 +70,15 @@ class Fleet:
 
     def pods(self) -> list[dict[str, Any]]:
         """Those that are ready and stay."""
-        found = self.cluster.get("pods", "", f"--selector=app.kubernetes.io/instance={NAME}")
-        return [pod for pod in found if ready(pod) and "deletionTimestamp" not in pod["metadata"]]
+        return [pod for pod in self.all_pods() if ready(pod) and "deletionTimestamp" not in pod["metadata"]]
+
+    def all_pods(self) -> list[dict[str, Any]]:
+        """Those that start and those that leave among them."""
+        found: list[dict[str, Any]] = self.cluster.get("pods", "", f"--selector=app.kubernetes.io/instance={NAME}")
+        return found
 
     def until_pods(self, count: int) -> float:
-        """Wait until so many are ready, and no more are there; the seconds that it took."""
+        """Wait until just so many are ready and stay; the seconds that it took."""
         began = time.monotonic()
         until(lambda: len(self.pods()) == count, f"{count} pods are ready", AssertionError)
         return time.monotonic() - began

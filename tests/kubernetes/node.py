@@ -1,29 +1,20 @@
-"""One node: containerd, a kubelet and the proxy of Services, with a bridge to which pods are tied.
-
-A kubelet changes settings of the kernel, which are put back, and makes cgroups, which are removed. All else, links,
-rules and mounts, lies in namespaces that end with the tests.
-"""
+"""One node: containerd, a kubelet and the proxy of Services, with a bridge to which pods are tied."""
 
 import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.kubernetes import host
 from tests.kubernetes.plane import Cluster
 from tests.kubernetes.prepare import PAUSE
 from tests.kubernetes.processes import call, running, until
 
 NAME, ADDRESS, PODS = "node", "10.213.255.1", "10.213.0.0/24"
-KERNEL = (
-    "vm/overcommit_memory",
-    "kernel/panic",
-    "kernel/panic_on_oops",
-    "kernel/keys/root_maxkeys",
-    "kernel/keys/root_maxbytes",
-)
 CGROUP = "pnol-kubernetes"
+PROXY = [f"--cluster-cidr={PODS}", "--proxy-mode=iptables", "--iptables-min-sync-period=100ms"]
+PROXY += [f"--conntrack-{limit}=0" for limit in ("max-per-core", "tcp-timeout-established", "tcp-timeout-close-wait")]
 CONTAINERD = """
 version = 2
 root = "{folder}/containerd"
@@ -71,21 +62,14 @@ def node(cluster: Cluster, programs: Path, images: Path) -> Iterator[Node]:
     of_both = [f"--kubeconfig={cluster.config}", f"--hostname-override={NAME}"]
     runtime = ["--container-runtime=remote", f"--container-runtime-endpoint=unix://{found.socket}"]
     places = [f"--config={folder}/kubelet.json", f"--root-dir={folder}/kubelet", f"--cert-dir={folder}/kubelet-keys"]
-    proxy = ["--proxy-mode=iptables", f"--cluster-cidr={PODS}", "--iptables-min-sync-period=100ms"]
-    proxy += [
-        "--conntrack-max-per-core=0",
-        "--conntrack-tcp-timeout-established=0",
-        "--conntrack-tcp-timeout-close-wait=0",
-    ]
-    runtime_runs = running(folder, "containerd", "containerd", f"--config={folder}/containerd.toml")
-    with _kernel(), _cgroups(), _mount(folder / "kubelet"), runtime_runs:
+    containerd = ["containerd", f"--config={folder}/containerd.toml"]
+    kubelet = [str(programs / "kubelet"), *of_both, *runtime, *places, f"--node-ip={ADDRESS}"]
+    with host.kept(CGROUP, folder / "kubelet"), running(folder, "containerd", *containerd):
         until(lambda: found.ctr("version"), "containerd answers", AssertionError)
         for archive in images.glob("*.tar"):
             found.load(archive)
-        with (
-            running(folder, "kubelet", str(programs / "kubelet"), *of_both, *runtime, *places, f"--node-ip={ADDRESS}"),
-            running(folder, "kube-proxy", str(programs / "kube-proxy"), *of_both, *proxy),
-        ):
+        proxy = [str(programs / "kube-proxy"), *of_both, *PROXY]
+        with running(folder, "kubelet", *kubelet), running(folder, "kube-proxy", *proxy):
             until(lambda: _ready(cluster), "the node is ready", AssertionError)
             try:
                 yield found
@@ -110,14 +94,7 @@ def _links(folder: Path) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     (folder / "cni").mkdir()
     ipam = {"type": "host-local", "subnet": PODS, "routes": [{"dst": "0.0.0.0/0"}]}
-    bridge = {
-        "type": "bridge",
-        "bridge": "pods0",
-        "isGateway": True,
-        "ipMasq": False,
-        "hairpinMode": True,
-        "ipam": ipam,
-    }
+    bridge = {"type": "bridge", "bridge": "pods0", "isGateway": True, "hairpinMode": True, "ipam": ipam}
     plugins = {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
     (folder / "cni/pods.conflist").write_text(json.dumps(plugins))
 
@@ -138,39 +115,3 @@ def _kubelet() -> dict[str, Any]:
         "nodeStatusUpdateFrequency": "2s",
         "evictionHard": {"memory.available": "1Mi"},
     }
-
-
-@contextlib.contextmanager
-def _kernel() -> Iterator[None]:
-    """What the kubelet sets is as it was."""
-    kept = {path: path.read_text() for path in (Path("/proc/sys") / name for name in KERNEL)}
-    try:
-        yield
-    finally:
-        for path, text in kept.items():
-            if path.read_text() != text:
-                path.write_text(text)
-
-
-@contextlib.contextmanager
-def _mount(folder: Path) -> Iterator[None]:
-    """The kubelet mounts its own folder on itself."""
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=False)
-
-
-@contextlib.contextmanager
-def _cgroups() -> Iterator[None]:
-    """A tree of its own in every hierarchy."""
-    roots = [root for root in Path("/sys/fs/cgroup").iterdir() if root.is_dir() and not root.is_symlink()]
-    for root in roots:
-        (root / CGROUP).mkdir(exist_ok=True)
-    for name in ("cpuset.cpus", "cpuset.mems"):
-        (Path("/sys/fs/cgroup/cpuset") / CGROUP / name).write_text((Path("/sys/fs/cgroup/cpuset") / name).read_text())
-    try:
-        yield
-    finally:
-        trees = [str(root / CGROUP) for root in roots if (root / CGROUP).exists()]
-        subprocess.run(["find", *trees, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"], check=False)

@@ -12,12 +12,7 @@ API = "https://127.0.0.1:16443"
 TOKEN = "tried"  # of the one user, who may everything; the namespace has no network beyond itself
 ETCD = "http://127.0.0.1:12379"
 SERVICES = "10.214.0.0/16"
-ADAPTER_PORT = 16444
-LOOKS = {  # of the autoscaler, and after how long a node that is silent counts as gone
-    "horizontal-pod-autoscaler-sync-period": "2s",
-    "node-monitor-period": "1s",
-    "node-monitor-grace-period": "8s",
-}
+LOOKS = {"horizontal-pod-autoscaler-sync-period": "2s"}
 
 
 class Cluster:
@@ -60,9 +55,8 @@ def control_plane(folder: Path, programs: Path) -> Iterator[Cluster]:
         until(lambda: cluster("get", "--raw=/readyz") == "ok", "the API server is ready", AssertionError)
         controllers = {"service-account-private-key-file": folder / "sa.key", "secure-port": 0, **LOOKS}
         without = "--controllers=*,-nodeipam,-route,-cloud-node-lifecycle"
-        start(
-            "kube-controller-manager", str(programs / "kube-controller-manager"), *of_all, without, *_flags(controllers)
-        )
+        manager = "kube-controller-manager"
+        start(manager, str(programs / manager), *of_all, without, *_flags(controllers))
         start("kube-scheduler", str(programs / "kube-scheduler"), *of_all, "--secure-port=0")
         until(lambda: cluster.get("serviceaccount", "default"), "controllers run", AssertionError)
         yield cluster
@@ -107,7 +101,7 @@ def _keys(folder: Path) -> None:
     """Of service accounts; of the API server towards those that extend it."""
     made = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
     call("openssl", "genrsa", "-out", f"{folder}/sa.key", "2048")
-    for name in ("ca", "adapter"):
+    for name in ("ca", "extension"):
         words = ["-subj", f"/CN={name}", "-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.crt"]
         call("openssl", "req", "-x509", *made, *words)
     words = ["-subj", "/CN=proxy", "-keyout", f"{folder}/proxy.key", "-out", f"{folder}/proxy.csr"]

@@ -9,8 +9,9 @@ from typing import Any
 import psutil
 
 from serving.client import Client
-from tests.kubernetes.adapter import adapter
+from tests.kubernetes.adapter import metrics
 from tests.kubernetes.conftest import FIGURES
+from tests.kubernetes.extension import extended
 from tests.kubernetes.fleet import FIELD, NAME, SOLUTION, Fleet, load
 from tests.kubernetes.node import Node
 from tests.kubernetes.processes import until
@@ -21,8 +22,7 @@ RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
 def test_a_pod_answers_as_a_user_without_rights(fleet: Fleet, worker: Node) -> None:
-    with Client(fleet.url) as client:
-        assert abs(client.predict(FIELD, outputs=["mean"]).arrays["mean"] - SOLUTION).max() < 1e-5
+    check_answer(fleet)
     [pod] = fleet.pods()
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{served(worker, pod)}/status").read_text().splitlines())
     assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
@@ -64,7 +64,7 @@ def test_a_new_release_under_load_fails_no_request(fleet: Fleet, worker: Node) -
         began = time.monotonic()
         fleet.write(f"kubernetes.image={NEXT}")
         fleet.apply()
-        until(lambda: names(fleet) and before["metadata"]["name"] not in all_names(fleet), "the old pod is gone")
+        until(lambda: fleet.pods() and name(before) not in map(name, fleet.all_pods()), "the old pod is gone")
         seconds, at = time.monotonic() - began, found.answered
         until(lambda: found.answered > at + 20, "load on the new pod")
     [after] = fleet.pods()
@@ -74,13 +74,26 @@ def test_a_new_release_under_load_fails_no_request(fleet: Fleet, worker: Node) -
     FIGURES.append(f"rolling update under load: {seconds:.1f} s, 0 of {found.answered} requests failed")
 
 
+def test_a_release_that_does_not_start_leaves_the_old_one(fleet: Fleet) -> None:
+    [before] = fleet.pods()
+    image = before["spec"]["containers"][0]["image"]
+    fleet.write("kubernetes.image=localhost/pnol:absent")
+    fleet.apply()
+    until(lambda: "localhost/pnol:absent" in waiting(fleet), "an image that is nowhere")
+    assert [name(pod) for pod in fleet.pods()] == [name(before)]
+    check_answer(fleet)
+    fleet.write(f"kubernetes.image={image}")
+    fleet.apply()
+    until(lambda: [name(pod) for pod in fleet.all_pods()] == [name(before)], "only the old pod")
+
+
 def test_the_autoscaler_follows_our_load(fleet: Fleet) -> None:
-    monitor, rules = fleet.manifest("service-monitor"), fleet.manifest("rules")
+    monitor, rules, values = (fleet.manifest(name) for name in ("service-monitor", "rules", "adapter/values"))
     with (
         prometheus(fleet.cluster, monitor, rules) as address,
-        adapter(fleet.cluster, fleet.manifest("adapter/values"), address),
+        extended(fleet.cluster, metrics(fleet.cluster, values, address)),
     ):
-        until(lambda: current(fleet) is not None, "the autoscaler knows the load")
+        until(lambda: told(fleet) == {"pnol_load", "cpu"}, "the autoscaler knows load and cores")
         assert len(fleet.pods()) == 1
         with load(fleet.url, clients=12) as found:
             up = fleet.until_pods(3)
@@ -89,9 +102,13 @@ def test_the_autoscaler_follows_our_load(fleet: Fleet) -> None:
     FIGURES.append(f"autoscaler, under load from 1 to 3 ready pods: {up:.1f} s; without it back to 1: {down:.1f} s")
 
 
-def current(fleet: Fleet) -> Any:
-    """What the autoscaler has been told."""
-    return fleet.cluster.get("horizontalpodautoscaler.v2beta2.autoscaling", NAME)["status"].get("currentMetrics")
+def told(fleet: Fleet) -> set[str]:
+    """Of what the autoscaler has figures."""
+    status = fleet.cluster.get("horizontalpodautoscaler.v2beta2.autoscaling", NAME)["status"]
+    known = status.get("currentMetrics") or []
+    return {
+        each["external"]["metric"]["name"] if each["type"] == "External" else each["resource"]["name"] for each in known
+    }
 
 
 def served(worker: Node, pod: dict[str, Any]) -> int:
@@ -103,13 +120,23 @@ def served(worker: Node, pod: dict[str, Any]) -> int:
 def until_restarted(fleet: Fleet, pod: dict[str, Any]) -> float:
     """Wait until the same pod is ready again; the seconds that it took."""
     began = time.monotonic()
-    before, name = restarts(pod), pod["metadata"]["name"]
-    until(
-        lambda: [p for p in fleet.pods() if p["metadata"]["name"] == name and restarts(p) == before + 1], "ready again"
-    )
+    once_more = (name(pod), restarts(pod) + 1)
+    until(lambda: once_more in [(name(each), restarts(each)) for each in fleet.pods()], "ready again")
+    check_answer(fleet)
+    return time.monotonic() - began
+
+
+def waiting(fleet: Fleet) -> list[str]:
+    """Images that pods wait for in vain."""
+    states = [state for pod in fleet.all_pods() for state in pod["status"].get("containerStatuses", [])]
+    reasons = ("ErrImagePull", "ImagePullBackOff")
+    return [each["image"] for each in states if each["state"].get("waiting", {}).get("reason") in reasons]
+
+
+def check_answer(fleet: Fleet) -> None:
+    """The Service answers, and rightly."""
     with Client(fleet.url) as client:
         assert abs(client.predict(FIELD, outputs=["mean"]).arrays["mean"] - SOLUTION).max() < 1e-5
-    return time.monotonic() - began
 
 
 def restarts(pod: dict[str, Any]) -> int:
@@ -117,12 +144,6 @@ def restarts(pod: dict[str, Any]) -> int:
     return int(pod["status"]["containerStatuses"][0]["restartCount"])
 
 
-def names(fleet: Fleet) -> list[str]:
-    """Of the pods that are ready."""
-    return [pod["metadata"]["name"] for pod in fleet.pods()]
-
-
-def all_names(fleet: Fleet) -> list[str]:
-    """Of all, those that leave among them."""
-    found = fleet.cluster.get("pods", "", f"--selector=app.kubernetes.io/instance={NAME}")
-    return [pod["metadata"]["name"] for pod in found]
+def name(pod: dict[str, Any]) -> str:
+    """By which the cluster knows it."""
+    return str(pod["metadata"]["name"])

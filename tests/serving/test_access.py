@@ -146,6 +146,7 @@ def test_a_token_that_is_made_is_let_in_and_stands_nowhere(tmp_path: Path, capsy
     assert held.find(bob)
     assert main([str(file), "alice"]) == 2
     assert main([str(file), "a b]"]) == 2
+    assert main([str(file), "é³"]) == 2
     assert set(read_tokens(file)) == {"alice", "bob"}
 
 

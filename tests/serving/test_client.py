@@ -261,6 +261,25 @@ def test_an_answer_of_something_else_is_a_fault(ask: Ask) -> None:
         ask(page)
 
 
+@both
+def test_an_answer_that_is_cut_is_a_fault(ask: Ask) -> None:
+    def cut(request: httpx.Request) -> httpx.Response:
+        whole = Script(None)(request)
+        return httpx.Response(200, headers=whole.headers, content=whole.content[:-1])
+
+    with pytest.raises(ServerFault, match="the answer is not what its header says: mean: got 7 bytes, expected 8"):
+        ask(cut)
+
+
+@both
+def test_the_header_of_an_array_is_not_evaluated(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def parser(text: str) -> Any:
+        raise SystemError("AST constructor recursion depth mismatch")  # as CPython 3.11's does under several threads
+
+    monkeypatch.setattr("ast.literal_eval", parser)
+    assert ask(Script(None))["mean"].tolist() == [1, 1]
+
+
 def test_a_slow_answer_ends_at_the_deadline() -> None:
     def drip() -> Iterator[bytes]:
         for _ in range(1000):

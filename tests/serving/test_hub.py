@@ -5,7 +5,7 @@ import itertools
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pytest
 
@@ -145,6 +145,23 @@ def test_a_decision_of_one_that_ends_is_left_to_another(workers: list[Worker]) -
     assert not any(decides(worker) for worker in (acting, other))
     acting.leave()
     assert any(decides(other) for _ in range(1000))  # from when the parent has noticed
+
+
+def test_one_that_is_killed_within_a_message_has_ended(workers: list[Worker]) -> None:
+    asking, other, _ = workers
+    other.end.sendall(pack(Recalled(1, [bytes(1000)]))[:500])
+    other.leave()
+    wait_until(lambda: asking.recall("of 1").found == [])
+    assert asking.recall("of 2") == Recalled(asking._recalls, [b"2"])
+
+
+def test_what_cannot_be_taken_does_not_end_the_link(hub: Hub, workers: list[Worker], caplog: Any) -> None:
+    taken = hub._hear
+    workers[1].link._hear = lambda *_: 1 / 0
+    workers[1].say(Ready())
+    wait_until(lambda: "Ready could not be taken" in caplog.text)
+    workers[1].link._hear = taken
+    assert workers[1].recall("of 2") == Recalled(1, [b"2"])
 
 
 def test_one_that_joins_finds_an_act_among_those_that_run_or_in_what_was_asked(hub: Hub, workers: list[Worker]) -> None:

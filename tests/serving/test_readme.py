@@ -63,7 +63,7 @@ def test_the_curl_examples_are_answered(home: Path) -> None:
     [script] = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     with running(home / "models", home / "errors", "--batch-sizes", "[1]") as server:
         assert script.count("curl ") == 8
-        script = script.replace("localhost:8000", server.url.removeprefix("http://"))
+        script = script.replace("localhost:8080", server.url.removeprefix("http://"))
         script = script.replace("python -c", f"{sys.executable} -c").replace(
             "curl -s", "curl -s --fail-with-body -w '\\n'"
         )

@@ -66,6 +66,16 @@ def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest() -> None:
     assert (len(memory), memory.bytes) == (0, 0)
 
 
+def test_what_is_remembered_holds_nothing_of_the_body_beside_it() -> None:
+    body = np.zeros(10_000, np.float32)
+    query = Query(Options(), body[:2], None, (body[2:6],))
+    kept = Asked.apart(query, "heat", "1")
+    assert kept.nbytes == 4 * 6
+    assert kept.query.coordinates
+    assert not any(np.shares_memory(body, array) for array in (kept.query.inputs, *kept.query.coordinates))
+    assert kept.is_like(Asked(query, "heat", "1"))
+
+
 def test_an_id_of_several_requests_is_of_none() -> None:
     memory = Memory(requests=9, capacity_bytes=100)
     memory.put("twice", asked(1, 2))

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from pnol_jax import collectives
 from pnol_jax.bases import GridOperands
 from pnol_jax.cache import Cache
 from pnol_jax.posteriors import mixture
@@ -172,10 +171,7 @@ class Laplace:
         aleatoric, samples = process.aleatoric, None
         if num_samples:
             functions, noise = jax.random.split(key)
-            draws = process.samples(functions, num_samples)
-            each = jax.random.split(noise, num_samples)
-            white = jax.vmap(lambda key: collectives.normal(key, aleatoric.shape, aleatoric.dtype))(each)
-            samples = draws + jnp.sqrt(aleatoric) * white
+            samples = mixture.with_noise(process.samples(functions, num_samples), aleatoric, noise)
         return Predictive(mean=process.mean, aleatoric=aleatoric, epistemic=process.variance(), samples=samples)
 
     def advance(

@@ -92,6 +92,21 @@ class Roster:
             time.sleep(0.002)
         self._held.pop(name, None)
 
+    def recount(self) -> dict[str, ServerState]:
+        """Every server as HAProxy sees it, and known here as that: an answer that was lost leaves open what was done.
+
+        One of which it is not known how far it got is removed, so that it can be added anew.
+        """
+        found = self.servers()
+        for name in found.keys() - self._held.keys():
+            self.remove(name)
+            del found[name]
+        for name in self._held.keys() - found.keys():
+            del self._held[name]
+        for name, state in found.items():
+            self._held[name].admin = state.admin
+        return found
+
     def _removed(self, name: str, last: bool) -> bool:
         self._runtime.act(f"shutdown sessions server {_of(name)}")
         try:

@@ -31,7 +31,7 @@ def autoscaler(fleet: FleetConfig, settings: Settings) -> Manifest:
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": fleet.name},
             "minReplicas": fleet.minimum,
             "maxReplicas": fleet.maximum,
-            "metrics": [_metric(fleet, of) for of in externals(fleet, settings)],
+            "metrics": [*(_metric(fleet, of) for of in externals(fleet, settings)), *_processors(fleet)],
             "behavior": {
                 "scaleUp": _rules(scaling.up, "scaling.up", StepConfig("pods", fleet.maximum)),
                 "scaleDown": _rules(scaling.down, "scaling.down", StepConfig("percent", 100)),
@@ -45,6 +45,14 @@ def _metric(fleet: FleetConfig, of: External) -> dict[str, Any]:
     whole = {"type": "Value", "value": quantity(of.target)}
     metric = {"name": of.name, "selector": {"matchLabels": {"job": fleet.name}}}
     return {"type": "External", "external": {"metric": metric, "target": kind if of.each else whole}}
+
+
+def _processors(fleet: FleetConfig) -> list[dict[str, Any]]:
+    """The share of their cores, for work that no engine's figure knows: reading and writing of many small answers."""
+    if not (percent := fleet.kubernetes.cpu_percent):
+        return []
+    target = {"type": "Utilization", "averageUtilization": percent}
+    return [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 def quantity(value: float) -> str:

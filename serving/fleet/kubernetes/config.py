@@ -7,6 +7,7 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 Text = Annotated[str, Meta(min_length=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")]
 Path = Annotated[str, Meta(pattern=r"^/.*[^/]$")]
@@ -56,6 +57,7 @@ class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cpu: Quantity = "2"  # asked for and allowed, so that whole cores can be a pod's own
     memory: Quantity = "4Gi"  # likewise
+    cpu_percent: Percent = 75  # of `cpu`, from which on there are to be more pods, whatever else; 0: not asked
     gpus: Natural = 0
     cache_disk: Quantity = "2Gi"  # for compiled programs
     scratch_disk: Quantity = "256Mi"  # for /tmp

@@ -12,7 +12,7 @@ class Observation:
     Means are over the ready replicas whose figures came, `reporting` of them.
     """
 
-    time: float  # seconds since the epoch
+    time: float  # seconds, of a clock that nobody sets
     replicas: int  # wanted, those that start among them
     ready: int
     requests_per_second: float | None = None  # that came, of all replicas together
@@ -23,6 +23,12 @@ class Observation:
     metrics: Mapping[str, float] = field(default_factory=dict)  # values of Prometheus queries by the policy's name
     reporting: int | None = None  # ready replicas whose figures came; None: all
     refused_per_second: float | None = None  # of those that came: by full queues, or after waiting too long
+    clock: float | None = None  # seconds since the epoch, as clocks show it; None: `time` is that
+
+    @property
+    def shown(self) -> float:
+        """The time that clocks show, in seconds since the epoch."""
+        return self.time if self.clock is None else self.clock
 
     @property
     def counted(self) -> int:

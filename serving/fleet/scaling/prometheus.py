@@ -29,10 +29,12 @@ def query(address: str, expression: str, seconds: float) -> float:
     """
     url = f"{address.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:
+        try:
+            answer = urllib.request.urlopen(url, timeout=seconds)
+        except urllib.error.HTTPError as refusal:  # which says why in the same form
+            answer = refusal
+        with answer:
             body = answer.read(LIMIT_BYTES)
-    except urllib.error.HTTPError as error:  # a refusal says why in the same form
-        body = error.read(LIMIT_BYTES)
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise Unreadable(f"prometheus {address}: {error}") from None
     return _value(_data(body, f"prometheus {address}, query {expression!r}"), f"query {expression!r}")

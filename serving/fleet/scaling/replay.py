@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"replay: {error}", file=sys.stderr)
         return 2
     print(f"{trace.name}: {len(outcomes[0][1].responses)} requests in {trace.end / 3600:.3g} h; late: {_late(world)}")
+    print(_assumed(world))
     print(_table([_row(title, outcome) for title, outcome in outcomes]))
     return 0
 
@@ -97,6 +98,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _late(world: World) -> str:
     return f"more than {world.objective_seconds:g} s"
+
+
+def _assumed(world: World) -> str:
+    """What the figures rest on, for people who have not said it."""
+    return (
+        f"assumed: requests of {world.service_seconds:g} s (--service-seconds), {world.batch} at a time; "
+        f"replicas ready after {world.start_seconds:g} s, spares after {world.warm_seconds:g} s"
+    )
 
 
 def _row(title: str, outcome: Outcome) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Scaler:
         by = tuple(policy.recommend(seen) for policy in self._policies)
         desired, reason = self._settled(seen, by)
         self._steps.note(seen.time, desired - seen.replicas)
-        return Decision(seen.time, seen.replicas, desired, reason, by, self._config.spares)
+        return Decision(seen.shown, seen.replicas, desired, reason, by, self._config.spares)
 
     def _settled(self, seen: Observation, by: tuple[Recommendation, ...]) -> tuple[int, str]:
         """The number, and why."""

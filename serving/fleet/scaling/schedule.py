@@ -18,7 +18,7 @@ class Schedule:
     def recommend(self, seen: Observation) -> Recommendation:
         """The number within the times, 0 outside."""
         times = f"{self._config.start} to {self._config.end} {self._config.zone}"
-        if self.holds(datetime.fromtimestamp(seen.time, self._zone)):
+        if self.holds(datetime.fromtimestamp(seen.shown, self._zone)):
             return Recommendation(self.name, self._config.replicas, f"it is {times}")
         return Recommendation(self.name, 0, f"it is not {times}")
 

@@ -1,6 +1,7 @@
 """The balancer, told what is wanted of it: it is compared with what it was told, and the difference said."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -10,7 +11,7 @@ from enum import Enum
 from typing import TypeVar
 
 from pnol_jax.errors import InputError
-from serving.fleet.balancer import Balancer, BalancerFigures, Server, ServerState
+from serving.fleet.balancer import Balancer, BalancerFigures, CommandError, Server, ServerState, Unreachable
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.watch import End
 
@@ -27,8 +28,9 @@ class Traffic(Enum):
 
 
 Wanted = Mapping[str, tuple[Server, Traffic]]
+KNOWN = {"ready": Traffic.ALL, "maint": Traffic.NONE, "drain": Traffic.REST}
 PAUSE = 1.0  # seconds before it is started once more
-FAULTS = (ConnectionError, RuntimeError)  # the balancer is not there, or refuses
+FAULTS = (Unreachable, CommandError)  # the balancer is not there, or refuses
 
 
 class Edge:
@@ -40,6 +42,7 @@ class Edge:
         self.starts = 0
         self.balancer = balancer
         self._told: dict[str, Traffic] = {}
+        self._fault = ""  # which is noted once
         self._stall, self._decisions, self._wake = stall, decisions, wake
         self._heard = time.monotonic()
         self._again = float("-inf")  # when it may be started
@@ -56,9 +59,7 @@ class Edge:
         serving = [server for server, traffic in wanted.values() if traffic is Traffic.ALL]
         await self.call(self.balancer.start, serving)
         found = await self.call(self.balancer.servers)
-        known = {"ready": Traffic.ALL, "maint": Traffic.NONE, "drain": Traffic.REST}
-        self.servers = found
-        self._told = {name: known[state.admin] for name, state in found.items()}
+        self._know(found)
         self._heard = time.monotonic()
         if self._end is not None:
             self._end.close()
@@ -87,9 +88,13 @@ class Edge:
             return
         try:
             await self._tell(wanted)
+            self._fault = ""
         except FAULTS as error:
-            self._decisions.note("balancer refused", str(error))
+            if self._fault != str(error):
+                self._decisions.note("balancer refused", str(error))
+            self._fault = str(error)
             await self._suspect(wanted)
+            await self._recount()
 
     async def look(self, wanted: Wanted) -> None:
         """Read its figures."""
@@ -116,6 +121,15 @@ class Edge:
     async def call(self, act: Callable[..., T], *arguments: object) -> T:
         """Have the balancer's thread do something."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
+
+    def _know(self, found: dict[str, ServerState]) -> None:
+        self.servers = found
+        self._told = {name: KNOWN[state.admin] for name, state in found.items()}
+
+    async def _recount(self) -> None:
+        """What was done of what it was told, when its answer was lost."""
+        with contextlib.suppress(*FAULTS):  # then at the next call
+            self._know(await self.call(self.balancer.recount))
 
     async def _suspect(self, wanted: Wanted) -> None:
         if time.monotonic() - self._heard > self._stall and self.balancer.identity is not None:

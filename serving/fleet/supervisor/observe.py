@@ -8,6 +8,8 @@ from serving.fleet.replicas.life import Phase
 from serving.fleet.scaling import Observation
 from serving.fleet.supervisor.roster import Roster
 
+_STARTED = time.time() - time.monotonic()  # so that a clock that is set back or forth moves nothing
+
 
 def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None, metrics: Mapping[str, float]) -> Observation:
     """Of the replicas that get requests; the rate and what is open as the balancer counts them."""
@@ -15,7 +17,8 @@ def observe(wanted: int, roster: Roster, balancer: BalancerFigures | None, metri
     told = [figures for name in serving if (figures := roster.watches[name].figures) is not None]
     p99 = [figures.p99_seconds for figures in told if figures.p99_seconds is not None]
     return Observation(
-        time=time.time(),
+        time=_STARTED + time.monotonic(),
+        clock=time.time(),
         replicas=wanted,
         ready=len(serving),
         requests_per_second=None if balancer is None else balancer.requests_per_second,

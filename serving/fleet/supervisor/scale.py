@@ -45,7 +45,7 @@ class Scale:
         if self.bounds.fixed is not None:
             number = self.bounds.fixed
             reason = f"fixed by a person; the policies want {decision.desired}"
-            decision = Decision(seen.time, before, number, reason, decision.by, self._config.spares)
+            decision = Decision(seen.shown, before, number, reason, decision.by, self._config.spares)
         self.decision = decision
         return self.desired != before
 

@@ -100,10 +100,16 @@ class Watch:
             self.figures = None
             return None
         if status != 200:
-            log.warning("port %d: /monitoring/metrics answered %d: %s", self._port, status, body[:200].decode())
+            said = body[:200].decode(errors="replace")
+            log.warning("port %d: /monitoring/metrics answered %d: %s", self._port, status, said)
             self.figures = None
             return None
-        now = figures.read(time.monotonic(), body.decode())
+        try:
+            now = figures.read(time.monotonic(), body.decode())
+        except (ValueError, KeyError) as error:  # an answer that was cut
+            log.warning("port %d: /monitoring/metrics: %s", self._port, error)
+            self.figures = None
+            return None
         self.memory.append((now.time, now.whole.get("resident_bytes", 0.0)))
         if before is not None:
             self.figures = figures.between(before, now)

@@ -146,6 +146,12 @@ def test_figures_are_what_was_done_between_two_readings() -> None:
     assert (idle.seconds, idle.p99_seconds, idle.requests_per_second) == (None, None, 0.0)
 
 
+def test_a_text_that_was_cut_is_refused() -> None:
+    text = METRICS.format(ok=100, refused=5, fast=90, seconds=1.0, busy=3.0)
+    with pytest.raises((ValueError, KeyError)):
+        figures.read(10.0, text[: text.index("1e+06") + 2])
+
+
 def test_a_quantile_beyond_the_last_bound_is_that_bound() -> None:
     assert figures.quantile({1.0: 5.0, float("inf"): 10.0}, 0.99) == 1.0
     assert figures.quantile({1.0: 10.0, float("inf"): 10.0}, 0.5) == pytest.approx(0.5)

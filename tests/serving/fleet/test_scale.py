@@ -1,10 +1,14 @@
 """The number of replicas: policies within bounds, unless a person says otherwise."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from serving.fleet.replicas.book import Bounds
 from serving.fleet.scaling import Observation, ScalingConfig
 from serving.fleet.scaling.config import RulesConfig, UtilisationConfig
+from serving.fleet.supervisor.observe import observe
 from serving.fleet.supervisor.scale import Scale
 from serving.refusals import Refusal
 
@@ -24,6 +28,15 @@ def test_policies_decide_within_the_bounds_of_the_config() -> None:
     assert decided(scale, 1.0, 3.0) == 3
     assert decided(scale, 0.01, 4.0) == 1
     assert scale.spares == 1
+
+
+def test_a_clock_that_is_set_back_moves_nothing_but_timetables(monkeypatch: pytest.MonkeyPatch) -> None:
+    roster: Any = SimpleNamespace(replicas={}, watches={})
+    before = observe(1, roster, None, {})
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    after = observe(1, roster, None, {})
+    assert before.time <= after.time < before.time + 60
+    assert after.shown == 1000.0
 
 
 def test_a_person_fixes_the_number_and_gives_it_back() -> None:

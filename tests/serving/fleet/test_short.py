@@ -37,6 +37,7 @@ def test_what_every_replica_has_of_its_own_is_refused(tmp_path: Path) -> None:
         ("port = 1", "balancer.port"),
         ("agent_port = 1", "performance"),
         ('tokens = "t"', "token"),
+        ("max_case = 1", "serving.max_case: unknown key; did you mean 'max_cases'"),
     ):
         file.write_text(f'[serving]\nmodels = "{tmp_path}"\n{setting}\n')
         with pytest.raises(InputError, match=expected):

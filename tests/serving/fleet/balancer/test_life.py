@@ -231,6 +231,31 @@ def test_what_haproxy_refuses_is_said(begin: Begin, backends: list[Backend], fol
     assert ask(balancer).text == "a"
 
 
+def test_what_was_done_when_an_answer_was_lost_is_found_out(
+    begin: Begin, backends: list[Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, c = backends
+    balancer = begin(a, b)
+    act = balancer._runtime.act
+
+    def lost(command: str, says: str = "") -> None:
+        act(command, says)
+        if command.startswith(("add server", "del server")):
+            raise Unreachable("no answer in time")
+
+    monkeypatch.setattr(balancer._runtime, "act", lost)
+    with pytest.raises(Unreachable):
+        balancer.add(c.server)
+    with pytest.raises(Unreachable):
+        balancer.remove("b")
+    monkeypatch.setattr(balancer._runtime, "act", act)
+    assert balancer.recount().keys() == balancer.servers().keys() == {"a"}
+    balancer.add(c.server)
+    balancer.add(b.server)
+    assert balancer.recount().keys() == {"a", "b", "c"}
+    assert {ask(balancer).text for _ in range(9)} == {"a", "b", "c"}
+
+
 def test_where_haproxy_is_missing_its_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.setattr(process, "PLACES", str(folder))

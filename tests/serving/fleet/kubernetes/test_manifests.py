@@ -154,7 +154,11 @@ def test_what_selects_pods_selects_these() -> None:
 
 def test_every_metric_of_the_autoscaler_is_recorded_and_told() -> None:
     found = manifests(EVERYTHING)
-    metrics = [each["external"] for each in found["autoscaler"]["spec"]["metrics"]]
+    *metrics, cpu = found["autoscaler"]["spec"]["metrics"]
+    metrics = [each["external"] for each in metrics]
+    assert cpu["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 75}}
+    asked = manifests(fleet({"cpu_percent": 0}))["autoscaler"]["spec"]["metrics"]
+    assert [each["type"] for each in asked] == ["External"]
     assert [(metric["metric"]["name"], *metric["target"].values()) for metric in metrics] == [
         ("pnol_load", "AverageValue", "600m"),
         ("pnol_replica_requests", "AverageValue", "50000m"),
