@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.processes import end
+
 NODES = ("node-a", "node-b")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "unshare")
 
@@ -104,7 +106,7 @@ class Slurm:
     def close(self) -> None:
         """End everything."""
         for process in [*self.nodes.values(), *reversed(self._others)]:
-            _end(process)
+            end(process)
 
 
 @contextlib.contextmanager
@@ -181,12 +183,3 @@ def _wait_for(happened: Callable[[], bool], what: str, folder: Path, seconds: fl
             logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))
             raise TimeoutError(f"not within {seconds:g} s: {what}\n{logs}")
         time.sleep(0.1)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

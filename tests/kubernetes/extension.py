@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.kubernetes.plane import Cluster
-from tests.kubernetes.processes import until
+from tests.processes import until
 
 VERSION, NAME, PORT = "v1beta1", "extension", 16444
 Body = dict[str, Any]

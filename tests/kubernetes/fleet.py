@@ -15,7 +15,7 @@ from serving.client import Client, ServingError
 from tests import heat
 from tests.kubernetes.older import older
 from tests.kubernetes.plane import Cluster
-from tests.kubernetes.processes import until
+from tests.processes import until
 
 NAME, CONNECTION = "pnol", 20  # requests of a connection
 FIELD, SOLUTION = heat.wave(heat.grid(10, 11), 1, 2)

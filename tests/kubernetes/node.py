@@ -9,7 +9,7 @@ from typing import Any
 from tests.kubernetes import host
 from tests.kubernetes.plane import Cluster
 from tests.kubernetes.prepare import PAUSE
-from tests.kubernetes.processes import call, running, until
+from tests.processes import call, running, until
 
 NAME, ADDRESS, PODS = "node", "10.213.255.1", "10.213.0.0/24"
 CGROUP = "pnol-kubernetes"

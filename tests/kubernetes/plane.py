@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.processes import call, running, until
+from tests.processes import call, running, until
 
 API = "https://127.0.0.1:16443"
 TOKEN = "tried"  # of the one user, who may everything; the namespace has no network beyond itself

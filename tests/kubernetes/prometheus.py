@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from tests.kubernetes.plane import Cluster
-from tests.kubernetes.processes import running, until
+from tests.processes import running, until
 
 ADDRESS = "127.0.0.1:19090"
 

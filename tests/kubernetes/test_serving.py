@@ -14,8 +14,8 @@ from tests.kubernetes.conftest import FIGURES
 from tests.kubernetes.extension import extended
 from tests.kubernetes.fleet import FIELD, NAME, SOLUTION, Fleet, load
 from tests.kubernetes.node import Node
-from tests.kubernetes.processes import until
 from tests.kubernetes.prometheus import prometheus
+from tests.processes import until
 
 NEXT = "localhost/pnol:next"
 RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

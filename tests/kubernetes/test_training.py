@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from tests.kubernetes.conftest import FIGURES
 from tests.kubernetes.node import Node
 from tests.kubernetes.plane import Cluster
-from tests.kubernetes.processes import until
+from tests.processes import until
 from tests.smoothing import BARE
 
 CONFIG = BARE + "steps = 20\n"

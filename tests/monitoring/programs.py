@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 
 from serving.fleet.replicas.spawn import free_port
+from tests.processes import running
 
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"  # as Debian calls them
 PROMTOOL, AMTOOL = "promtool", "amtool"
@@ -38,22 +38,6 @@ def until(happened: Callable[[], Any], what: str) -> Any:
 
 
 @contextlib.contextmanager
-def run(folder: Path, *command: str) -> Iterator[None]:
-    """A program that lasts as long as the block."""
-    with (folder / f"{command[0]}.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
 def prometheus(folder: Path, job: str, target: str, rules: Path, alertmanager: str | None = None) -> Iterator[str]:
     """Its address; it looks at the target and at the rules once a second."""
     config = {
@@ -68,7 +52,7 @@ def prometheus(folder: Path, job: str, target: str, rules: Path, alertmanager: s
     (folder / "prometheus.json").write_text(json.dumps(config))
     address = f"127.0.0.1:{free_port()}"
     files = [f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/series"]
-    with run(folder, PROMETHEUS, *files, f"--web.listen-address={address}"):
+    with running(folder, PROMETHEUS, PROMETHEUS, *files, f"--web.listen-address={address}"):
         until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Prometheus is ready")
         yield f"http://{address}"
 
@@ -80,7 +64,7 @@ def alertmanager(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     files = [f"--config.file={folder}/alertmanager.json", f"--storage.path={folder}/alerts"]
     alone = ["--cluster.listen-address="]  # no others to agree with
-    with run(folder, ALERTMANAGER, *files, *alone, f"--web.listen-address={address}"):
+    with running(folder, ALERTMANAGER, ALERTMANAGER, *files, *alone, f"--web.listen-address={address}"):
         until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Alertmanager is ready")
         yield address
 

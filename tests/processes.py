@@ -1,4 +1,4 @@
-"""Programs that run as long as the cluster does, each with a log of its own."""
+"""Programs that a test starts: with a log of their own, ended by their process id, waited for with patience."""
 
 import contextlib
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60.0  # after which something hangs, on a machine with much else to do too
+SECONDS = 180.0  # after which something hangs, on a machine with much else to do too
 
 
 @contextlib.contextmanager
@@ -20,12 +20,17 @@ def running(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force where it does not in time."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def call(*words: str, stdin: str | None = None) -> str:
