@@ -29,7 +29,7 @@ CONTAINERS := mmdebstrap podman buildah runc conmon
 # And tests/kubernetes, beside the programs of Kubernetes, which are built once and kept here.
 KUBERNETES := $(HOME)/.cache/pnol_jax/kubernetes
 NODE := $(CONTAINERS) catatonit containerd containernetworking-plugins conntrack dpkg-dev etcd-server golang-go iproute2 iptables \
-	kubernetes-client openssl prometheus rsync socat
+	openssl prometheus rsync socat
 # And tests/monitoring, which starts its own.
 MONITORING := prometheus prometheus-alertmanager
 # What images are built from (Containerfile): extras, and what their packages name and no run imports.

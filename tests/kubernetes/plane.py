@@ -18,13 +18,13 @@ LOOKS = {"horizontal-pod-autoscaler-sync-period": "2s"}
 class Cluster:
     """How to speak with it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder, self.programs = folder, programs
         self.config = folder / "admin.kubeconfig"
 
     def __call__(self, *words: str, stdin: str | None = None) -> str:
         """What kubectl prints."""
-        return call("kubectl", f"--kubeconfig={self.config}", *words, stdin=stdin)
+        return call(str(self.programs / "kubectl"), f"--kubeconfig={self.config}", *words, stdin=stdin)
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
         """Create or change; the client's own schema is older than some fields that the server leaves out."""
@@ -42,7 +42,7 @@ def control_plane(folder: Path, programs: Path) -> Iterator[Cluster]:
     call("ip", "link", "set", "lo", "up")
     _keys(folder)
     (folder / "tokens.csv").write_text(f'{TOKEN},admin,admin,"system:masters"\n')
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, programs)
     cluster.config.write_text(json.dumps(_kubeconfig()))
     of_all = [f"--kubeconfig={cluster.config}", "--leader-elect=false", "--port=0"]
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 VERSION = "1.20.5+really1.20.2-1.1+deb12u1"  # of Debian's package: Kubernetes 1.20.2
-NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 OFFLINE = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=vendor", "GOPROXY": "off"}
 
