@@ -1,23 +1,17 @@
-"""What the adapter of Prometheus and the metrics server tell the autoscaler, each in a few lines.
+"""What the adapter of Prometheus tells the autoscaler, by the rules that `manifests` writes for its chart."""
 
-The first follows the rules that `manifests` writes for the adapter's chart; the second reads what the kubelet measured.
-"""
-
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from tests.kubernetes.extension import VERSION, Answer, Body, now
-from tests.kubernetes.node import NAME
-from tests.kubernetes.plane import Cluster
 
-EXTERNAL, RESOURCE = "external.metrics.k8s.io", "metrics.k8s.io"
+EXTERNAL = "external.metrics.k8s.io"
 
 
-def metrics(cluster: Cluster, values: Mapping[str, Any], prometheus: str) -> dict[str, Answer]:
-    """Both groups of the API; `values` are those of the adapter's chart."""
+def metrics(values: Mapping[str, Any], prometheus: str) -> dict[str, Answer]:
+    """The group of the API; `values` are those of the adapter's chart."""
     rules = {rule["name"]["as"]: rule for rule in values["rules"]["external"]}
 
     def external(words: list[str], selector: str) -> Body:
@@ -30,15 +24,7 @@ def metrics(cluster: Cluster, values: Mapping[str, Any], prometheus: str) -> dic
         ]
         return {"kind": "ExternalMetricValueList", "apiVersion": f"{EXTERNAL}/{VERSION}", "items": items}
 
-    def resource(words: list[str], selector: str) -> Body:
-        if not words:
-            return _resources(RESOURCE, "PodMetrics", ["pods"])
-        chosen = {pod["metadata"]["name"] for pod in cluster.get("pods", "", f"--selector={selector}")}
-        measured = json.loads(cluster("get", f"--raw=/api/v1/nodes/{NAME}/proxy/stats/summary"))["pods"]
-        items = [_usage(pod) for pod in measured if pod["podRef"]["name"] in chosen]
-        return {"kind": "PodMetricsList", "apiVersion": f"{RESOURCE}/{VERSION}", "items": items}
-
-    return {EXTERNAL: external, RESOURCE: resource}
+    return {EXTERNAL: external}
 
 
 def _resources(group: str, kind: str, names: list[str]) -> Body:
@@ -59,16 +45,3 @@ def _samples(prometheus: str, query: str) -> list[dict[str, Any]]:
     answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}).json()
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
-
-
-def _usage(pod: dict[str, Any]) -> Body:
-    """Of the kubelet's figures those that the metrics server tells."""
-    containers = [
-        {
-            "name": each["name"],
-            "usage": {"cpu": f"{each['cpu'].get('usageNanoCores', 0)}n", "memory": f"{each['memory']['usageBytes']}"},
-        }
-        for each in pod["containers"]
-    ]
-    about = {"name": pod["podRef"]["name"], "namespace": pod["podRef"]["namespace"]}
-    return {"metadata": about, "timestamp": now(), "window": "10s", "containers": containers}

@@ -29,6 +29,7 @@ samples_batch_sizes = [1]
 cache_bytes = 0
 drain_seconds = 10
 stall_seconds = 8.0
+utilisation_target = 0.1
 utilisation_window = 5
 [scaling.down]
 window_seconds = 5

@@ -57,7 +57,7 @@ class KubernetesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cpu: Quantity = "2"  # asked for and allowed, so that whole cores can be a pod's own
     memory: Quantity = "4Gi"  # likewise
-    cpu_percent: Percent = 75  # of `cpu`, from which on there are to be more pods, whatever else; 0: not asked
+    cpu_percent: Percent = 0  # of `cpu`, from which on there are to be more pods, whatever else; 0: not asked
     gpus: Natural = 0
     cache_disk: Quantity = "2Gi"  # for compiled programs
     scratch_disk: Quantity = "256Mi"  # for /tmp

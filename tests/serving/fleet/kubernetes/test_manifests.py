@@ -42,6 +42,7 @@ EVERYTHING = fleet(
         "pull_secrets": ["registry"],
         "gpus": 1,
         "spread_nodes": True,
+        "cpu_percent": 75,
         "monitor_labels": {"release": "prometheus"},
     },
     {"grpc_port": 8081, "traces": "http://collector.monitoring:4318", "tokens": "tokens.toml", "workers": 2},
@@ -157,7 +158,7 @@ def test_every_metric_of_the_autoscaler_is_recorded_and_told() -> None:
     *metrics, cpu = found["autoscaler"]["spec"]["metrics"]
     metrics = [each["external"] for each in metrics]
     assert cpu["resource"] == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 75}}
-    asked = manifests(fleet({"cpu_percent": 0}))["autoscaler"]["spec"]["metrics"]
+    asked = manifests(fleet())["autoscaler"]["spec"]["metrics"]
     assert [each["type"] for each in asked] == ["External"]
     assert [(metric["metric"]["name"], *metric["target"].values()) for metric in metrics] == [
         ("pnol_load", "AverageValue", "600m"),
