@@ -19,6 +19,7 @@ from serving.fleet.replicas.spawn import command
 from serving.fleet.scaling import ScalingConfig
 from serving.fleet.supervisor.config import SupervisorConfig
 from serving.settings import Settings, read_settings
+from serving.sources import FILE
 
 Count = Annotated[int, Meta(ge=1)]
 Natural = Annotated[int, Meta(ge=0)]
@@ -83,7 +84,7 @@ def check_replicas(config: FleetConfig) -> None:
     """
     for name in OURS.keys() & config.serving.keys():
         raise InputError(f"serving.{name}: every replica has its own, expected {OURS[name]}")
-    known = Settings.__struct_fields__
+    known = (*Settings.__struct_fields__, FILE)
     for name in sorted(config.serving.keys() - set(known)):
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         raise InputError(f"serving.{name}: unknown key; did you mean {near[0]!r}?")

@@ -21,8 +21,7 @@ def _older(manifest: dict[str, Any]) -> dict[str, Any]:
     found["apiVersion"] = VERSIONS.get(found["apiVersion"], found["apiVersion"])
     if found["kind"] == "Deployment":
         [container] = found["spec"]["template"]["spec"]["containers"]
-        seconds = container["lifecycle"]["preStop"].pop("sleep")[
-            "seconds"
-        ]  # 1.29; the image has no program that sleeps
-        container["lifecycle"]["preStop"]["exec"] = {"command": ["python", "-c", f"import time; time.sleep({seconds})"]}
+        end = container["lifecycle"]["preStop"]
+        seconds = end.pop("sleep")["seconds"]  # known from 1.29 on; the image has no program that sleeps
+        end["exec"] = {"command": ["python", "-c", f"import time; time.sleep({seconds})"]}
     return found

@@ -106,8 +106,7 @@ def told(fleet: Fleet) -> set[str]:
     """Of what the autoscaler has figures."""
     status = fleet.cluster.get("horizontalpodautoscaler.v2beta2.autoscaling", NAME)["status"]
     known = status.get("currentMetrics") or []  # with an empty one for what could not be read
-    external = {each["external"]["metric"]["name"] for each in known if "external" in each}
-    return external | {each["resource"]["name"] for each in known if "resource" in each}
+    return {each["external"]["metric"]["name"] for each in known if "external" in each}
 
 
 def served(worker: Node, pod: dict[str, Any]) -> int:

@@ -1,7 +1,6 @@
 """The balancer, told what is wanted of it: it is compared with what it was told, and the difference said."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 import time
@@ -42,7 +41,7 @@ class Edge:
         self.starts = 0
         self.balancer = balancer
         self._told: dict[str, Traffic] = {}
-        self._fault = ""  # which is noted once
+        self._fault = ""  # of the last call; noted once
         self._stall, self._decisions, self._wake = stall, decisions, wake
         self._heard = time.monotonic()
         self._again = float("-inf")  # when it may be started
@@ -87,6 +86,8 @@ class Edge:
         if self._end is None or not self._end.alive:
             return
         try:
+            if self._fault:  # an answer may have been lost: what was done, HAProxy itself knows
+                self._know(await self.call(self.balancer.recount))
             await self._tell(wanted)
             self._fault = ""
         except FAULTS as error:
@@ -94,7 +95,6 @@ class Edge:
                 self._decisions.note("balancer refused", str(error))
             self._fault = str(error)
             await self._suspect(wanted)
-            await self._recount()
 
     async def look(self, wanted: Wanted) -> None:
         """Read its figures."""
@@ -125,11 +125,6 @@ class Edge:
     def _know(self, found: dict[str, ServerState]) -> None:
         self.servers = found
         self._told = {name: KNOWN[state.admin] for name, state in found.items()}
-
-    async def _recount(self) -> None:
-        """What was done of what it was told, when its answer was lost."""
-        with contextlib.suppress(*FAULTS):  # then at the next call
-            self._know(await self.call(self.balancer.recount))
 
     async def _suspect(self, wanted: Wanted) -> None:
         if time.monotonic() - self._heard > self._stall and self.balancer.identity is not None:
