@@ -34,6 +34,7 @@ CONFIG = {
 # A worker of this machine that dies is started again, which takes a while if the cores are busy: not lost meanwhile.
 PATIENCE = {"distributed.deploy.lost-worker-timeout": "1 hour"}
 QUIET = {"DASK_LOGGING__DISTRIBUTED": "critical"}  # for workers of this machine, whose output is the terminal's
+TALKERS = ("distributed", "distributed.client", "distributed.gc", "tornado.application")  # each has a level of its own
 CONNECT_SECONDS = 10
 TICK_SECONDS = 1.0
 
@@ -167,14 +168,15 @@ def variables(settings: PoolConfig) -> dict[str, str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep dask from narrating what the pool itself reports."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Keep dask from narrating what the pool itself reports, an interrupted wait included."""
+    before = {logger: logger.level for logger in map(logging.getLogger, TALKERS)}
+    for logger in before:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 @contextmanager

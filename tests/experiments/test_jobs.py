@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from experiments.jobs import Outcome, Pool, PoolConfig, add_flags, from_flags, open_pool
+from experiments.jobs.cluster import Cluster
 from experiments.jobs.slots import deal_cores, deal_devices
 from pnol_jax.errors import InputError
 
@@ -184,6 +186,16 @@ def test_workers_are_fresh_processes_with_cores_devices_and_settings_of_their_ow
         assert not worker["forked"]
         assert not worker["asynchronous"]
         assert (worker["threads"], worker["arenas"]) == ("1", "1")
+
+
+def test_an_interrupt_before_an_answer_is_begun_says_nothing(local: Pool, caplog: pytest.LogCaptureFixture) -> None:
+    assert isinstance(local, Cluster)
+    local._client.loop.add_callback(time.sleep, 2)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        local._client.sync(local._client.scheduler.identity)
+    time.sleep(2)
+    assert caplog.messages == []
 
 
 def test_a_task_whose_worker_dies_runs_again(local: Pool, tmp_path: Path) -> None:

@@ -293,8 +293,14 @@ def until(process: subprocess.Popen[bytes], out: Path, count: int) -> bool:
 
 
 def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if _works(child)]
+
+
+def _works(child: psutil.Process) -> bool:
+    try:
+        return "resource_tracker" not in " ".join(child.cmdline())
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return False
 
 
 def check_that_all_shards_are_whole(out: Path, complete: Path) -> None:
