@@ -29,7 +29,7 @@ class HloFunction:
         with np.load(path / "arguments.npz") as file:
             arguments = [file[name] for name in sorted(file.files, key=int)]
         self.shape = tuple(self._about["shape"])
-        self._device = jax.devices("cpu")[0]
+        self._device = jax.devices()[0]
         self._programs, self._arguments = {}, {}
         for file in path.glob("batch-*.hlo"):
             size = int(file.stem.partition("-")[2])

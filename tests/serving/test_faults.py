@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import jax
 import numpy as np
 import psutil
 import pytest
@@ -158,6 +159,7 @@ def test_silence_is_counted_from_the_first_beat_and_only_while_the_watcher_is_aw
     os.close(pulse.descriptor)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA's compiler for a GPU writes files of its own")
 def test_a_full_disk_costs_the_programs_that_are_kept_and_the_log_and_no_answer(small: Path, tmp_path: Path) -> None:
     """No file can grow beyond 512 bytes, which is what a disk that is full looks like to who writes."""
     models, kept = shutil.copytree(small, tmp_path / "models"), tmp_path / "kept"

@@ -53,7 +53,7 @@ replicas.close()
 
 def test_every_device_gives_the_same_answers_with_operands_of_its_own(ladder: Ladder, models: Any) -> None:
     command = [sys.executable, "-c", DEVICES, str(models / "heat" / "1")]
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env={**os.environ, **flags}, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
