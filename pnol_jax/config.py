@@ -62,7 +62,7 @@ class FNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="fno"):
     projection_ratio: Positive = 2.0
     skip: Skip = "linear"
     mlp_skip: Skip = "soft_gating"
-    norm: Literal["none", "instance", "group"] = "none"
+    norm: Literal["none", "instance", "group", "layer"] = "none"
     coordinates: bool = True
 
 
@@ -81,6 +81,26 @@ class DeepONetConfig(SpectralConfig, frozen=True, tag_field="name", tag="deepone
     width: Count = 128
     depth: Count = 4
     features: Count = 128
+
+
+class UNOConfig(SpectralConfig, frozen=True, tag_field="name", tag="uno"):
+    """U-shaped neural operator: each level has half the modes and twice the channels of the one above."""
+
+    width: Count = 32
+    levels: Count = 3
+    expansion: Positive = 0.5
+    coordinates: bool = True
+
+
+class TransolverConfig(SpectralConfig, frozen=True, tag_field="name", tag="transolver"):
+    """Attention over points by way of slices; its modes are those of losses and features alone."""
+
+    width: Count = 64
+    depth: Count = 4
+    heads: Count = 4
+    slices: Count = 32
+    expansion: Positive = 1.0
+    coordinates: bool = True
 
 
 class OodConfig(Section, frozen=True):
@@ -159,7 +179,7 @@ class ExperimentConfig(Section, frozen=True):
 
     name: str
     data: DataConfig
-    operator: FNOConfig | FFNOConfig | DeepONetConfig
+    operator: FNOConfig | FFNOConfig | DeepONetConfig | UNOConfig | TransolverConfig
     posterior: PosteriorConfig = DeterministicConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     ood: OodConfig | None = None

@@ -58,6 +58,8 @@ OPTIONS = {
     "fno": {"width": 8, "depth": 2, "norm": "group"},
     "ffno": {"width": 8, "depth": 2},
     "deeponet": {"width": 8, "depth": 2, "features": 8},
+    "uno": {"width": 8, "levels": 2},
+    "transolver": {"width": 8, "depth": 2, "heads": 4, "slices": 5},
 }
 # Of an ensemble the noise is a variance per member, so that `fit` is seen too.
 POSTERIORS: dict[str, dict[str, Any]] = {

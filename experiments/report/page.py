@@ -80,8 +80,8 @@ def _header(experiment: Experiment, about: Names, provenance: dict[str, Any]) ->
 
 
 def _article(operator: str) -> str:
-    named = {"fno": "a Fourier neural operator", "ffno": "a factorised Fourier neural operator"}
-    return named.get(operator, f"an operator of kind {operator}")
+    named = {"fno": "a Fourier", "ffno": "a factorised Fourier", "uno": "a U-shaped"}
+    return f"{named[operator]} neural operator" if operator in named else f"an operator of kind {operator}"
 
 
 def _origin(config: str, provenance: dict[str, Any]) -> list[Html]:

@@ -17,7 +17,7 @@ from pnol_jax.operators.activations import gelu
 from pnol_jax.operators.layout import fold, over_cases, unfold
 
 SkipKind = Literal["linear", "soft_gating", "identity", "none"]
-NormKind = Literal["none", "instance", "group"]
+NormKind = Literal["none", "instance", "group", "layer"]
 Divided = Literal["both", "inputs", "neither"]
 LEAST_VARIANCE = 1e-20  # under a root, whose slope at zero is infinite
 KERNEL_AXES: Mapping[Divided, tuple[str | None, str | None]] = {
@@ -115,15 +115,15 @@ class Skip(nnx.Module):
 
 
 class Norm(nnx.Module):
-    """Normalisation of each case over the domain: per channel ("instance"), or over all channels ("group").
+    """Normalisation over the domain, per channel ("instance") or over all ("group"), or over channels alone ("layer").
 
     Means are integrals by the grid's quadrature weights, so they depend neither on the resolution nor on padding.
-    "group" has a learned scale and shift per channel.
+    "group" and "layer" have a learned scale and shift per channel.
     """
 
     def __init__(self, kind: NormKind, width: int) -> None:
         self.kind = kind
-        if kind == "group":
+        if kind in ("group", "layer"):
             self.scale = nnx.Param(jnp.ones(width), axes=("width",))
             self.shift = nnx.Param(jnp.zeros(width), axes=("width",))
 
@@ -137,13 +137,15 @@ class Norm(nnx.Module):
         share = over_cases(weights / collectives.total(jnp.sum(weights, axis=space, keepdims=True), SPACE), grid)
 
         def mean(values: jax.Array) -> jax.Array:
-            over_space = collectives.total(jnp.sum(share * values, axis=space, keepdims=True), SPACE)
+            over_space = values
+            if self.kind != "layer":
+                over_space = collectives.total(jnp.sum(share * values, axis=space, keepdims=True), SPACE)
             if self.kind == "instance":
                 return over_space
             return collectives.mean(jnp.mean(over_space, axis=-1, keepdims=True), MODEL)
 
         centred = field - mean(field)
         normal = fold(centred * lax.rsqrt(mean(jnp.square(centred)) + 1e-5))
-        if self.kind == "group":
+        if self.kind != "instance":
             normal = normal * self.scale[...].astype(field.dtype) + self.shift[...].astype(field.dtype)
         return normal.astype(rows.dtype)

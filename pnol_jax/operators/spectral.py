@@ -85,13 +85,13 @@ class SpectralConv(nnx.Module):
             self.kernel = nnx.Param(draw, axes=(*names, "in", "out"))
         self.bias = nnx.Param(draws.normal(rngs.params(), (outputs,)) * deviation, axes=("width",))
 
-    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
-        """Rows (rows, in) -> (rows, out)."""
-        field = unfold(rows, grid)
+    def __call__(self, rows: jax.Array, grid: GridOperands, onto: GridOperands | None = None) -> jax.Array:
+        """Rows (rows, in) -> (rows, out), on another grid where one is given."""
+        field, onto = unfold(rows, grid), onto or grid
         if self.kernel.shape[0] < wavenumbers.kept(self.bases)[0]:
             mixed = self._mix(slab.analyse(field, grid, self.bases), share=True)
-            return fold(slab.synthesise(mixed.astype(rows.dtype), grid, self.bases))
-        return fold(synthesise(self._mix(analyse(field, grid), share=False).astype(rows.dtype), grid))
+            return fold(slab.synthesise(mixed.astype(rows.dtype), onto, self.bases))
+        return fold(synthesise(self._mix(analyse(field, grid), share=False).astype(rows.dtype), onto))
 
     def _mix(self, coefficients: jax.Array, share: bool) -> jax.Array:
         """All modes, or this device's share of them."""

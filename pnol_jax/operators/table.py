@@ -9,11 +9,15 @@ from pnol_jax.bases import Basis
 from pnol_jax.operators.deeponet import DeepONet
 from pnol_jax.operators.ffno import FFNO
 from pnol_jax.operators.fno import FNO
+from pnol_jax.operators.transolver import Transolver
+from pnol_jax.operators.uno import UNO
 
 OPERATORS: Mapping[str, type[nnx.Module]] = {
     "fno": FNO,
     "ffno": FFNO,
     "deeponet": DeepONet,
+    "uno": UNO,
+    "transolver": Transolver,
 }
 
 

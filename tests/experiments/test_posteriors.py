@@ -57,7 +57,13 @@ name = "smoothing"
 num_samples = 3
 """
 N, CASES = 10, 6
-SIZES = {"fno": "depth = 1", "ffno": "depth = 1", "deeponet": "depth = 2\nfeatures = 4"}
+SIZES = {
+    "fno": "depth = 1",
+    "ffno": "depth = 1",
+    "deeponet": "depth = 2\nfeatures = 4",
+    "uno": "levels = 1",
+    "transolver": "depth = 1\nheads = 2\nslices = 3",
+}
 OPTIONS = {
     "deterministic": "beta = 0.5",
     "coloured": "heteroscedastic = false",

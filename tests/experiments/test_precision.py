@@ -21,6 +21,7 @@ from experiments.train import train_model
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
+from pnol_jax.operators.table import OPERATORS
 from pnol_jax.posteriors import Batch
 from pnol_jax.servable import load_servable
 from pnol_jax.servable.program import flatten_operands
@@ -87,10 +88,12 @@ def dtypes(tree: Any) -> set[str]:
     return {kind for kind in kinds if "float" in kind}
 
 
-@pytest.mark.parametrize("operator", ["fno", "ffno", "deeponet"])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_no_array_of_a_step_in_double_is_in_single_precision(config, operator):
     words = {"fno": ["training.loss=h1"], "ffno": ["posterior.name=ensemble", "training.loss=nll"]}
-    config.write_text(config.read_text().replace('name = "fno"', f'name = "{operator}"').replace('norm = "group"', ""))
+    config.write_text(
+        config.read_text().replace('name = "fno"', f'name = "{operator}"').replace('depth = 2\nnorm = "group"', "")
+    )
     experiment = opened(config, "float64", *words.get(operator, []))
     optimizer = make_optimizer(experiment.config.optimizer, 8, experiment.posterior.members)
     state = initial_state(experiment.posterior, optimizer, 0, averaged=True)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pnol_jax.operators.table import OPERATORS
+
 ROOT = Path(__file__).parents[2]
 # Some of each: the deterministic posterior has a head and an H1 loss, the ensemble is unrolled from noisy states.
 DETERMINISTIC = {"operator": "fno", "posterior": "deterministic", "training": {"loss": "h1"}}
@@ -53,8 +55,10 @@ def same(found: dict[str, Any], expected: dict[str, Any], tolerance: float) -> N
         ("fno", [{first: 2, second: 2} for first, second in PAIRS]),
         ("ffno", [{"space": 2, "model": 2}, {"data": 2, "fsdp": 2}]),
         ("deeponet", [{"space": 2, "fsdp": 2}]),
+        ("uno", [{"space": 2, "model": 2}, {"space": 4}]),
+        ("transolver", [{"space": 2, "model": 2}, {"data": 2, "fsdp": 2}]),
     ],
-    ids=["two", "four", "pairs", "ffno", "deeponet"],
+    ids=["two", "four", "pairs", "ffno", "deeponet", "uno", "transolver"],
 )
 def test_a_mesh_changes_no_loss_and_no_score(operator: str, meshes: list[dict[str, int]]) -> None:
     problem = DETERMINISTIC | {"operator": operator}
@@ -162,7 +166,7 @@ def test_what_a_posterior_draws_is_the_same_on_every_mesh(case: str) -> None:
         same(answer, expected, 1e-10)
 
 
-@pytest.mark.parametrize("operator", ["fno", "ffno", "deeponet"])
+@pytest.mark.parametrize("operator", OPERATORS)
 def test_masks_are_the_same_where_modes_are_divided_too(operator: str) -> None:
     dropped = {"operator": operator, "field": "periodic", "training": {"unroll": 2, "remat": "full"}}
     problem = dropped | {"posterior": "dropout", "posterior_options": {"draws": 2} | DROPPED}

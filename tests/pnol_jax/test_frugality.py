@@ -14,13 +14,10 @@ from pnol_jax.operators import build_operator, functional
 from pnol_jax.posterior_config import DeterministicConfig
 from pnol_jax.posteriors import Batch, Posterior, build_posterior
 from pnol_jax.training.step import initial_state, make_step
+from tests.operators import OPTIONS as SMALL
 
 BASES = (Basis("fourier", 6), Basis("fourier", 5))
-OPTIONS = {
-    "fno": {"width": 6, "depth": 2, "norm": "group"},
-    "ffno": {"width": 6, "depth": 2},
-    "deeponet": {"width": 8, "depth": 2, "features": 8},
-}
+OPTIONS = SMALL | {"fno": SMALL["fno"] | {"norm": "group"}}
 NAMES = ("inputs.mean", "inputs.std", "outputs.mean", "outputs.std")
 
 

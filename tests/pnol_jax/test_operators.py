@@ -8,22 +8,22 @@ import pytest
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands, make_operands, stack_operands
-from pnol_jax.config import DeepONetConfig, FFNOConfig, FNOConfig, SpectralConfig
+from pnol_jax.config import DeepONetConfig, FFNOConfig, FNOConfig, SpectralConfig, TransolverConfig, UNOConfig
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.operators.table import OPERATORS
+from tests.operators import OPTIONS
 
-OPTIONS = {
-    "fno": {"width": 6, "depth": 2},
-    "ffno": {"width": 6, "depth": 2},
-    "deeponet": {"width": 8, "depth": 2, "features": 8},
-}
 BASES = {
     1: (Basis("fourier", 6),),
     2: (Basis("fourier", 6), Basis("padded", 5)),
     3: (Basis("cosine", 4), Basis("fourier", 4), Basis("fourier", 6)),
 }
-KINDS = [("fno", 1), ("fno", 2), ("fno", 3), ("ffno", 2), ("deeponet", 2)]
+KINDS = [("fno", 1), ("fno", 2), ("fno", 3), ("ffno", 2), ("deeponet", 2), ("uno", 1), ("uno", 3), ("transolver", 2)]
+
+
+def test_every_operator_is_here() -> None:
+    assert OPTIONS.keys() == OPERATORS.keys() == {name for name, _ in KINDS}
 
 
 def axes(ndim: int, n: int) -> tuple[Axis, ...]:
@@ -143,7 +143,10 @@ def test_every_parameter_has_a_dotted_name_and_a_name_for_each_axis(name: str, n
         assert not jnp.iscomplexobj(value)
 
 
-@pytest.mark.parametrize("config", [FNOConfig([6]), FFNOConfig([6]), DeepONetConfig([6])])
+CONFIGS = (FNOConfig, FFNOConfig, DeepONetConfig, UNOConfig, TransolverConfig)
+
+
+@pytest.mark.parametrize("config", [section([6]) for section in CONFIGS])
 def test_every_operator_builds_from_its_section_of_the_config(config: SpectralConfig) -> None:
     options = {
         key: value
@@ -153,7 +156,7 @@ def test_every_operator_builds_from_its_section_of_the_config(config: SpectralCo
     build_operator(str(type(config).__struct_config__.tag), 1, 1, BASES[1], options, nnx.Rngs(0))
 
 
-@pytest.mark.parametrize("norm", ["instance", "group"])
+@pytest.mark.parametrize("norm", ["instance", "group", "layer"])
 def test_a_normalised_operator_keeps_to_padding_too(x64: None, norm: str) -> None:
     operator, a = make("fno", 2, norm=norm), field(2, 8)
     expected = operator.apply(operator.params, a, operands(2, 8))

@@ -10,12 +10,8 @@ from pnol_jax.bases import Basis, GridOperands, make_operands, stack_operands
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, build_operator, functional, stochastic
 from pnol_jax.operators.stochastic import Stochastic, drop_modes
+from tests.operators import OPTIONS
 
-OPTIONS = {
-    "fno": {"width": 6, "depth": 2},
-    "ffno": {"width": 6, "depth": 2},
-    "deeponet": {"width": 8, "depth": 2, "features": 8},
-}
 MIXED = (Basis("fourier", 6), Basis("padded", 5))
 KEY = 3
 

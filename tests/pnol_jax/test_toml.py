@@ -2,6 +2,7 @@ import pytest
 
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
+from pnol_jax.operators.table import OPERATORS
 from pnol_jax.optimizer_config import AdamWConfig
 from pnol_jax.posterior_config import DeterministicConfig, EnsembleConfig
 from pnol_jax.toml import load
@@ -61,7 +62,10 @@ def test_an_override_can_change_the_kind_of_a_section(config):
         ("optimizer.schedule=[{name='cosin'}]", "optimizer.schedule[0].name: Invalid value 'cosin', expected one of"),
         ("optimizer.schedule=[{name='step', every=3}]", "optimizer.schedule[0]: unknown key 'every'; known keys of"),
         ("optimizer.groups=[{parameters='*', rate=-1}]", "optimizer.groups[0].rate: Expected `float` >= 0.0"),
-        ("operator.name=fnoo", "operator.name: Invalid value 'fnoo', expected one of ['fno', 'ffno', 'deeponet']"),
+        (
+            "operator.name=fnoo",
+            f"operator.name: Invalid value 'fnoo', expected one of {list(OPERATORS)}",
+        ),
         ("training.steps=many", "training.steps: Expected `int`, got `str`"),
         ("training=3", "training: Expected `object`, got `int`"),
         ("training.steps.x=3", "'steps' is a value, not a section"),

@@ -16,6 +16,7 @@ from pnol_jax.posteriors import Batch
 from pnol_jax.posteriors.gaussian_weights import GaussianWeights
 from pnol_jax.posteriors.variational import LOG_NOISE, Variational
 from tests.linear import BASES, Pointwise, Spectral, close_in_mean, constants, field, operands, problem
+from tests.operators import OPTIONS as SMALL
 
 CASES, N, NOISE, PRIOR = 3, 7, 0.3, 0.8
 ALL = ["operator.*"]
@@ -147,14 +148,10 @@ def test_moments_of_a_linear_operator_are_those_of_its_weights(x64: None, rank: 
     np.testing.assert_allclose(predictive.aleatoric, NOISE, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["fno", "ffno", "deeponet"])
+@pytest.mark.parametrize("name", SMALL)
 def test_by_default_the_weights_are_those_in_which_the_outputs_are_linear(x64: None, name: str) -> None:
-    options: dict[str, Any] = (
-        {"depth": 3, "width": 4, "features": 4} if name == "deeponet" else {"width": 4, "depth": 1}
-    )
-
     def operator(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Module:
-        return build_operator(name, inputs, outputs, BASES, options, rngs)
+        return build_operator(name, inputs, outputs, BASES, SMALL[name], rngs)
 
     posterior = Variational.build(VariationalConfig(heteroscedastic=False), problem(operator, 1, 1, CASES))
     params, inputs = posterior.initial(0) | constants(1, 1), field(1, N, 1)
