@@ -157,7 +157,9 @@ def commit() -> str | None:
 def read_config(folder: Path) -> ExperimentConfig:
     """The config of a run."""
     if not (folder / CONFIG).is_file():
-        raise InputError(f"{folder} holds no run: no {CONFIG} in it")
+        others = sorted(str(found.parent) for found in folder.parent.glob(f"*/{CONFIG}"))
+        there = f"; runs there: {', '.join(others)}" if others else ""
+        raise InputError(f"{folder} holds no run: got no {CONFIG} in it, expected a folder that training wrote{there}")
     return load(folder / CONFIG, ExperimentConfig)
 
 

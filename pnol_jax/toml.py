@@ -151,6 +151,9 @@ def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
     if what.startswith("Expected `array`, got `str`"):
         kinds, word = _resolve(schema, tree, path)
         return f'; expected ["{word}"]' if any(kind is str or isinstance(kind, str) for kind in kinds) else ""
+    if what.startswith("Expected") and "got" not in what:
+        value = _resolve(schema, tree, path)[1]
+        return f", got {value!r}" if isinstance(value, int | float | str) else ""
     return ""
 
 

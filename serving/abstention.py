@@ -87,8 +87,8 @@ class Policy:
         found = Abstention(threshold, cases, told)
         if action == "refuse":
             raise Abstained(
-                f"inputs: got {FIGURE} up to {max(told):.6g} in {len(cases)} of {len(told)} cases, expected less than "
-                f"{threshold:g}: unlike what {manifest.name}/{manifest.version} was trained on",
+                f"inputs: got {FIGURE} up to {max(told):.9g} in {len(cases)} of {len(told)} cases, expected less than "
+                f"{threshold:.9g}: unlike what {manifest.name}/{manifest.version} was trained on",
                 found,
             )
         return found

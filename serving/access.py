@@ -80,4 +80,7 @@ class Guard:
         bucket = self._buckets.setdefault(name, _Bucket(max(1.0, token.rate * BURST_SECONDS), now))
         wait = bucket.take(token.rate, now)
         if wait:
-            raise TooMany(f"got more than {token.rate:g} requests a second with this token", max(1, math.ceil(wait)))
+            raise TooMany(
+                f"got more than {token.rate:g} requests a second with this token, expected at most that",
+                max(1, math.ceil(wait)),
+            )

@@ -157,16 +157,20 @@ def _counted(metrics: Metrics, recorder: Recorder) -> Any:
             started = time.perf_counter()
             record = recorder.begin("none", scope["headers"]) if recorder.is_on else None
             name = record.request_id.encode() if record else find_request_id(scope["headers"])
+            status = sent = 0
 
             async def sending(message: Message) -> None:
+                nonlocal status, sent
                 if message["type"] == "http.response.start":
-                    endpoint = scope.get("path_template") or "none"
-                    metrics.count(endpoint, message["status"], time.perf_counter() - started)
-                    if record is not None:
-                        record.endpoint = endpoint
-                        recorder.end(record, message["status"], 0)
+                    status = message["status"]
+                    metrics.count(scope.get("path_template") or "none", status, time.perf_counter() - started)
                     if name is not None:
                         message["headers"] = [*message["headers"], (HEADER, name)]
+                elif message["type"] == "http.response.body":
+                    sent += len(message["body"])
+                    if record is not None and not message["more_body"]:
+                        record.endpoint = scope.get("path_template") or "none"
+                        recorder.end(record, status, sent)
                 await send(message)
 
             await app(scope, receive, sending)

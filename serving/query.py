@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pnol_jax.servable import FIELDS
 from serving.engine.jobs import Priority
-from serving.refusals import Refusal
+from serving.refusals import Refusal, explained
 
 OUTPUTS = FIELDS
 DEFAULT_OUTPUTS = ("mean", "std")
@@ -80,4 +80,4 @@ def convert_options(values: Any, where: str, *, strict: bool = True) -> Options:
     try:
         return msgspec.convert(values, Options, strict=strict)
     except msgspec.ValidationError as error:
-        raise Refusal(f"{where}: {error}") from None
+        raise Refusal(f"{where}: {explained(error, Options)}") from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pnol_jax.errors import InputError
 from pnol_jax.servable import DERIVED, FUNCTIONAL, Signature
 from serving.draws import check_draws
 from serving.places import Place, Places
@@ -43,7 +44,7 @@ def check(query: Query, places: Places, max_cases: int) -> Question:
     if len(inputs) > max_cases:
         raise TooLarge(f"inputs: got {len(inputs)} cases, expected at most {max_cases} in one request")
     shape = inputs.shape[1:-1]
-    place = places.uniform(shape) if query.coordinates is None else _place(query.coordinates, places, shape)
+    place = _uniform(query, places, inputs) if query.coordinates is None else _place(query.coordinates, places, shape)
     wanted = find_wanted(query.options, query.functionals, signature, inputs.shape) if query.names else NOTHING
     outputs = _outputs(query.options.outputs, signature, wanted)
     asked = query.options.num_samples or manifest.num_samples
@@ -86,6 +87,15 @@ def _shaped(inputs: NDArray[Any], shape: tuple[int, ...], signature: Signature) 
     if shape not in (inputs.shape[: len(shape)], inputs.shape[1 : 1 + len(shape)]):
         raise Refusal(f"shape: got {list(shape)}, expected that of the inputs, which are {list(inputs.shape)}")
     return inputs
+
+
+def _uniform(query: Query, places: Places, inputs: NDArray[Any]) -> Place:
+    shape = inputs.shape[1:-1]
+    try:
+        return places.uniform(shape)
+    except InputError as error:
+        read = f"read as {len(inputs)} case(s) of {' x '.join(map(str, shape))} points"
+        raise InputError(f"inputs: got shape {list(query.inputs.shape)}, {read}: {error}") from None
 
 
 def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int, ...]) -> Place:

@@ -1,6 +1,10 @@
 """The ways in which the service says no, each with its HTTP status. Their messages are for the caller."""
 
+import difflib
+import re
 from typing import Any, ClassVar
+
+import msgspec
 
 from pnol_jax.errors import InputError
 
@@ -83,3 +87,16 @@ class Expired(Unavailable):
     """The deadline passed before the answer was computed."""
 
     status = 504
+
+
+_UNKNOWN = re.compile("unknown field `(.+?)`")
+
+
+def explained(error: Exception, schema: type[msgspec.Struct]) -> str:
+    """What is wrong with a body, and of a field that is unknown what is known instead."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown is None:
+        return str(error)
+    fields = schema.__struct_fields__
+    near = difflib.get_close_matches(unknown[1], fields, 1)
+    return f"{error}; " + (f"did you mean `{near[0]}`?" if near else f"expected some of {', '.join(fields)}")

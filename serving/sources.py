@@ -7,6 +7,7 @@ All three are made from the schema: the setting `max_cases` is the key `max_case
 import argparse
 import difflib
 import tomllib
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,22 @@ from pnol_jax.errors import InputError
 
 PREFIX = "PNOL_SERVING_"
 FILE = "settings"  # the flag and the variable that name the file
+FLEET = ("--enable-autoscaling", "--enable-monitoring", "--enable-auth")  # each starts a fleet (`serving.fleet.short`)
 
 
 def read_sources(schema: type[msgspec.Struct], arguments: Sequence[str], environment: Mapping[str, str]) -> Any:
     """The tree of everything that was said.
 
     Raises:
-        InputError: a variable with our prefix that is no setting, no such file, no TOML.
+        InputError: a flag or a variable with our prefix that is no setting, no such file, no TOML.
     """
-    flags = vars(_parser(schema).parse_args(arguments))
+    parsed, unknown = _parser(schema).parse_known_args(arguments)
+    if unknown:
+        known = [flag(FILE), *map(flag, _kinds(schema)), *FLEET]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        expected = f"did you mean {near[0]}?" if near else "expected flags that --help lists"
+        raise InputError(f"got {unknown[0]!r}, which is no flag; {expected}")
+    flags = vars(parsed)
     variables = from_environment(schema, environment)
     file = flags.pop(FILE, None) or variables.pop(FILE, None)
     return _read_toml(file) | variables | flags
@@ -57,8 +65,10 @@ def flag(setting: str) -> str:
 
 
 def describe(field: Any) -> tuple[str, str]:
-    """What a setting is for, and its default as a person writes it."""
+    """What a setting is for with the words that it admits, and its default as a person writes it."""
     described = next(meta.description for meta in field.type.__metadata__ if meta.description)
+    if typing.get_origin(field.type.__origin__) is typing.Literal:
+        described += f" [{', '.join(typing.get_args(field.type.__origin__))}]"
     return described, "required" if field.required else _written(field.default)
 
 
@@ -84,6 +94,7 @@ def _parser(schema: type[msgspec.Struct]) -> argparse.ArgumentParser:
         prog="python -m serving",
         description="Serve the models in a folder over HTTP. A setting is a flag, else a variable of the environment "
         f"({variable('max_cases')} for {flag('max_cases')}), else a key of the file (max_cases).",
+        epilog=f"{FLEET[0]}, {FLEET[1]} and {FLEET[2]} start a fleet of such processes behind HAProxy (docs/fleet.md).",
         allow_abbrev=False,
     )
     parser.add_argument(flag(FILE), metavar="FILE", help="a TOML file with any of the settings below")

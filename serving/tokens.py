@@ -15,6 +15,7 @@ import datetime
 import hashlib
 import hmac
 import logging
+import math
 import os
 import re
 import secrets
@@ -105,12 +106,14 @@ class Tokens:
         return about.st_mtime_ns, about.st_size, about.st_ino
 
 
-def add_token(file: Path, name: str, scopes: Sequence[Scope]) -> str:
-    """Make a token for a holder, and add its hash to a file, which is made if need be.
+def add_token(file: Path, name: str, scopes: Sequence[Scope], rate: float | None = None) -> str:
+    """Make a token for a holder, for so many requests a second, and add its hash to a file, which is made if need be.
 
     Raises:
-        InputError: the file says something else, or has this holder; a name that is none.
+        InputError: the file says something else, or has this holder; a name or a rate that is none.
     """
+    if rate is not None and not 0 < rate < math.inf:
+        raise InputError(f"rate: got {rate:g}, expected more than 0 requests a second")
     known = read_tokens(file) if file.exists() else {}
     if name in known or not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise InputError(f"name: got {name!r}, expected letters, digits, - and _, and none that is there")
@@ -118,7 +121,8 @@ def add_token(file: Path, name: str, scopes: Sequence[Scope]) -> str:
     digest = hashlib.sha256(token.encode()).hexdigest()
     before = file.read_text(encoding="utf-8").rstrip() + "\n\n" if file.exists() else ""
     listed = ", ".join(f'"{scope}"' for scope in scopes)
-    write_atomically(file, f'{before}[{name}]\nsha256 = "{digest}"\nscopes = [{listed}]\n')
+    limit = "" if rate is None else f"rate = {rate}\n"
+    write_atomically(file, f'{before}[{name}]\nsha256 = "{digest}"\nscopes = [{listed}]\n{limit}')
     return token
 
 
@@ -128,9 +132,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("file", type=Path, help="the TOML file of hashes, made if need be")
     parser.add_argument("name", help="of its holder")
     parser.add_argument("--scopes", nargs="+", choices=SCOPES, default=["predict", "read"])
+    parser.add_argument("--rate", type=float, metavar="N", help="requests a second, at most (any number)")
     asked = parser.parse_args(arguments)
     try:
-        token = add_token(asked.file, asked.name, asked.scopes)
+        token = add_token(asked.file, asked.name, asked.scopes, asked.rate)
     except InputError as error:
         print(f"serving.tokens: {error}", file=sys.stderr)
         return 2

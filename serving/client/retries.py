@@ -53,7 +53,7 @@ class Attempts:
         """The error that a failure of the transport stands for; its limits of time are those of the call."""
         if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
             return self.expired()
-        return ConnectionLost(f"{type(error).__name__}: {error}")
+        return ConnectionLost(f"{error.request.url.netloc.decode()}: {type(error).__name__}: {error}")
 
     def pause(self, error: ServingError) -> float:
         """Seconds to wait before the next try.

@@ -17,7 +17,7 @@ from serving.fleet.supervisor.process import supervise
 from serving.fleet.supervisor.reading import Reading
 from serving.saying import say
 from serving.settings import Settings
-from serving.sources import read_sources
+from serving.sources import FLEET, read_sources
 from serving.tokens import SCOPES, add_token
 
 HOLDER = "fleet"
@@ -67,7 +67,6 @@ def _token(config: FleetConfig) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving", add_help=False, allow_abbrev=False)
-    parser.add_argument("--enable-autoscaling", action="store_true")  # else one replica, that is healed
-    parser.add_argument("--enable-monitoring", action="store_true")  # the supervisor's own service
-    parser.add_argument("--enable-auth", action="store_true")  # bearer tokens, of which one is made
+    for flag in FLEET:  # autoscaling: else one replica, that is healed; auth: bearer tokens, of which one is made
+        parser.add_argument(flag, action="store_true")
     return parser

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from serving.monitoring.families import Families, Family, Rule
 
-MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4"  # to which the framework adds its charset
 
 
 class Gauge(GaugeMetricFamily):

@@ -1,7 +1,6 @@
 """JSON: `{"inputs": [...], "outputs": ["mean", "interval"], ...}` in, arrays as nested lists out."""
 
 import asyncio
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.answers import Answer
 from serving.query import Options, Query
-from serving.refusals import Refusal
+from serving.refusals import Refusal, explained
 from serving.wire.numbers import Numbers, read_numbers
 
 MEDIA_TYPE = "application/json"
@@ -28,7 +27,7 @@ class Body(Options, frozen=True, kw_only=True):
     functionals: Numbers | msgspec.UnsetType = msgspec.UNSET
 
 
-_UNKNOWN = re.compile("unknown field `(.+?)`")
+_NO_NUMBER = re.compile(rb"-?\b(?:NaN|Infinity)\b")
 _decoder = msgspec.json.Decoder(Body)
 _encoder = msgspec.json.Encoder()
 
@@ -42,18 +41,16 @@ def decode_query(body: bytes) -> Query:
     try:
         parsed = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(f"body: {explained(error, Body)}") from None
+        raise Refusal(f"body: {explained(error, Body)}{_beyond(body)}") from None
     return to_query(parsed)
 
 
-def explained(error: Exception, schema: type[msgspec.Struct]) -> str:
-    """What is wrong with a body, and of a field that is unknown what is known instead."""
-    unknown = _UNKNOWN.search(str(error))
-    if unknown is None:
-        return str(error)
-    fields = schema.__struct_fields__
-    near = difflib.get_close_matches(unknown[1], fields, 1)
-    return f"{error}; " + (f"did you mean `{near[0]}`?" if near else f"expected some of {', '.join(fields)}")
+def _beyond(body: bytes) -> str:
+    """What there is to say of bytes that are no JSON."""
+    word = _NO_NUMBER.search(body)
+    if word is not None:
+        return f": got {word[0].decode()}, expected finite numbers"
+    return "" if body.rstrip().endswith(b"}") else f": got {len(body)} bytes, expected an object that ends with }}"
 
 
 def to_query(body: Body) -> Query:

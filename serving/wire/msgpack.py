@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from serving.answers import Answer
 from serving.query import Options, Query
-from serving.refusals import Refusal
-from serving.wire.json import describe, explained
+from serving.refusals import Refusal, explained
+from serving.wire.json import describe
 from serving.wire.shapes import in_shape
 
 MEDIA_TYPE = "application/msgpack"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.query import Common, Options, Query
-from serving.refusals import Refusal, Unsupported
+from serving.refusals import Refusal, Unsupported, explained
 from serving.wire import json, msgpack
 from serving.wire.formats import bare
 from serving.wire.msgpack import Array
@@ -47,7 +47,7 @@ class Bodies(Generic[T]):
         try:
             decoded: T = self._decoders[kind].decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Refusal(f"body: {json.explained(error, self._text)}") from None
+            raise Refusal(f"body: {explained(error, self._text)}") from None
         return decoded
 
 

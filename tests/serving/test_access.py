@@ -135,7 +135,7 @@ def test_the_file_counts_as_it_is_now_and_a_wrong_one_changes_nothing(
 def test_a_token_that_is_made_is_let_in_and_stands_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tokens.toml"
     assert main([str(file), "alice", "--scopes", "predict"]) == 0
-    assert main([str(file), "bob"]) == 0
+    assert main([str(file), "bob", "--rate", "2"]) == 0
     alice, bob = capsys.readouterr().out.split()
     assert stat.S_ISREG(file.stat().st_mode)
     assert alice not in file.read_text()
@@ -143,7 +143,8 @@ def test_a_token_that_is_made_is_let_in_and_stands_nowhere(tmp_path: Path, capsy
     found = held.find(alice)
     assert found
     assert (found[0], found[1].scopes) == ("alice", ("predict",))
-    assert held.find(bob)
+    assert held.find(bob)[1].rate == 2  # type: ignore[index]
+    assert main([str(file), "carol", "--rate", "0"]) == 2
     assert main([str(file), "alice"]) == 2
     assert main([str(file), "a b]"]) == 2
     assert main([str(file), "é³"]) == 2

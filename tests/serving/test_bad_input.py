@@ -105,6 +105,7 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
     "a NaN": ("/predict", NPY, npy(np.full((10, 11), np.nan)), 400, "got 110 values that are not finite"),
     "half an array": ("/predict", NPY, npy(FIELD)[:-3], 400, "got 437 bytes, expected 440"),
     "an unknown parameter": ("/predict?color=red", NPY, npy(FIELD), 400, "unknown field `color`"),
+    "a parameter that is nearly one": ("/predict?quantile=0.5", NPY, npy(FIELD), 400, "did you mean `quantiles`?"),
     "a parameter twice": ("/predict?seed=1&seed=2", NPY, npy(FIELD), 400, "got a parameter twice"),
     "a level that is none": ("/predict?level=high", NPY, npy(FIELD), 400, "got `str` - at `$.level`"),
     "too many draws": (

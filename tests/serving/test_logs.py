@@ -33,7 +33,7 @@ def test_every_request_has_its_line_with_all_that_is_known_of_it(small: Path, tm
         first = client.post("/predict", json=body, headers={"x-request-id": "mine"})
         second = client.post("/predict", json=body)
         refused = client.post("/predict", content=b"{")
-        client.get("/health")
+        health = client.get("/health")
         wait_until(lambda: len(lines()) == 4)
         one, two, three, four = lines()
     assert (one["request_id"], one["model"], one["version"], one["bucket"]) == ("mine", "line", "10", [16])
@@ -46,7 +46,7 @@ def test_every_request_has_its_line_with_all_that_is_known_of_it(small: Path, tm
     assert two["request_id"] == second.headers["x-request-id"]
     assert (three["status"], three["request_id"]) == (400, refused.headers["x-request-id"])
     assert three["error"] == refused.json()["error"]
-    assert (four["endpoint"], four["status"]) == ("/health", 200)
+    assert (four["endpoint"], four["status"], four["bytes_out"]) == ("/health", 200, len(health.content))
 
 
 def test_a_line_is_one_object_whatever_is_in_it() -> None:

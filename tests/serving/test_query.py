@@ -75,6 +75,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "another shape": (FIELD, {"shape": (11, 10)}, r"shape: got \[11, 10\], expected that of the inputs"),
     "a shape of other axes": (FLAT, {"shape": (110,)}, "expected 2 numbers of points, one per axis"),
     "too large a grid": (np.zeros((25, 10, 1)), {}, "got 25x10 points, expected at most one of the buckets"),
+    "an axis too many": (
+        np.zeros((4, 10, 8)),
+        {},
+        r"inputs: got shape \[4, 10, 8\], read as 4 case\(s\) of 10 x 8 points: .* the grid has 8",
+    ),
     "too small a grid": (np.zeros((8, 10, 1)), {}, "8 modes .* need at least 9 points on axis 0, the grid has 8"),
     "too many cases": (np.zeros((5, 10, 11, 1)), {}, "got 5 cases, expected at most 4"),
     "coordinates of one axis": (FIELD, {"coordinates": (np.arange(10.0),)}, "expected one list per axis"),
