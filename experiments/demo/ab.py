@@ -63,7 +63,7 @@ def _until_taken_back(
         if about["comparison"] is not None:
             evidence.append(1 / about["comparison"]["p_worse"])
         done = [event for event in about["events"] if event.get("action") == "roll_back"]
-        stage.say(f"{number} truths, evidence {evidence[-1]:.3g} of {1 / LEVEL:g}")
+        stage.say(f"{number} {'truth' if number == 1 else 'truths'}, evidence {evidence[-1]:.3g} of {1 / LEVEL:g}")
         if done or about["labels"]["canary"]["version"] == "1":
             return evidence, coverages, asked, f"after {number} truths"
     return evidence, coverages, asked, ""

@@ -54,11 +54,10 @@ def rate(at: float) -> float:
 def _shown(sent: Sequence[Sent], seen: Watched) -> Shown:
     desired, serving = _counts(seen)
     wanted = next((at for at, number in desired if number > 1), None)
-    there = next((at for at, number in serving if number > 1), None)
     lost = sum(bool(each.error) for each in sent)
     p99 = float(np.quantile([each.seconds for each in sent if not each.error], 0.99))
     most, last = max(number for _, number in serving), serving[-1][1]
-    took = "–" if wanted is None or there is None else milliseconds(there - wanted)
+    spare, cold = ("–", "–") if wanted is None else _took(seen, serving, wanted)
     steps = [
         about["reason"] for (_, before), (_, about) in pairwise(seen.seen) if about["desired"] != before["desired"]
     ]
@@ -67,7 +66,8 @@ def _shown(sent: Sequence[Sent], seen: Watched) -> Shown:
         f"{serving[0][1]} to {most} and back to {last}; {lost} of {len(sent)} requests failed.",
         figures=(
             Figure("replicas at the top", str(most), f"of at most {MOST}"),
-            Figure("from decision to replica", took, "the first one that was added"),
+            Figure("from decision to the spare", spare, "it was ready, and got requests"),
+            Figure("from decision to a cold replica", cold, "the first that had to be started, a spare again"),
             Figure("failed requests", str(lost), f"of {len(sent)}"),
             Figure("p99", milliseconds(p99), "as the clients see it"),
         ),
@@ -81,6 +81,20 @@ def _shown(sent: Sequence[Sent], seen: Watched) -> Shown:
         how=f"HAProxy and real replicas; policies: {EACH:g} requests a second for each replica, and time in the queue. "
         f"Replicas go {LINGER:g} s after the load has, which in earnest is a minute.",
     )
+
+
+def _took(seen: Watched, serving: Sequence[tuple[float, int]], wanted: float) -> tuple[str, str]:
+    """From the first decision to the spare with requests, and to a replica that was not there before and is ready."""
+    spare = next((at - wanted for at, number in serving if number > 1), None)
+    known = {each["name"] for at, about in seen.seen if at < wanted for each in about["replicas"]}
+    fresh = ((at, each) for at, about in seen.seen for each in about["replicas"] if each["name"] not in known)
+    cold = next((at - wanted for at, each in fresh if each["phase"] == "ready"), None)
+    return _read(spare), _read(cold)
+
+
+def _read(seconds: float | None) -> str:
+    """Nothing is told between two looks: what the same one saw was at once."""
+    return "–" if seconds is None else milliseconds(seconds) if seconds else "at once"
 
 
 def _counts(seen: Watched) -> tuple[list[tuple[float, int]], list[tuple[float, int]]]:

@@ -32,12 +32,12 @@ def show(stage: Stage) -> Shown:
     with served(stage, models) as address, Client(address) as client:
         for _ in range(WARM):
             client.predict(generator.permuted(inputs[0]), model=darcy.MODEL)
-        for number, case in enumerate(chosen):
-            if number % 20 == 0:
-                stage.say(f"{number} of {REQUESTS} requests, {sum(each.cached for each in answers)} of them hits")
+        for number, case in enumerate(chosen, 1):
             began = time.perf_counter()
             cached = client.predict(inputs[case], model=darcy.MODEL).cached
             answers.append(Answer(time.perf_counter() - began, cached))
+            if number % 20 == 0:
+                stage.say(f"{number} of {REQUESTS} requests, {sum(each.cached for each in answers)} of them hits")
     hits, computed = (np.array([a.seconds for a in answers if a.cached is kind]) for kind in (True, False))
     ratio = float(np.median(computed) / np.median(hits))
     share = len(hits) / REQUESTS

@@ -76,6 +76,8 @@ def _shown(sent: Sequence[Sent], seen: Watched) -> Shown:
     window = max(ends) - killed if ends else 0.0
     good = min((e.end for sends in asked.values() for e in sends if not e.error and e.due > killed), default=SECONDS)
     full = next((at for at, about in seen.seen if at > killed + 0.5 and _whole(about)), None)
+    limit = seen.seen[-1][0] - killed
+    again = f"not within {limit:.0f} s" if full is None else milliseconds(full - killed)
     slow = max(each.seconds for each in asked[OURS] if not each.error)
     lost = f"{len(failed[OURS])} of {len(asked[OURS])}"
     return Shown(
@@ -90,9 +92,7 @@ def _shown(sent: Sequence[Sent], seen: Watched) -> Shown:
                 "error window", milliseconds(max(0.0, window)) if ends else "none", "from the kill to the last failure"
             ),
             Figure("next answer", milliseconds(good - killed), "after the kill, to a request that came later"),
-            Figure(
-                "full strength", "–" if full is None else milliseconds(full - killed), "after the kill: a spare again"
-            ),
+            Figure("full strength", again, "after the kill: a spare again"),
         ),
         drawings=(
             Drawing(_requests(asked, killed), "Seconds of every request, failures marked, around the kill", height=2.7),

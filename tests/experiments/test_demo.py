@@ -1,5 +1,6 @@
 """Each feature of the demonstration shows what it says, and nothing of it is left running."""
 
+import io
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -8,10 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 from matplotlib.figure import FigureBase
+from rich.console import Console
 
 from experiments.demo import __main__ as demo
+from experiments.demo import autoscaling, recovery
 from experiments.demo.features import FEATURES
-from experiments.demo.load import send, times
+from experiments.demo.fleets import Watched
+from experiments.demo.live import Live
+from experiments.demo.load import Sent, send, times
 from experiments.demo.page import write_page
 from experiments.demo.shown import Drawing, Figure, Shown, Stage
 from pnol_jax.errors import InputError
@@ -65,6 +70,71 @@ def test_a_request_counts_from_when_it_was_due_and_says_why_it_failed() -> None:
     assert bad.end >= 5.0
 
 
+def test_of_what_counts_up_a_file_keeps_the_first_line_and_the_last() -> None:
+    written = io.StringIO()
+    live = Live(Console(file=written, width=100))
+    say = live.begin("Hits")
+    for text in ("starting", "1 truth, evidence 1e-05", "2 truths, evidence 0.5", "3 truths, evidence 7", "stopping"):
+        say(text)
+    for number in (20, 40, 600):
+        say(f"{number} of 600 requests")
+    live.end(Shown("Done.", (), (), "", ""))
+    lines = [line.strip() for line in written.getvalue().splitlines()[1:]]
+    assert lines[:6] == [
+        "starting",
+        "1 truth, evidence 1e-05",
+        "3 truths, evidence 7",
+        "stopping",
+        "20 of 600 requests",
+        "600 of 600 requests",
+    ]
+    assert lines[6] == "Done."
+
+
+def looked(*looks: tuple[float, int, dict[str, str]]) -> Watched:
+    """At these times so many replicas were wanted, and these were there: "serving", or in another phase."""
+    return Watched(
+        0.0,
+        [
+            (
+                at,
+                {
+                    "desired": desired,
+                    "reason": "more come",
+                    "replicas": [
+                        {"name": name, "phase": "ready" if phase == "serving" else phase, "serving": phase == "serving"}
+                        for name, phase in replicas.items()
+                    ],
+                },
+            )
+            for at, desired, replicas in looks
+        ],
+    )
+
+
+def test_a_spare_that_takes_over_and_a_replica_that_is_started_are_two_figures() -> None:
+    first, spare = {"r1": "serving", "r2": "ready"}, {"r1": "serving", "r2": "serving"}
+    seen = looked(
+        (1.0, 1, first),
+        (2.0, 2, {**spare, "r3": "starting"}),
+        (5.0, 2, {**spare, "r3": "warming"}),
+        (6.5, 2, {**spare, "r3": "ready"}),
+    )
+    figures = {each.name: each.value for each in autoscaling._shown([Sent("ask", 0.0, 0.1, "")], seen).figures}
+    assert figures["from decision to the spare"] == "at once"
+    assert figures["from decision to a cold replica"] == "4.5 s"
+
+
+def test_a_strength_that_does_not_come_back_names_how_long_was_looked() -> None:
+    sent = [Sent(kind, at, 0.01, "") for kind in (recovery.OURS, recovery.BARE) for at in (1.0, 6.0)]
+    alone = {"r2": "serving"}
+    seen = looked((1.0, 1, {"r1": "serving", "r2": "ready"}), (6.0, 1, alone), (20.0, 1, alone))
+    figures = {
+        each.name: each.value for each in recovery._shown([*sent, Sent(recovery.DEED, 5.0, 0.0, "")], seen).figures
+    }
+    assert figures["full strength"] == "not within 15 s"
+
+
 def test_without_haproxy_it_says_which_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(process, "PLACES", str(tmp_path))
@@ -93,7 +163,7 @@ def about_ab(figures: Mapping[str, str]) -> None:
 
 def about_recovery(figures: Mapping[str, str]) -> None:
     assert figures["lost by our client"] == "0"
-    assert figures["full strength"] != "–"
+    assert "not" not in figures["full strength"]
 
 
 def about_autoscaling(figures: Mapping[str, str]) -> None:

@@ -29,6 +29,7 @@ ERRORS = {
     503: "no replica can answer now",
     504: "the replica did not answer in time",
 }
+UNSUPERVISED = "the supervisor does not answer; replicas go on without it"
 
 
 def render(config: BalancerConfig, folder: Path, bind: str, servers: Iterable[Held], supervisor: str | None) -> str:
@@ -46,7 +47,7 @@ def render(config: BalancerConfig, folder: Path, bind: str, servers: Iterable[He
         _defaults(config),
         _edge(config, bind),
         _replicas(config, servers),
-        _supervisor(supervisor),
+        _supervisor(supervisor, config),
         _nobody(config),
     ]
     return "\n".join("\n    ".join(section) + "\n" for section in sections)
@@ -135,8 +136,12 @@ def _balance(config: BalancerConfig) -> list[str]:
             return ["http-request set-var(txn.client) src", named, "balance hash var(txn.client)", *ring]
 
 
-def _supervisor(address: str | None) -> list[str]:
-    return [f"backend {SUPERVISOR}", f"server {SUPERVISOR} {address or f'{UNKNOWN} disabled'}"]
+def _supervisor(address: str | None, config: BalancerConfig) -> list[str]:
+    return [
+        f"backend {SUPERVISOR}",
+        *(f"http-error status {status} {_said(UNSUPERVISED, config, status)}" for status in (502, 503, 504)),
+        f"server {SUPERVISOR} {address or f'{UNKNOWN} disabled'}",
+    ]
 
 
 def _nobody(config: BalancerConfig) -> list[str]:

@@ -13,7 +13,7 @@ from pnol_jax.errors import InputError
 from serving.fleet.alerts.command import write
 from serving.fleet.config import read_fleet
 from serving.fleet.kubernetes.manifests import check, manifests
-from serving.fleet.kubernetes.policies import adapter, left_out
+from serving.fleet.kubernetes.policies import adapter, kept, left_out
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str]) -> int:
             write(asked.out, found)
             write(asked.out / "adapter", {"values": adapter(fleet)})  # a folder of its own, not for kubectl
         if kinds := left_out(fleet):
-            print(f"scaling: {', '.join(kinds)}: not known to Kubernetes, which scales by the rest", file=sys.stderr)
+            by = ", ".join(kept(fleet))
+            print(f"scaling: {', '.join(kinds)}: not known to Kubernetes, which scales by {by}", file=sys.stderr)
     except InputError as error:
         print(f"serving.fleet: {error}", file=sys.stderr)
         return 2

@@ -51,6 +51,12 @@ def left_out(fleet: FleetConfig) -> list[str]:
     return sorted({str(p.__struct_config__.tag) for p in fleet.scaling.policies if not isinstance(p, known)})
 
 
+def kept(fleet: FleetConfig) -> list[str]:
+    """What Kubernetes scales by, in its own names."""
+    names = [of.name for of in externals(fleet, settings_of(fleet))]
+    return [*names, "cpu"] if fleet.kubernetes.cpu_percent else names
+
+
 def recorded(fleet: FleetConfig, settings: Settings) -> list[dict[str, Any]]:
     """Rules that record the queries of policies."""
     about = watched(fleet, settings)

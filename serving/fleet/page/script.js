@@ -162,10 +162,19 @@ function silence(why) {
   part("silent").hidden = false;
 }
 
+// Without a token nothing was wrong yet.
+function refuse(status) {
+  part("access").hidden = false;
+  part("about").textContent = "";
+  part("refused").hidden = !token;
+  part("refused").textContent = status === 403 ? "This token has no scope read." : "This token is not known, or has expired.";
+  part("token").focus();
+}
+
 async function ask() {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const reply = await fetch("/monitoring/fleet", { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-  if (reply.status === 401 || reply.status === 403) { part("access").hidden = false; part("about").textContent = ""; return false; }
+  if (reply.status === 401 || reply.status === 403) { refuse(reply.status); return false; }
   if (!reply.ok) throw new Error(`status ${reply.status}`);
   const said = await reply.json();
   heard = Date.now();

@@ -50,7 +50,7 @@ class Decision:
     """How many replicas there shall be, and why."""
 
     time: float
-    current: int
+    before: int  # wanted until then, which need not be there
     desired: int
     reason: str  # one sentence
     by: tuple[Recommendation, ...] = ()

@@ -12,7 +12,11 @@ from serving.fleet.scaling.traces import Floats
 
 WIDTH, HEIGHT, LEFT, TOP, GAP = 900, 130, 60, 40, 40  # of a panel, in pixels
 POINTS = 1500  # of a line, at most
-COLOURS = ("#0072b2", "#d55e00", "#009e73")
+COLOURS, DASHES = ("#0072b2", "#d55e00"), ("none", "4 3")  # a line that lies on another lets it through
+PAGE = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Replay</title>\n'
+)
 
 
 def draw(path: Path, outcomes: Sequence[tuple[str, Outcome]]) -> None:
@@ -20,10 +24,11 @@ def draw(path: Path, outcomes: Sequence[tuple[str, Outcome]]) -> None:
     blocks = [_block(title, outcome) for title, outcome in outcomes]
     height = len(blocks) * _block_height()
     inner = "".join(f'<g transform="translate(0,{row * _block_height()})">{it}</g>' for row, it in enumerate(blocks))
-    size = f'width="{LEFT + WIDTH + 20}" height="{height}"'
+    width = LEFT + WIDTH + 20
+    size = f'viewBox="0 0 {width} {height}" width="100%" style="max-width:{width}px"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">{inner}</svg>\n'
     if path.suffix == ".html":
-        svg = f'<!doctype html><meta charset="utf-8"><title>Replay</title>\n{svg}'
+        svg = f"{PAGE}{svg}"
     write_atomically(path, svg)
 
 
@@ -52,17 +57,26 @@ def _block(title: str, outcome: Outcome) -> str:
 def _panel(label: str, times: Floats, lines: dict[str, Floats]) -> str:
     top = max(1.0, *(float(values.max()) for values in lines.values()))
     drawn = [
-        f'<polyline fill="none" stroke="{colour}" points="{_points(times, values, top)}"/>'
+        f'<polyline fill="none" stroke="{colour}" stroke-dasharray="{dash}" points="{_points(times, values, top)}"/>'
         f'<text x="{WIDTH - 60}" y="{12 + 14 * row}" fill="{colour}">{escape(name)}</text>'
-        for row, ((name, values), colour) in enumerate(zip(lines.items(), COLOURS, strict=False))
+        for row, ((name, values), colour, dash) in enumerate(zip(lines.items(), COLOURS, DASHES, strict=False))
     ]
     frame = f'<path d="M0 0V{HEIGHT}H{WIDTH}" fill="none" stroke="#888"/>'
     marks = (
-        f'<text x="-6" y="10" text-anchor="end">{top:.4g}</text><text x="-6" y="{HEIGHT}" text-anchor="end">0</text>'
+        f'<text x="-6" y="10" text-anchor="end">{short(top)}</text><text x="-6" y="{HEIGHT}" text-anchor="end">0</text>'
         f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{times[-1]:.3g} h</text>'
         f'<text x="0" y="{HEIGHT + 14}">{escape(label)}</text>'
     )
     return frame + marks + "".join(drawn)
+
+
+def short(value: float) -> str:
+    """A number in three digits, as there is room for: 129k for 129,300."""
+    rounded = float(f"{value:.3g}")
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rounded >= size:
+            return f"{rounded / size:.3g}{sign}"
+    return f"{rounded:.3g}"
 
 
 def _points(times: Floats, values: Floats, top: float) -> str:

@@ -110,9 +110,13 @@ def _assumed(world: World) -> str:
 
 def _row(title: str, outcome: Outcome) -> tuple[str, ...]:
     most = max(moment.ready for moment in outcome.line)
-    times = (f"{outcome.quantile(level):.3g}" for level in (0.5, 0.99))
+    times = (_seconds(outcome.quantile(level)) for level in (0.5, 0.99))
     counted = (f"{outcome.replica_hours:.3f}", str(most), str(outcome.changes))
     return title, str(outcome.violations), f"{outcome.share:.4%}", *times, *counted
+
+
+def _seconds(value: float) -> str:
+    return "unanswered" if math.isinf(value) else f"{value:.3g}"
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

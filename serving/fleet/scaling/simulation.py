@@ -139,7 +139,7 @@ class Replay:
         )
 
     def _act(self, decision: Decision) -> None:
-        more = decision.desired - decision.current
+        more = decision.desired - decision.before
         for _ in range(more):
             warm = self._warm > 0
             self._warm -= warm

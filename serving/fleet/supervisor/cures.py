@@ -26,6 +26,7 @@ class Cures:
         self.failures = 0
         self.proven = False  # a replica was ready
         self._held: set[str] = set()  # by a person
+        self._starting: set[str] = set()  # those that were said to be
         self._roster, self._updates, self._decisions = roster, updates, decisions
 
     @property
@@ -41,6 +42,7 @@ class Cures:
     def forget(self, name: str) -> None:
         """One that is gone."""
         self._held.discard(name)
+        self._starting.discard(name)
 
     def lose(self, now: float, lost: Lost) -> None:
         """One is lost: its process ended, or it was given up.
@@ -75,10 +77,19 @@ class Cures:
     def _found(self, now: float) -> dict[str, Verdict]:
         found: dict[str, Verdict] = {}
         for verdict in self.illness.verdicts(now, list(self._roster.replicas.values()), self._roster.watches):
+            if verdict.cure is Cure.HOLD and self._roster.replicas[verdict.name].coming:
+                self._wait(verdict)
+                continue
             before = found.get(verdict.name)
             if before is None or list(Cure).index(verdict.cure) > list(Cure).index(before.cure):
                 found[verdict.name] = verdict
         return found
+
+    def _wait(self, verdict: Verdict) -> None:
+        """One is silent that gets no requests yet: while it compiles it may miss a probe, and is not ill."""
+        if verdict.name not in self._starting:
+            self._starting.add(verdict.name)
+            self._decisions.note("starting", verdict.why, replica=verdict.name)
 
     def _fail(self, now: float, replica: Replica) -> None:
         """One has ended by itself, or had to be ended: the next start waits, or an update ends."""

@@ -40,4 +40,4 @@ class Deciding:
             seen = observe(self._scale.desired, self._roster, self._edge.figures, self._queries.values)
             if self._scale.decide(seen):
                 made = self._scale.decision
-                self._decisions.note("scale", made.reason, desired=made.desired, current=made.current)
+                self._decisions.note("scale", made.reason, desired=made.desired, before=made.before)

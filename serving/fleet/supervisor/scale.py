@@ -2,6 +2,8 @@
 
 import time
 
+from msgspec.structs import asdict, replace
+
 from serving.fleet.replicas.book import Bounds
 from serving.fleet.scaling import Decision, Observation, Scaler, ScalingConfig
 from serving.refusals import Refusal
@@ -13,9 +15,11 @@ class Scale:
     def __init__(self, config: ScalingConfig, minimum: int, maximum: int, desired: int | None, bounds: Bounds) -> None:
         self._config, self._minimum, self._maximum = config, minimum, maximum
         self.bounds = bounds
+        if bounds.fixed is not None:  # by another config, perhaps
+            self.bounds = replace(bounds, fixed=self._clamped(bounds.fixed))
         self._scaler = Scaler(config, self.minimum, self.maximum)
         first = max(1, self.minimum) if desired is None else desired
-        start = self._clamped(first) if bounds.fixed is None else bounds.fixed
+        start = self._clamped(first) if self.bounds.fixed is None else self.bounds.fixed
         self.decision = Decision(time.time(), start, start, "at the start", (), config.spares)
 
     @property
@@ -38,6 +42,11 @@ class Scale:
         """Those that wait beside them, also beside the maximum: they take memory, and no core's time."""
         return self._config.spares
 
+    @property
+    def given(self) -> str:
+        """What a person wants, in words; '' if nothing."""
+        return ", ".join(f"{name} {value}" for name, value in asdict(self.bounds).items() if value is not None)
+
     def decide(self, seen: Observation) -> bool:
         """Decide anew, and say whether it is another number."""
         before = self.desired
@@ -53,16 +62,24 @@ class Scale:
         """What a person wants; the default gives the number back to the policies.
 
         Raises:
-            Refusal: a minimum above the maximum.
+            Refusal: a minimum above the maximum, or a number that is not between them.
         """
         kept, self.bounds = self.bounds, bounds
-        if self.minimum > self.maximum:
-            said = f"minimum: got {self.minimum}, expected at most the maximum, {self.maximum}"
+        if wrong := self._wrong():
             self.bounds = kept
-            raise Refusal(said)
+            raise Refusal(wrong)
         self._scaler.minimum, self._scaler.maximum = self.minimum, self.maximum
         number = self._clamped(self.desired) if bounds.fixed is None else bounds.fixed
         self.decision = Decision(time.time(), self.desired, number, "said by a person", (), self._config.spares)
+
+    def _wrong(self) -> str:
+        """What is wrong with the bounds, if anything."""
+        fixed, minimum, maximum = self.bounds.fixed, self.minimum, self.maximum
+        if minimum > maximum:
+            return f"minimum: got {minimum}, expected at most the maximum, {maximum}"
+        if fixed is not None and not minimum <= fixed <= maximum:
+            return f"replicas: got {fixed}, expected {minimum} to {maximum}"
+        return ""
 
     def _clamped(self, number: int) -> int:
         return min(self.maximum, max(self.minimum, number))

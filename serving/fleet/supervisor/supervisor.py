@@ -51,6 +51,9 @@ class Supervisor:
         self.updates = Updates(book.release, book.before, self.decisions)
         self.cures = Cures(self.config.healing, self.roster, self.updates, self.decisions)
         self.scale = Scale(self.config.scaling, self.config.minimum, self.config.most(), book.desired, book.bounds)
+        if given := self.scale.given:
+            why = f"{given}, as a person told the supervisor before: until {{}} is posted to /admin/scale"
+            self.decisions.note("scale", why, desired=self.scale.desired)
         self._deciding = Deciding(self.config, self.edge, self.roster, self.scale, self.decisions)
         self.roster.names = book.names
         for replica in book.replicas:
@@ -109,7 +112,9 @@ class Supervisor:
             list(self.roster.advance(time.monotonic(), {}))
             await asyncio.wait([asyncio.create_task(self._wake.wait())], timeout=self.config.supervisor.tick)
         list(self.roster.advance(time.monotonic(), {}))
-        self._close(replace(self._book(), replicas=()))
+        # what a person said of the number was of this fleet, not of the next one in the folder
+        desired = self.scale.desired if self.scale.bounds.fixed is None else None
+        self._close(replace(self._book(), replicas=(), desired=desired, bounds=Bounds()))
 
     def leave(self) -> None:
         """Let the fleet go on by itself."""
@@ -133,7 +138,7 @@ class Supervisor:
         """What a person wants of the number of replicas.
 
         Raises:
-            Refusal: a minimum above the maximum.
+            Refusal: a minimum above the maximum, or a number that is not between them.
         """
         self.scale.bound(bounds)
         self.decisions.note("scale", "said by a person", desired=self.scale.desired, bounds=bounds)

@@ -88,11 +88,19 @@ def test_a_supervisor_may_leave_its_fleet(begin: Begin) -> None:
     fleet = begin("--leave", minimum=1)
     fleet.settled(1)
     (replica,) = fleet.replicas()
+    assert fleet.post("/admin/scale", replicas=2).status_code == 200
+    fleet.settled(2)
     fleet.process.terminate()
     assert fleet.process.wait(60) == 0
     assert ask(fleet.url).status_code == 200
     successor = begin()
-    assert [each["pid"] for each in successor.replicas()] == [replica["pid"]]
+    assert replica["pid"] in [each["pid"] for each in successor.replicas()]
+    assert successor.decisions(event="scale")[-1]["why"].startswith("fixed 2, as a person told the supervisor before")
+    successor.process.terminate()
+    assert successor.process.wait(60) == 0
+    anew = begin()  # another fleet, of which nobody has said anything
+    said = httpx.get(f"{anew.own}/monitoring/scaling").json()
+    assert (said["desired"], said["bounds"]["fixed"]) == (1, None)
 
 
 def test_the_balancer_is_killed_and_started_with_the_same_servers(begin: Begin) -> None:
@@ -124,6 +132,8 @@ def test_it_grows_and_shrinks_by_request_and_no_request_fails(begin: Begin) -> N
     assert not asked.failed
     assert fleet.post("/admin/scale", minimum=4, maximum=2).status_code == 400
     assert fleet.post("/admin/scale", replica=4).status_code == 400
+    refused = fleet.post("/admin/scale", replicas=4)
+    assert (refused.status_code, refused.json()) == (400, {"error": "replicas: got 4, expected 1 to 3"})
     assert httpx.post(f"{fleet.own}/admin/scale", content="{}").status_code == 415
     metrics = httpx.get(f"{fleet.own}/monitoring/metrics").text
     assert 'pnol_fleet_replicas{phase="ready"} 2.0' in metrics

@@ -1,8 +1,13 @@
 """What is wrong with which replica, by made-up observations."""
 
 import itertools
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from serving.fleet.healing.config import HealingConfig
 from serving.fleet.healing.crashes import Crashes, ended, lasted
@@ -10,6 +15,10 @@ from serving.fleet.healing.hang import Silence, silent
 from serving.fleet.healing.memory import growth, oversized
 from serving.fleet.healing.slow import Pace, Record, ejected, judge
 from serving.fleet.healing.verdict import Cure
+from serving.fleet.identity import Identity
+from serving.fleet.replicas.life import Phase, Replica
+from serving.fleet.supervisor.cures import Cures
+from serving.fleet.supervisor.decisions import Decisions
 
 MIB = 2.0**20
 
@@ -39,6 +48,27 @@ def test_where_all_are_silent_at_once_it_is_rather_the_machine() -> None:
 
 def test_a_replica_that_never_answered_is_not_silent_but_starting() -> None:
     assert Silence().missed(100.0, 0.5) == Silence()
+
+
+def test_one_that_warms_up_and_misses_a_probe_is_starting_not_ill(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    decisions = Decisions(tmp_path, 100, 10**6, lambda act: act())
+    replica = Replica("r1", 8000, Identity(1, 2), 1, 0.0, phase=Phase.WARMING)
+    roster: Any = SimpleNamespace(
+        replicas={"r1": replica}, watches={"r1": SimpleNamespace(silence=Silence(0.5, True), memory=[], readings=0)}
+    )
+    updates: Any = None  # none is under way
+    cured = Cures(HealingConfig(), roster, updates, decisions)
+    for now in (1.0, 2.0):
+        cured.heal(now)
+    assert (cured.verdicts, cured.held) == ({}, set())
+    assert [(line["event"], line["replica"]) for line in decisions.recent] == [("starting", "r1")]
+    roster.replicas["r1"] = replace(replica, phase=Phase.READY)
+    cured.heal(3.0)
+    assert cured.held == {"r1"}
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
 
 
 def test_a_pause_of_the_watcher_counts_as_one_missed_probe() -> None:

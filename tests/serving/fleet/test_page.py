@@ -1,15 +1,22 @@
 """The live page, in a real browser, of a real fleet; and what a server says of its files."""
 
+import asyncio
 import os
 import re
 import signal
+import threading
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from serving.access import Guard
 from serving.fleet.page import BELOW
 from serving.fleet.page.routes import HEADERS
-from serving.fleet.supervisor.service import right
+from serving.fleet.supervisor.service import Service, build_service, right
+from serving.listener import address, listen
+from serving.tokens import add_token
 from tests.serving.fleet.browser import opened
 from tests.serving.fleet.conftest import Begin, load
 
@@ -52,6 +59,28 @@ def test_the_page_shows_a_replica_leave_and_another_come(begin: Begin) -> None:
         assert page.value("document.querySelector('#fleet').classList.contains('stale')")
         fleet.process.send_signal(signal.SIGCONT)
         page.wait("document.querySelector('#silent').hidden && !document.querySelector('.stale')")
+
+
+@pytest.mark.slow
+def test_a_token_that_does_not_help_is_said_to(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.toml"
+    narrow = add_token(tokens, "caller", ("predict",))
+    nothing: Any = None  # no token gets as far as the fleet
+    listener = listen("127.0.0.1", 0)
+    service = Service(build_service(nothing, nothing, Guard(tokens)))
+    thread = threading.Thread(target=lambda: asyncio.run(service.serve(sockets=[listener])))
+    thread.start()
+    try:
+        with opened(f"{address(listener)}/monitoring") as page:
+            page.wait("!document.querySelector('#access').hidden")
+            assert page.value("document.querySelector('#refused').hidden")  # none was given yet
+            for token, said in (("wrong", "not known"), (narrow, "no scope read"), ("wrong", "not known")):
+                page.do(fill="#token", text=token)
+                page.wait(f"document.querySelector('#refused').innerText.includes('{said}')")
+            assert page.overflow("refused", "light", 390) <= 0
+    finally:
+        service.should_exit = True
+        thread.join()
 
 
 @pytest.mark.slow

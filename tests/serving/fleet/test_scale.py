@@ -41,12 +41,22 @@ def test_a_clock_that_is_set_back_moves_nothing_but_timetables(monkeypatch: pyte
 
 def test_a_person_fixes_the_number_and_gives_it_back() -> None:
     scale = Scale(CONFIG, 1, 3, None, Bounds())
-    scale.bound(Bounds(fixed=5))
-    assert scale.desired == 5
-    assert decided(scale, 0.01, 1.0) == 5
+    scale.bound(Bounds(fixed=3))
+    assert (scale.desired, scale.given) == (3, "fixed 3")
+    assert decided(scale, 0.01, 1.0) == 3
     assert "policies want" in scale.decision.reason
     scale.bound(Bounds())
-    assert decided(scale, 0.5, 2.0) == 3
+    assert (decided(scale, 0.5, 2.0), scale.given) == (3, "")
+
+
+@pytest.mark.parametrize("fixed", [0, 5])
+def test_a_number_that_no_replica_stands_for_is_refused_and_nothing_claims_it(fixed: int) -> None:
+    scale = Scale(CONFIG, 1, 2, None, Bounds())
+    with pytest.raises(Refusal, match=f"replicas: got {fixed}, expected 1 to 2"):
+        scale.bound(Bounds(fixed=fixed))
+    assert (scale.desired, scale.bounds) == (1, Bounds())
+    scale.bound(Bounds(fixed=2))
+    assert (scale.decision.before, scale.decision.desired) == (1, 2)  # neither says how many are there
 
 
 def test_a_person_bounds_it_and_wrong_bounds_change_nothing() -> None:
@@ -61,5 +71,6 @@ def test_a_person_bounds_it_and_wrong_bounds_change_nothing() -> None:
 
 
 def test_a_successor_goes_on_with_what_was_said() -> None:
-    assert Scale(CONFIG, 1, 3, 2, Bounds(fixed=0)).desired == 0
+    assert Scale(CONFIG, 1, 3, 1, Bounds(fixed=2)).desired == 2
+    assert Scale(CONFIG, 1, 3, 5, Bounds(fixed=5)).given == "fixed 3"  # the config was another one
     assert Scale(CONFIG, 1, 3, 9, Bounds()).desired == 3

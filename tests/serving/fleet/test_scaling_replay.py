@@ -1,5 +1,6 @@
 """Simulated time agrees with queueing theory, costs what it must, and its command prints what happened."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from pnol_jax.errors import InputError
 from serving.fleet.scaling import Decision, Observation, Scaler, ScalingConfig
 from serving.fleet.scaling.config import RequestsConfig, RulesConfig
+from serving.fleet.scaling.picture import short
 from serving.fleet.scaling.queues import mean_wait
 from serving.fleet.scaling.replay import main
 from serving.fleet.scaling.simulation import Outcome, replay
@@ -172,7 +174,30 @@ def test_the_command_compares_configs_and_draws(tmp_path: Path, capsys: pytest.C
     assert [row[0] for row in rows] == [str(few), str(many)]
     assert int(rows[0][1]) > int(rows[1][1])
     assert float(rows[1][5]) == pytest.approx(6 * float(rows[0][5]))
-    assert picture.read_text().count("<polyline") == 8
+    drawn = picture.read_text()
+    assert drawn.count("<polyline") == 8
+    assert drawn.count('stroke-dasharray="4 3"') == 2  # desired, where ready may lie under it
+    assert 'name="viewport"' in drawn
+    assert re.search(r'<svg [^>]*viewBox="0 0 980 \d+" width="100%"', drawn)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(129_300, "129k"), (999.6, "1k"), (999_600, "1M"), (12.34, "12.3"), (0.0512, "0.0512"), (1, "1")],
+)
+def test_a_label_has_room_before_its_axis(value: float, text: str) -> None:
+    assert short(value) == text
+
+
+def test_requests_that_get_no_answer_are_named_not_counted_as_endless(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "one.toml"
+    config.write_text("minimum = 1\nmaximum = 1\n")
+    assert main(["spike", "--service-seconds", "60", "--config", str(config)]) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert "unanswered" in row
+    assert "inf" not in row
 
 
 @pytest.mark.parametrize("arguments", [["nowhere"], ["ramp", "--batch", "0"], ["ramp", "--set", "scaling.spare=1"]])

@@ -23,6 +23,7 @@ from tests.serving.fleet.balancer.asking import ask
 from tests.serving.fleet.balancer.backends import Backend
 from tests.serving.fleet.balancer.conftest import Begin
 
+UNSUPERVISED = {"error": "the supervisor does not answer; replicas go on without it"}
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n"
 
 
@@ -120,6 +121,22 @@ def test_the_supervisor_answers_for_itself_once_it_is_there(begin: Begin, backen
     balancer.stop(0)
     balancer.start([a.server])
     assert ask(balancer, "/admin").text == "c"
+
+
+def test_where_the_supervisor_is_gone_its_paths_say_so_and_replicas_answer(
+    begin: Begin, backends: list[Backend]
+) -> None:
+    a, b, _ = backends
+    balancer = begin(a, server_seconds=0.3)
+    balancer.supervised_at("127.0.0.1", b.server.port)
+    b.closed = True  # it stands still
+    assert (ask(balancer, "/monitoring").status_code, ask(balancer, "/monitoring").json()) == (504, UNSUPERVISED)
+    b.die()
+    for path in ("/monitoring", "/admin/scale"):
+        answer = ask(balancer, path)
+        assert (answer.status_code, answer.json()) == (503, UNSUPERVISED)
+        assert answer.headers["retry-after"] == "1"
+    assert ask(balancer).text == "a"
 
 
 def test_what_may_be_sent_again_is_what_the_service_computes() -> None:

@@ -207,7 +207,15 @@ def test_the_command_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["--config", str(file)]) == 0
     printed = capsys.readouterr()
     listed = json.loads(printed.out)["items"]
-    assert "queue_time" in printed.err  # the policy by default, which is our own supervisor's
+    left = "scaling: queue_time: not known to Kubernetes, which scales by"  # the default, our own supervisor's
+    assert printed.err == f"{left} pnol_load\n"
+    assert main(["--config", str(file), "kubernetes.cpu_percent=75"]) == 0
+    assert capsys.readouterr().err == f"{left} pnol_load, cpu\n"
+    both = 'scaling.policies=[{kind = "requests", per_replica = 5.0}, {kind = "queue_time"}]'
+    assert main(["--config", str(file), both]) == 0
+    assert capsys.readouterr().err == f"{left} pnol_replica_requests\n"
+    assert main(["--config", str(file), 'scaling.policies=[{kind = "utilisation"}]']) == 0
+    assert capsys.readouterr().err == ""
     assert main(["--config", str(file), "--out", str(tmp_path / "out"), "kubernetes.image=pnol:2"]) == 0
     written = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")}
     assert sorted(item["kind"] for item in written.values()) == sorted(item["kind"] for item in listed)
