@@ -14,8 +14,10 @@ BIN := .venv/bin
 READY := .venv/.ready$(CUDA)
 INDEX = $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
 BENCHMARKS := $(shell grep -ls argument_parser.__doc__ benchmarks/*.py)
-COMPILE := $(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet --output-file requirements.lock
+SOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet
+COMPILE := $(SOLVE) pyproject.toml --extra dev --output-file requirements.lock
+COMPILE_DOCS := $(SOLVE) docs/site/requirements.in --output-file docs/site/requirements.lock
 
 # What has a target of its own.
 BALANCER := tests/serving/fleet/balancer
@@ -41,7 +43,7 @@ UNUSED := faker polyfactory litestar-htmx rich-click rich markdown-it-py mdurl p
 OMIT_cpu := $(UNUSED:%=--no-emit-package %)
 OMIT_cuda12 := $(OMIT_cpu)
 
-.PHONY: help install quickstart test test-slow test-mesh test-clusters test-fleet test-containers test-kubernetes test-monitoring check format bench proto lock upgrade clean
+.PHONY: help install quickstart docs test test-slow test-mesh test-clusters test-fleet test-containers test-kubernetes test-monitoring check format bench proto lock upgrade clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -51,6 +53,11 @@ install: $(READY) ## Build the environment in .venv (the others do it by themsel
 
 quickstart: $(READY) ## Train a probabilistic operator on Darcy flow, report on it, serve it and ask it
 	@$(BIN)/python -m experiments.quickstart
+
+docs: export UV_DEFAULT_INDEX ?= $(INDEX)
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(READY) ## The documentation site, build/site/index.html; anything that is wrong with it is an error
+	@$(BIN)/uv run --quiet --no-project --with-requirements docs/site/requirements.lock mkdocs build --quiet --strict
 
 test: $(READY) ## All tests that have no target of their own (twelve minutes on two cores)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
@@ -117,10 +124,12 @@ proto: | $(BIN)/uv ## Make the code of the gRPC messages again
 
 lock: | $(BIN)/uv ## Solve pyproject.toml again, moving no version that need not move
 	$(COMPILE)
+	$(COMPILE_DOCS)
 	@$(MAKE) --no-print-directory image-locks
 
 upgrade: | $(BIN)/uv ## Solve it again with the newest versions that the ranges admit
 	$(COMPILE) --upgrade
+	$(COMPILE_DOCS) --upgrade
 	@$(MAKE) --no-print-directory image-locks
 
 # Each a part of requirements.lock, but for CUDA's own libraries.

@@ -19,8 +19,8 @@ from pnol_jax.schema import Section
 HEAD = """# Configuration
 
 Every key of an experiment's TOML file, its type and its default. Overrides on the command line are written
-`section.key=value`. Where a section has several kinds, `name` (or `kind`) chooses one. This page is made from the schema
-by `python -m experiments.reference`.
+`section.key=value`. Where a section has several kinds, `name` (or `kind`) chooses one. This page is made from the
+schema by `python -m experiments.reference`.
 """
 
 

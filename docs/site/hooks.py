@@ -19,6 +19,7 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
 }
+STYLE = "math { font-family: 'STIX Two Math', 'Cambria Math', 'Latin Modern Math', math; }\n"
 PACKAGES = ("pnol_jax", "serving.client", "serving.cache", "serving.engine", "serving.wire")
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"(!\[[^\]]*\])\(docs/([^)\s]+)\)")
@@ -32,6 +33,7 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the pages from outside, and those of the modules with a list of them."""
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    files.append(File.generated(config, "style.css", content=STYLE))
     modules = {name: path for package in PACKAGES for name, path in _modules(package)}
     rows = [f"| [`{name}`](api/{name}.md) | {_subject(path)} |" for name, path in modules.items()]
     head = [
@@ -90,4 +92,4 @@ def _link(found: re.Match[str], here: str, page: Any, files: Any) -> str:
 
 def _formulas(text: str) -> str:
     text = DISPLAY.sub(lambda found: convert(found[1], display="block"), text)
-    return INLINE.sub(lambda found: convert(html.unescape(found[1])), text)
+    return INLINE.sub(lambda found: f"<span>{convert(html.unescape(found[1]))}</span>", text)  # at a line's start too
