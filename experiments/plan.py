@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show.print(half, highlight=False)
     for devices, choice in choices.items():
         if isinstance(choice, Choice) and choice.overrides:
-            show.print(f"{devices} devices: {' '.join(choice.overrides)}", highlight=False)
+            show.print(f"{devices} device{'s' * (devices > 1)}: {' '.join(choice.overrides)}", highlight=False)
     show.print(f"PREDICTED from: {kind.source}; shares reached and latencies in pnol_jax/sharding/roofline.py")
     if not fits(alone.total, kind):
-        show.print(table.too_large(state, alone, kind), highlight=False)
+        show.print(table.too_large(experiment, state, alone, kind), highlight=False)
     found = any(isinstance(choice, Choice) for choice in choices.values())
     if not found:
         show.print(table.where(experiment, state, alone, kind), highlight=False)
