@@ -25,8 +25,9 @@ def of_choices(
         f"{config.name} on {kind.name} ({_size(kind.memory)}), batch of {config.training.batch_size}: PREDICTED"
     )
     table.caption = (
-        "Of each device: state, memory held from step to step; step, what it takes beside that within one; memory used, "
-        "the share of its memory that both take; sent, bytes in a step. effic.: speed-up over one device, divided by the devices"
+        "Of each device: state, memory held from step to step; step, what it takes beside that within one; "
+        "memory used, the share of its memory that both take; sent, bytes in a step. effic.: speed-up over one device, "
+        "divided by the devices"
     )
     ideal = predict(alone.cost, kind, config.training.precision).step
     for devices, choice in choices.items():
