@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import runs
-from experiments.acquisition import SCORES, Acquired, Asking, acquire
+from experiments.acquisition import BATCHES, SCORES, Acquired, Asking, acquire
 from experiments.command import run
 from experiments.experiment import open_experiment
 from experiments.model import load_model
@@ -30,6 +30,14 @@ from pnol_jax.memory import keep_arena
 from pnol_jax.sharding.mesh import one_device, use
 
 SHOWN = 20
+MEANINGS = {
+    "variance": "mean epistemic variance of the field, in units of the outputs' variance",
+    "bald": "what observing a point tells of the model, in nats, mean over the points",
+    "risk": "the variance of the risk over the pool that knowing this case alone is expected to take",
+    "badge": "size of the gradient of the mean",
+    "lcmd": "distance of the gradient of the mean to that of the nearest training case",
+    "residual": "how far the predicted field is from solving the equation",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,11 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _table(acquired: Acquired) -> Table:
+    """The cases in the order in which to simulate them."""
+    what = MEANINGS[acquired.asking.score] + (", over the number of points" if acquired.asking.per_cost else "")
     table = Table("", "case", "score", title=f"{acquired.asking.score}, {len(acquired.scores)} cases in the pool")
+    one_by_one = acquired.asking.score in BATCHES or (acquired.asking.score == "risk" and not acquired.asking.per_cost)
+    order = "each chosen given those before it" if one_by_one else "the largest score first"
+    table.caption = f"Score: {what}. In the order in which to simulate them: {order}"
     for place, case in enumerate(acquired.chosen[:SHOWN], 1):
         table.add_row(str(place), str(case), f"{acquired.scores[case]:.4g}")
     if len(acquired.chosen) > SHOWN:
-        table.caption = f"and {len(acquired.chosen) - SHOWN} more"
+        table.caption += f"; and {len(acquired.chosen) - SHOWN} more"
     return table
 
 

@@ -2,9 +2,22 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from pnol_jax import toml
+from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
+
+
+def load_config(path: str, overrides: Sequence[str]) -> ExperimentConfig:
+    """The training config of a file, with overrides.
+
+    Raises:
+        InputError: as `toml.load`, or the file is a study's.
+    """
+    if "search" in toml.read(path):
+        raise InputError(f"{path}: got a study, expected a training config; python -m experiments.tune {path}")
+    return toml.load(path, ExperimentConfig, overrides)
 
 
 def run(main: Callable[[], int]) -> None:

@@ -16,18 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import lock
-from experiments.command import run
+from experiments.command import load_config, run
 from experiments.supervision import nodes
 from experiments.supervision.events import FILE, Events
 from experiments.supervision.machine import Policy
 from experiments.supervision.sites import SSH, Allocation, Hosts, Local, Pod, Site
 from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import module
-from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
 from pnol_jax.sharding.mesh import check_processes
 from pnol_jax.sharding.places import find_place
-from pnol_jax.toml import load
 
 CLUSTERS = ("auto", "slurm", "mpi", "local")
 
@@ -39,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser().parse_intermixed_args(own)
     nodes.check_once(os.environ)
     config, *overrides = asked.words
-    settings = load(config, ExperimentConfig, overrides)  # also where the folder is given: nothing wrong is started
+    settings = load_config(config, overrides)  # also where the folder is given: nothing wrong is started
     folder = Path(asked.run or f"runs/{settings.name}")
     site = find_site(asked)
     training = settings.training

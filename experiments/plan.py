@@ -14,15 +14,13 @@ from collections.abc import Sequence
 import jax
 from rich.console import Console
 
-from experiments.command import run
+from experiments.command import load_config, run
 from experiments.experiment import open_experiment
 from experiments.planning import table
 from experiments.planning.abstract import abstract_state
 from experiments.planning.choose import Choice, best, fits
 from experiments.planning.frugal import Ladder
-from pnol_jax.config import ExperimentConfig
 from pnol_jax.sharding.roofline import KINDS, device_kind
-from pnol_jax.toml import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_intermixed_args(arguments)
     kind = device_kind(asked.device_kind)
     config, *overrides = asked.words
-    settings = load(config, ExperimentConfig, overrides)
+    settings = load_config(config, overrides)
     jax.config.update("jax_platforms", "cpu")  # type: ignore[no-untyped-call]  # also where there are other devices
     jax.config.update("jax_num_cpu_devices", max(asked.devices))  # type: ignore[no-untyped-call]
     experiment = open_experiment(settings)
@@ -45,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show.print(half, highlight=False)
     for devices, choice in choices.items():
         if isinstance(choice, Choice) and choice.overrides:
-            show.print(f"{devices} devices: {' '.join(choice.overrides)}", highlight=False)
+            show.print(f"{devices} device{'s' * (devices > 1)}: {' '.join(choice.overrides)}", highlight=False)
     show.print(f"PREDICTED from: {kind.source}; shares reached and latencies in pnol_jax/sharding/roofline.py")
     if not fits(alone.total, kind):
-        show.print(table.too_large(state, alone, kind), highlight=False)
+        show.print(table.too_large(experiment, state, alone, kind), highlight=False)
     found = any(isinstance(choice, Choice) for choice in choices.values())
     if not found:
         show.print(table.where(experiment, state, alone, kind), highlight=False)

@@ -142,14 +142,14 @@ def provenance(experiment: Experiment) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The git commit of the code, with "-changed" where the work tree differs; None outside a checkout."""
+    """The git commit of the code, with "-changed" where files of it differ; None outside a checkout."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("-changed" if git("status", "--porcelain") else "")
+        return git("rev-parse", "HEAD") + ("-changed" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -52,6 +52,11 @@ def _tasks(plan: Plan, folder: Path, allowed: int) -> list[ShardTask]:
     return [ShardTask(plan, home, grid, n, number, allowed) for grid, n in grids.items() for number in numbers]
 
 
+def finished(plan: Plan, folder: Path) -> int:
+    """How many cases of a plan are written, on all grids."""
+    return sum(len(task.cases) for task in _tasks(plan, folder, 0) if task.path.exists())
+
+
 def _missing(tasks: list[ShardTask], failed: "Failures") -> dict[str, ShardTask]:
     """The shards that are still to be made; what the others leave out is counted."""
     there = [_is_whole(task) for task in track(tasks, "looking for shards", console=CONSOLE, transient=True)]

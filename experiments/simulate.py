@@ -22,8 +22,9 @@ from rich.progress import track
 from experiments import runs, sharded, simulation
 from experiments.command import run
 from experiments.jobs import PoolConfig, add_flags, from_flags
+from experiments.jobs.pool import each_minute
 from experiments.simulation import Plan
-from experiments.unfinished import is_in_shards
+from experiments.unfinished import is_in_shards, refuse_finished
 from pnol_jax import toml
 from pnol_jax.data import arrays
 from pnol_jax.data.shards import Case, as_line
@@ -53,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if size is None:  # nothing is written before all cases are there
             raise
-        console.print(f"{path}: stopped; {sharded.AGAIN}", highlight=False, soft_wrap=True)
+        done, whole = sharded.finished(plan, path), plan.cases * len(plan.points)
+        go_on = sharded.AGAIN if done else "the same command again begins"
+        console.print(f"{path}: stopped with {done} of {whole} cases; {go_on}", highlight=False, soft_wrap=True)
         return RESUME_ME
     console.print(f"{asked.cases} cases on each grid: {path}", highlight=False)
     print(config_section(simulator, path))
@@ -90,6 +93,7 @@ def simulate(plan: Plan, path: Path, share: float = 0.0) -> None:
         InputError: a case that cannot be computed and is one too many, by its number; nothing is written then.
     """
     if path.exists():
+        refuse_finished(path)
         raise InputError(f"{path}: there is something already, expected a new folder (--out)")
     start = time.monotonic()
     simulator = plan.simulator()
@@ -106,9 +110,12 @@ def simulate(plan: Plan, path: Path, share: float = 0.0) -> None:
 
 
 def _compute(plan: Plan, simulator: Simulator, points: int, allowed: int) -> list[Case]:
-    console = Console(stderr=True)
-    numbers = track(range(plan.cases), f"{points} points a side", console=console, transient=True)
-    return list(simulation.compute(simulator, plan.seed, numbers, points, allowed))
+    console, title = Console(stderr=True, highlight=False), f"{points} points a side"
+    cases: list[Case] = []
+    with each_minute(console, lambda: console.print(f"{title}: {len(cases)} of {plan.cases} cases")):
+        numbers = track(range(plan.cases), title, console=console, transient=True)
+        cases.extend(simulation.compute(simulator, plan.seed, numbers, points, allowed))
+    return cases
 
 
 def _arrays(simulator: Simulator, points: int, cases: Sequence[Case]) -> dict[str, NDArray[Any]]:

@@ -20,10 +20,10 @@ from rich.table import Table
 from experiments.clusters import arrays, flags, record, watch
 from experiments.clusters.interface import Job, Request, Status, Submitted
 from experiments.clusters.table import CLUSTERS
-from experiments.command import run
+from experiments.command import load_config, run
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.errors import InputError
-from pnol_jax.toml import load, parse
+from pnol_jax.toml import parse
 
 STDOUT, SHOW = Console(soft_wrap=True, highlight=False), Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -68,10 +68,10 @@ def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
             "--overwrite after --: a job that is queued again would delete what it has done; "
             "expected another --run FOLDER, or the old one removed beforehand"
         )
-    config = load(asked.config, ExperimentConfig, asked.overrides)
+    config = load_config(asked.config, asked.overrides)
     changes, request = arrays.overrides(asked.array), flags.read(asked)
     for change in changes or [[]]:
-        checked = load(asked.config, ExperimentConfig, [*asked.overrides, *change])
+        checked = load_config(asked.config, [*asked.overrides, *change])
         if not any(word.startswith("--processes") for word in more):
             _check_share(checked, request)
     folder = asked.run or f"runs/{config.name}"

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from experiments import lock, runs
 from experiments.calibrate import calibrate, check_calibration
-from experiments.command import run
+from experiments.command import load_config, run
 from experiments.experiment import Experiment, open_experiment
 from experiments.model import save_model, save_trained
 from experiments.risks import check_risks
@@ -35,7 +35,6 @@ from pnol_jax.sharding.heartbeat import Heartbeat
 from pnol_jax.sharding.mesh import check_batch, check_members, make_mesh, sizes, use
 from pnol_jax.sharding.places import Place
 from pnol_jax.sharding.processes import barrier, together
-from pnol_jax.toml import load
 from pnol_jax.training import goodput
 from pnol_jax.training.interrupt import RESUME_ME, leave_when_told
 from pnol_jax.training.loop import Stopped, train
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if place.count == 1:  # of several processes JAX lets all stop together
             leave_when_told()
         path, overrides = _config_and_overrides(asked.config, asked.words)
-        config = load(path, ExperimentConfig, overrides)
+        config = load_config(path, overrides)
         check_calibration(config)
         check_rollout(config)
         check_strangeness(config)
@@ -88,6 +87,9 @@ def _run(
     check_risks(experiment)
     check_trajectories(experiment)
     check_members(experiment.posterior.members, sizes(config.mesh, jax.device_count()))
+    if resume and (folder / runs.MODEL).is_file():
+        again = "calibration and report are" if report else "calibration is"
+        show.print(f"{folder} is finished at step {config.training.steps}: {again} made again", highlight=False)
     runs.write_about(folder, experiment)
     show.print(f"{config.name}: {_summary(experiment)}", highlight=False)
     try:

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from pnol_jax.data.arrays import ABOUT, UNFINISHED
 from pnol_jax.data.shards import PREFIX
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
+
+SIZES = ("cases:", "shard_size:")  # of how many cases a set has
 
 
 def is_in_shards(folder: Path) -> bool:
@@ -41,6 +43,7 @@ def opened(folder: Path, plan: Plan) -> Iterator[dict[str, Any]]:
         about = _read(folder)
         lines = simulation.differences(mine, {key: value for key, value in about.items() if key in mine})
         if lines:
+            refuse_finished(folder, [line for line in lines if not line.startswith(SIZES)])
             raise InputError(f"{folder} was begun otherwise: {'; '.join(lines)}; expected the same, or another --out")
         shards.clear(folder)
         try:
@@ -51,10 +54,29 @@ def opened(folder: Path, plan: Plan) -> Iterator[dict[str, Any]]:
                 shutil.rmtree(folder)
 
 
+def refuse_finished(folder: Path, lines: Sequence[str] = ()) -> None:
+    """Refuse the folder of a finished data set, and say in how many cases and in which `lines` it differs.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not (folder / ABOUT).exists() or (folder / UNFINISHED).exists():
+        return
+    cases = _about(folder / ABOUT).get("cases")
+    if cases is not None:
+        also = f" and was made otherwise: {'; '.join(lines)}" if lines else ""
+        raise InputError(f"{folder} is finished with {cases} cases{also}; expected another --out")
+
+
 def _read(folder: Path) -> dict[str, Any]:
     file = folder / (ABOUT if (folder / ABOUT).exists() else UNFINISHED)
     if not is_in_shards(folder) or not file.exists():
+        refuse_finished(folder)
         raise InputError(f"{folder}: there is something already, expected a new folder (--out)")
+    return _about(file)
+
+
+def _about(file: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

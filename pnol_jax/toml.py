@@ -135,10 +135,28 @@ def _explain(message: str, tree: Any, schema: Any) -> tuple[str, str]:
         return key, f"{place}: {what}{_expected(what, tree, schema, path)}"
     struct = _struct_at(schema, tree, path)
     known = [field.name for field in msgspec.structs.fields(struct)]
-    near = difflib.get_close_matches(unknown[1], known, n=2, cutoff=0.5)
+    near = _elsewhere(schema, tree, unknown[1]) or _near(unknown[1], known, struct.__struct_config__.tag_field)
     kind = f" of {struct.__struct_config__.tag!r}" if struct.__struct_config__.tag else ""
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known keys{kind}: {', '.join(known)}"
     return f"{path}.{unknown[1]}".lstrip("."), f"{place}: unknown key {unknown[1]!r}; {hint}"
+
+
+def _near(word: str, known: list[str], tag: str | None) -> list[str]:
+    """The key that is most like a word, and another one where that is hardly less so."""
+    near = difflib.get_close_matches(word, [*known, *([tag] if tag else [])], n=2, cutoff=0.5)
+    alike = [difflib.SequenceMatcher(None, key, word).ratio() for key in near]
+    return [key for key, ratio in zip(near, alike, strict=True) if ratio > alike[0] - 0.1]
+
+
+def _elsewhere(schema: Any, tree: Any, key: str) -> list[str]:
+    """The sections, as they are chosen, that have a key of this name."""
+    found = []
+    for field in msgspec.structs.fields(schema):
+        options = [kind for kind in _options(field.type) if hasattr(kind, "__struct_fields__")]
+        section = tree.get(field.name, {})
+        if options and isinstance(section, dict) and key in _chosen(options, section).__struct_fields__:
+            found.append(f"{field.name}.{key}")
+    return found
 
 
 def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
@@ -148,8 +166,12 @@ def _expected(what: str, tree: Any, schema: Any, path: str) -> str:
         named = key in ("name", "kind") and _tags(schema, tree, section)
         names = named or _choices(schema, tree, section, key)
         return f", expected one of {names}" if names else ""
+    if what.startswith(("Expected `array`, got `int`", "Expected `array`, got `float`")):
+        number = _resolve(schema, tree, path)[1]
+        return f"; expected a list such as [{number}, {number}]"
     if what.startswith("Expected `array`, got `str`"):
         kinds, word = _resolve(schema, tree, path)
+        word = '", "'.join(part.strip(" '\"") for part in word.strip("[] ").split(","))  # words in no quotation marks
         return f'; expected ["{word}"]' if any(kind is str or isinstance(kind, str) for kind in kinds) else ""
     if what.startswith("Expected") and "got" not in what:
         value = _resolve(schema, tree, path)[1]

@@ -59,7 +59,10 @@ def pareto_axes(axes: Axes, comparison: Comparison) -> None:
         axes.errorbar(timing.median, found.value, np.nan_to_num(bars), across, elinewidth=1, capsize=2, **style)
     axes.margins(0.12)
     ends = [end for cost in comparison.costs for end in (cost.moments.low, cost.moments.high)]
-    logarithmic(axes, "".join(name for name, values in (("x", ends), ("y", crps)) if _wide(values)))
+    names = "".join(name for name, values in (("x", ends), ("y", crps)) if _wide(values))
+    logarithmic(axes, names)
+    for axis in (getattr(axes, f"{name}axis") for name in names):
+        axis.set_label_text(f"{axis.get_label_text()} (log)")
     _front(axes, [times[i] for i in comparison.front], [crps[i] for i in comparison.front])
 
 

@@ -112,4 +112,4 @@ def _panel(
 
     of = f", {label}" if label else ""
     alt = f"{name} of {what.label}{of}: from {number(float(np.min(field)))} to {number(float(np.max(field)))}."
-    return picture(drawing.svg(titled, width, height(one.case.grid)), alt)
+    return picture(drawing.svg(titled, width, height(one.case.grid)), alt, "wide" if width == WIDE else "")

@@ -10,7 +10,7 @@ from experiments.comparison.score import SCORES, Score
 from experiments.comparison.standings import Standing
 from experiments.report import markup
 from experiments.report.markup import Html, element, join
-from experiments.report.words import number, percent
+from experiments.report.words import level, number, percent
 from pnol_jax.scores import Estimate
 
 # The tables of a test set: their captions and the scores in each.
@@ -90,7 +90,7 @@ def about(comparison: Comparison) -> Html:
     for run in comparison.runs:
         config, guarantee = run.experiment.config, run.model.guarantee
         operator, posterior = (str(type(part).__struct_config__.tag) for part in (config.operator, config.posterior))
-        promise = f"level {percent(run.level)}; " + ("no band" if guarantee is None else str(guarantee["statement"]))
+        promise = f"level {level(run.level)}; " + ("no band" if guarantee is None else str(guarantee["statement"]))
         cells = [operator, posterior, f"{run.training_cases:,}", f"{config.training.steps:,}", promise]
         rows.append((join([run.label, _note(str(run.folder))]), cells))
     heading = ["", "operator", "posterior", "training cases", "steps", "intervals"]

@@ -7,7 +7,6 @@ import heapq
 import itertools
 import signal
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +52,7 @@ class Pool(ABC):
         self.failed: list[Outcome] = []
         self._waiting: set[str] = set()
         self._done = 0
-        self._title, self._told = title, time.monotonic()
+        self._title = title
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
         times = (TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
         self._bar = Progress(*columns, *times, console=Console(stderr=True), transient=True)
@@ -82,7 +81,6 @@ class Pool(ABC):
             if outcome.error is not None:
                 self._note(outcome)
             self._show()
-            self._tell()
             yield outcome
 
     def map(
@@ -125,17 +123,13 @@ class Pool(ABC):
         self._bar.update(self._line, total=self._done + len(self._waiting), completed=self._done, figures=figures)
 
     def _tell(self) -> None:
-        """Say how far it is once a minute where there is no terminal to show a bar."""
-        now = time.monotonic()
-        if not self._bar.console.is_terminal and now - self._told >= EVERY:
-            self._told = now
-            total = self._done + len(self._waiting)
-            self.say(f"{self._title}: {self._done} of {total} done, {len(self.failed)} failed")
+        total = self._done + len(self._waiting)
+        self.say(f"{self._title}: {self._done} of {total} done, {len(self.failed)} failed")
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the bar meanwhile and, unless an error ends it, what has failed."""
-        with self._bar:
+        with self._bar, each_minute(self._bar.console, self._tell):
             yield
         self.report()
 
@@ -160,6 +154,23 @@ class Here(Pool):
                 if not tries_left:
                     return Outcome(task.name, error=error)
         raise AssertionError("retries are 0 or more")
+
+
+@contextmanager
+def each_minute(console: Console, tell: Callable[[], None]) -> Iterator[None]:
+    """Call a function once a minute meanwhile, where the console is no terminal and shows no bar."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        while not ended.wait(EVERY):
+            tell()
+
+    if not console.is_terminal:
+        threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @contextmanager

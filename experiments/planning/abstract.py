@@ -1,6 +1,7 @@
 """The training step of an experiment on a mesh, compiled from shapes: nothing is allocated and nothing runs."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.experiment import Experiment
+from experiments.experiment import Experiment, with_training
+from experiments.planning.meshes import Array
 from pnol_jax.bases import GridOperands
 from pnol_jax.data.buckets import make_buckets
-from pnol_jax.posteriors import Batch
+from pnol_jax.posteriors import Batch, Params
 from pnol_jax.posteriors.protocol import NORMALISER
 from pnol_jax.sharding.divide import Specs, current_mesh
 from pnol_jax.sharding.mesh import use
@@ -60,6 +62,25 @@ def compile_step(experiment: Experiment, mesh: Mesh) -> Compiled:
         memory, cost = compiled.memory_analysis(), cost_of(compiled, current_mesh(), config.training.accumulate)
     inside = memory.argument_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
     return Compiled(memory.alias_size_in_bytes, inside, cost)
+
+
+def kept(experiment: Experiment) -> list[Array]:
+    """What one device keeps of a step's forward pass for the backward one, equal arrays together, without parameters.
+
+    Before XLA: it may keep less, where it computes something again, and adds what it needs for a moment.
+    """
+    training = experiment.config.training
+    part = with_training(experiment, {"batch_size": training.batch_size // training.accumulate, "accumulate": 1})
+    params, constants = abstract_state(experiment).params, _given(part)
+
+    def residuals(params: Params, constants: Params, batch: Batch, grid: GridOperands) -> Any:
+        key = jax.random.key(0)
+        return jax.vjp(lambda params: experiment.posterior.loss(params | constants, batch, grid, key)[0], params)[1]
+
+    found = jax.tree.leaves(jax.eval_shape(residuals, params, *constants))
+    own = {leaf.shape for leaf in params.values()}
+    counts = Counter((leaf.shape, leaf.dtype.itemsize) for leaf in found if leaf.shape not in own)
+    return [Array("", shape, size * math.prod(shape), number) for (shape, size), number in counts.items()]
 
 
 def _given(experiment: Experiment) -> tuple[Any, Batch, GridOperands]:

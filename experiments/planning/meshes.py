@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +22,17 @@ Sizes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Array:
-    """An array of the training state, with as many of its kind as there are copies (parameter, moments, average)."""
+    """Equal arrays of the training state or of a step; `bytes` of one, and how many there are."""
 
     name: str
     shape: tuple[int, ...]
     bytes: int
-    copies: int
+    number: int
+
+    @property
+    def total(self) -> int:
+        """Bytes of all."""
+        return self.bytes * self.number
 
 
 def candidates(experiment: Experiment, devices: int) -> Iterator[Sizes]:
@@ -67,17 +74,13 @@ def parameter_bytes(state: TrainState) -> int:
     return sum(_bytes(leaf) for leaf in state.params.values())
 
 
-def largest(state: TrainState, count: int = 3) -> list[Array]:
-    """The largest arrays of the state."""
-    found: dict[str, list[int]] = {}
+def held(state: TrainState) -> list[Array]:
+    """The arrays of the state: those of all blocks together, a parameter with its moments and its average."""
+    counts: Counter[tuple[str, tuple[int, ...], int]] = Counter()
     for name, size in _leaves(state):
-        found.setdefault(name, []).append(size)
-    arrays = [
-        Array(name, state.params[name].shape, sizes[0], len(sizes))
-        for name, sizes in found.items()
-        if name in state.params
-    ]
-    return sorted(arrays, key=lambda array: -array.bytes * array.copies)[:count]
+        if name in state.params:
+            counts[re.sub(r"\.\d+\.", ".*.", name), state.params[name].shape, size] += 1
+    return [Array(*kind, number) for kind, number in counts.items()]
 
 
 def as_config(mesh: Sizes) -> MeshConfig:

@@ -5,27 +5,29 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from experiments.experiment import Experiment
-from experiments.planning.abstract import Compiled
+from experiments.planning.abstract import Compiled, kept
 from experiments.planning.choose import Choice, estimated, fits
-from experiments.planning.meshes import as_overrides, candidates, in_words, largest, state_bytes
+from experiments.planning.meshes import as_overrides, candidates, held, in_words, state_bytes
 from pnol_jax.config import ExperimentConfig
 from pnol_jax.sharding.roofline import GB, DeviceKind, predict
 from pnol_jax.training.step import TrainState
 
 MOST_DEVICES = 4096
+SHOWN = 4  # arrays
 
 
 def of_choices(
     choices: Mapping[int, Choice | str], alone: Compiled, kind: DeviceKind, config: ExperimentConfig
 ) -> Table:
     """One line for each number of devices; efficiency is that of strong scaling, against one device as it stands."""
-    table = Table("devices", "mesh", "state", "step", "fits", "sent", "step ms", "effic.")
+    table = Table("devices", "mesh", "state", "step", "memory used", "sent", "step ms", "effic.")
     table.title = (
         f"{config.name} on {kind.name} ({_size(kind.memory)}), batch of {config.training.batch_size}: PREDICTED"
     )
     table.caption = (
-        "Of each device: state, memory held from step to step; step, memory used beside it within one; fits, the share "
-        "of its memory that both take; sent, bytes in a step. effic.: speed-up over one device, divided by the devices"
+        "Of each device: state, memory held from step to step; step, what it takes beside that within one; "
+        "memory used, the share of its memory that both take; sent, bytes in a step. effic.: speed-up over one device, "
+        "divided by the devices"
     )
     ideal = predict(alone.cost, kind, config.training.precision).step
     for devices, choice in choices.items():
@@ -36,22 +38,26 @@ def of_choices(
         sent = sum(collective.sent for collective in compiled.cost.collectives)
         share = compiled.total / kind.memory
         memory = (_size(compiled.state), _size(compiled.rest), f"{share:.0%}" if share > 0.01 else "<1%")
-        speed = (_size(sent), f"{1e3 * step:.3g}", f"{ideal / devices / step:.2f}")
+        speed = (_size(sent), _milliseconds(step), f"{ideal / devices / step:.2f}")
         table.add_row(str(devices), in_words(choice.mesh), *memory, *speed)
     return table
 
 
 def no_faster(choices: Mapping[int, Choice | str], alone: Compiled, kind: DeviceKind, config: ExperimentConfig) -> str:
-    """Which numbers of devices are predicted to be no faster than one; empty where all are."""
-    one = predict(alone.cost, kind, config.training.precision).step
-    slow = [
-        str(devices)
-        for devices, choice in choices.items()
-        if devices > 1 and isinstance(choice, Choice) and choice.prediction.step >= one
-    ]
-    if not slow:
-        return ""
-    return f"no faster than one device, by what is sent and waited for: {', '.join(slow)} devices; a step is too small"
+    """Which numbers of devices are predicted to be no faster than fewer; empty where all are."""
+    steps = {1: predict(alone.cost, kind, config.training.precision).step}
+    slow: dict[int, list[str]] = {}
+    for devices, choice in sorted((one for one in choices.items() if one[0] > 1), key=lambda one: one[0]):
+        if isinstance(choice, Choice):
+            fastest = min(steps, key=steps.__getitem__)
+            if choice.prediction.step >= steps[fastest]:
+                slow.setdefault(fastest, []).append(str(devices))
+            steps[devices] = choice.prediction.step
+    return "\n".join(
+        f"no faster than {'one device' if fewer == 1 else f'{fewer} devices'}, by what is sent and waited for: "
+        f"{', '.join(more)} devices; a step is too small"
+        for fewer, more in slow.items()
+    )
 
 
 def widened(config: ExperimentConfig) -> str:
@@ -64,14 +70,18 @@ def widened(config: ExperimentConfig) -> str:
     )
 
 
-def too_large(state: TrainState, alone: Compiled, kind: DeviceKind) -> str:
-    """Why one device cannot hold the run as it stands."""
+def too_large(experiment: Experiment, state: TrainState, alone: Compiled, kind: DeviceKind) -> str:
+    """Why one device cannot hold the run as it stands, with the largest arrays of state and step."""
+    forward = kept(experiment)
+    largest = sorted(held(state) + forward, key=lambda array: -array.total)[:SHOWN]
     arrays = "; ".join(
-        f"{array.name} {array.shape}, {array.copies} times {_size(array.bytes)}" for array in largest(state)
+        f"{array.name or 'kept for the backward pass'} {array.shape}, {array.number} x {_size(array.bytes)}"
+        for array in largest
     )
     return (
-        f"one device, as it stands: needs {_size(alone.total)}, a {kind.name} has {_size(kind.memory)}: "
-        f"{_size(alone.state)} of state and {_size(alone.rest)} within a step. Largest: {arrays}"
+        f"one device, as it stands: needs {_size(alone.total)} of {_size(kind.memory)} ({kind.name}): "
+        f"{_size(alone.state)} of state and {_size(alone.rest)} within a step, in which about "
+        f"{_size(sum(array.total for array in forward))} are kept for the backward pass. Largest: {arrays}"
     )
 
 
@@ -88,6 +98,11 @@ def where(experiment: Experiment, state: TrainState, alone: Compiled, kind: Devi
     return (
         f"no mesh of up to {MOST_DEVICES} devices holds it; a smaller training.batch_size or operator.width would help"
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    size = 1e3 * seconds
+    return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"
 
 
 def _size(size: float) -> str:

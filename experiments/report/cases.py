@@ -34,4 +34,5 @@ def _picture(panel: Panel, grid: Grid) -> Html:
         panel.draw(whole)
         whole.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=9)
 
-    return picture(drawing.svg(draw, WIDE if panel.wide else WIDTH, height(grid)), f"{panel.title}. {panel.alt}")
+    drawn = drawing.svg(draw, WIDE if panel.wide else WIDTH, height(grid, panel.wide))
+    return picture(drawn, f"{panel.title}. {panel.alt}", "wide" if panel.wide else "")

@@ -18,11 +18,14 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MORE = ("#7466d4", "#b8467f", "#8c8a1f", "#a9683a", "#2f9c95", "#5f9140")
 COLOURS = (*OKABE_ITO, *MORE)
 MARKERS = "osD^vPX*<>hp"
-TRUTH, MEAN, BAND, ERROR, SOFT = "#1b1f24", "#0072B2", "#56B4E9", "#D55E00", "#7b8794"
+# The mean has an ink of its own, as good as the first of the colours, which stays what it is on dark pages.
+TRUTH, MEAN, BAND, ERROR, SOFT = "#1b1f24", "#0071b2", "#56B4E9", "#D55E00", "#7b8794"
+CUT = "#000000"  # on an image, which has the same colours on every page
 FIELD, SIGNED, POSITIVE, GIVEN = "viridis", "RdBu_r", "cividis", "gray"
 # Colours that the page's style names, since they differ where the page is dark.
 INKS: Mapping[str, str] = {
     TRUTH: "text",
+    MEAN: "mean",
     "#3a434d": "label",
     "#59636e": "soft",
     "#9aa5b1": "edge",
@@ -95,10 +98,11 @@ def logarithmic(axes: Axes, names: str) -> None:
         axis = axes.xaxis if name == "x" else axes.yaxis
         low, high = getattr(axes, f"get_{name}lim")()
         decades = math.log10(high / low)
+        few = (1.0, 2.0, 3.0, 5.0, 7.0) if decades < 1 and 1e-3 <= low < high < 1e4 else (1.0, 2.0, 5.0)
         if decades < 0.6:
             axis.set_major_locator(MaxNLocator(3))
         else:
-            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=6))
+            axis.set_major_locator(LogLocator(subs=few if decades < 2 else (1.0,), numticks=6))
         axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
         axis.set_minor_locator(NullLocator())
 

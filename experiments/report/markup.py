@@ -63,14 +63,15 @@ def figure(drawings: Iterable[Html], caption: str, class_: str = "") -> Html:
 
 
 def table(caption: str, heading: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> Html:
-    """A table: column headings, and rows of a row heading with its cells. It scrolls by itself on a narrow page."""
+    """A table: column headings, and rows of a row heading with its cells. It scrolls, if need be; its caption stays."""
     head = element("tr", *(element("th", text, scope="col") for text in heading))
     body = [
         element("tr", element("th", name, scope="row"), *(element("td", cell) for cell in cells))
         for name, cells in rows
     ]
-    whole = element("table", element("caption", caption), element("thead", head), element("tbody", *body))
-    return element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    whole = element("table", element("thead", head), element("tbody", *body))
+    scrolled = element("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return join([paragraph(caption, class_="caption"), scrolled])
 
 
 def details(summary: str, *content: str) -> Html:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from experiments.report import drawing
 from experiments.report.case import Case
 from experiments.report.drawing import plain
-from experiments.report.words import Quantity, number
+from experiments.report.words import Quantity, number, with_unit
 from pnol_jax.grids import Axis, Grid
 
 Array = NDArray[Any]
 PIXELS = 160  # of an image, a side
+LINES = 2.4  # inches that a drawing of lines is high
 INPUTS = 4  # input channels drawn of a case
 
 
@@ -37,9 +38,10 @@ def panels(case: Case) -> list[Panel]:
     return _lines(case) if case.grid.ndim == 1 else _images(case)
 
 
-def height(grid: Grid) -> float:
-    """How high a panel is, in inches."""
-    return 2.4 if grid.ndim == 1 else 0.8 + 1.7 * _proportion(grid)
+def height(grid: Grid, wide: bool = False) -> float:
+    """How high a panel is, in inches; a wide one holds lines, also where the domain is flat."""
+    own = LINES if grid.ndim == 1 else 0.8 + 1.7 * _proportion(grid)
+    return max(own, LINES) if wide else own
 
 
 def _proportion(grid: Grid) -> float:
@@ -182,7 +184,7 @@ def _given(case: Case, what: Quantity, field: Array) -> tuple[str, float, float]
 def _place(case: Case, middle: Sequence[int]) -> str:
     """Where the line lies, in coordinates."""
     pairs = zip(case.axes[1:], case.grid.axes[1:], middle, strict=True)
-    return ", ".join(f"{what.name} = {number(axis.coordinates[i])}" for what, axis, i in pairs)
+    return ", ".join(f"{what.name} = {with_unit(number(axis.coordinates[i]), what.unit)}" for what, axis, i in pairs)
 
 
 def panel_image(
@@ -207,7 +209,7 @@ def panel_image(
         axes.set_box_aspect(_proportion(case.grid))
         axes.spines[:].set_visible(False)
         if line:
-            axes.axhline(y.coordinates[y.n // 2], color=drawing.TRUTH, linewidth=0.9, linestyle=":")
+            axes.axhline(y.coordinates[y.n // 2], color=drawing.CUT, linewidth=0.9, linestyle=":")
         axes.set_xlabel(plain(case.axes[0].label), labelpad=1)
         axes.set_ylabel(plain(case.axes[1].label), labelpad=1)
         axes.xaxis.set_major_locator(MaxNLocator(3))

@@ -19,8 +19,11 @@ def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes
     named = {name: channels for name, _, channels in shown_cases(entry, about, level)}
     rows = in_rows(panels(named.get("median", named["best"])[0]))
 
+    heights = [height(entry.grid, any(panel.wide for panel in row)) for row in rows]
+
     def draw(whole: FigureBase) -> None:
-        for row, subfigure in zip(rows, whole.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True):
+        parts_of = whole.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for row, subfigure in zip(rows, parts_of, strict=True):
             widths = [_columns(panel) for panel in row]
             rest = COLUMNS - sum(widths)
             parts = subfigure.subfigures(
@@ -30,7 +33,7 @@ def picture(results: Sequence[TestResults], about: Names, level: float) -> bytes
                 panel.draw(part)
                 part.suptitle(drawing.plain(panel.title), x=0.02, ha="left", fontsize=9)
 
-    return drawing.svg(draw, WIDTH * COLUMNS, height(entry.grid) * len(rows), ground="white")
+    return drawing.svg(draw, WIDTH * COLUMNS, sum(heights), ground="white")
 
 
 def _columns(panel: Panel) -> int:

@@ -9,7 +9,7 @@ from experiments.experiment import Experiment
 from experiments.model import Model
 from experiments.report import markup
 from experiments.report.markup import Html, element, join
-from experiments.report.words import Names, listed, number, percent, title
+from experiments.report.words import Names, level, listed, number, percent, title
 from experiments.results import TestResults
 
 Guarantee = Mapping[str, Any] | None
@@ -56,7 +56,7 @@ def verdict(results: Sequence[TestResults], about: Names, guarantee: Guarantee) 
         return text + " No band was calibrated."
     unit = "of the cases whole" if guarantee["kind"] == "simultaneous" else "of the domain"
     held = listed([percent(entry.summary()[key]) for entry in results])
-    return f"{text} The {percent(guarantee['level'])} band held {held} {unit}."
+    return f"{text} The {level(guarantee['level'])} band held {held} {unit}."
 
 
 def tiles(results: Sequence[TestResults], experiment: Experiment, model: Model) -> Html:
@@ -70,9 +70,9 @@ def tiles(results: Sequence[TestResults], experiment: Experiment, model: Model) 
         ("parameters", f"{weights:,}", f"{len(experiment.train)} training cases"),
     ]
     if "band_simultaneous_coverage" in first:
-        level = percent(experiment.config.calibration.level)
+        asked = level(experiment.config.calibration.level)
         held = percent(first["band_simultaneous_coverage"])
-        shown.insert(1, (f"cases wholly inside the {level} band", held, f"{title(results[0])}"))
+        shown.insert(1, (f"cases wholly inside the {asked} band", held, f"{title(results[0])}"))
     return element("div", *(_tile(*words) for words in shown), class_="tiles")
 
 

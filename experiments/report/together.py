@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import FigureBase
+
 from experiments.experiment import Experiment
 from experiments.report import curves, drawing, uncertainty
 from experiments.report.markup import Html, figure, picture
@@ -20,6 +22,14 @@ SHOWN = {"loss": "training loss", "relative_l2": "relative L2 error (training)",
 
 def _picture(draw: drawing.Draw, alt: str) -> Html:
     return picture(drawing.svg(draw, WIDTH, HEIGHT), alt)
+
+
+def _titled(name: str, draw: drawing.Draw) -> drawing.Draw:
+    def titled(whole: FigureBase) -> None:
+        draw(whole)
+        whole.suptitle(drawing.plain(name), x=0.02, ha="left", fontsize=9)
+
+    return titled
 
 
 def errors(results: Sequence[TestResults], experiment: Experiment) -> list[Html]:
@@ -65,7 +75,10 @@ def spectra(results: Sequence[TestResults], about: Names, experiment: Experiment
     cutoff = min(_highest(basis, axis) for basis, axis in zip(experiment.bases, axes, strict=True))
     shown = [entry for entry in results if entry.spectrum.complete > 2]
     what = f"Power of {about.outputs[0].name} by wave number"
-    drawn = [_picture(curves.spectrum(entry, 0, about, cutoff), f"{what}, {title(entry)}.") for entry in shown]
+    drawn = [
+        _picture(_titled(title(entry), curves.spectrum(entry, 0, about, cutoff)), f"{what}, {title(entry)}.")
+        for entry in shown
+    ]
     return [figure(drawn, f"{what}: {', '.join(map(title, shown))}.")] if drawn else []
 
 

@@ -84,10 +84,13 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with one decimal, none where it is whole."""
-    if not math.isfinite(share):
-        return "not finite"
-    return f"{100 * share:.1f}".removesuffix(".0").replace("-", "−") + "%"
+    """A measured share as a percentage, with one decimal."""
+    return f"{100 * share:.1f}%".replace("-", "−") if math.isfinite(share) else "not finite"
+
+
+def level(share: float) -> str:
+    """A share that was asked for, as a percentage with one decimal, none where it is whole."""
+    return percent(share).replace(".0%", "%")
 
 
 def with_unit(text: str, unit: str) -> str:

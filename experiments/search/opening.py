@@ -23,6 +23,8 @@ def open_search(path: str, overrides: Sequence[str], folder: str | None) -> Stud
     """
     quiet()
     _check_words(overrides)
+    if "data" in toml.read(path):
+        raise InputError(f"{path}: got a training config, expected a study; python -m experiments.train {path}")
     config = toml.load(path, StudyConfig, overrides)
     tree = toml.overridden(toml.read(config.config), config.overrides, ExperimentConfig)
     space = make_space(tree, config.search)

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.report.markup import Html, details, element, join, paragraph, section, table
 from experiments.report.page import page
-from experiments.search.plots import markup
+from experiments.search.plots import markup, single_out
 from experiments.search.results import best_trials, values
 from experiments.search.study import NOTE, Study
 from pnol_jax.files import write_atomically
@@ -63,7 +63,8 @@ def _drawings(study: Study) -> list[Html]:
     if one:
         history = lambda: optunas.plot_optimization_history(study.optuna, target_name=names[0])  # noqa: E731
         named = {"yaxis_title_text": names[0], "showlegend": True}
-        way = lambda: optunas.plot_intermediate_values(study.optuna).update_layout(**named)  # noqa: E731
+        best = f"Trial{best_trials(study)[0].number}"
+        way = lambda: single_out(optunas.plot_intermediate_values(study.optuna), best).update_layout(**named)  # noqa: E731
         made.append(("history", "History", history, True))
         made.append(("pruning", "Scores on the way", way, _told(study)))
     else:
@@ -80,7 +81,8 @@ def _drawings(study: Study) -> list[Html]:
         ):
             made.append((f"{anchor}-{name}", f"{title}: {name}", _bound(plot, study, how), shown))
     made.append(("timeline", "Timeline", lambda: optunas.plot_timeline(study.optuna), True))
-    return [drawn for anchor, title, plot, shown in made if shown for drawn in _drawn(anchor, title, plot)]
+    keys_of = list(study.space.parameters)
+    return [drawn for anchor, title, plot, shown in made if shown for drawn in _drawn(anchor, title, plot, keys_of)]
 
 
 def _bound(plot: Callable[..., Any], study: Study, how: dict[str, Any]) -> Callable[[], Any]:
@@ -95,14 +97,14 @@ def _told(study: Study) -> bool:
     return any(trial.intermediate_values for trial in study.finished())
 
 
-def _drawn(anchor: str, title: str, plot: Callable[[], Any]) -> list[Html]:
+def _drawn(anchor: str, title: str, plot: Callable[[], Any], keys: Sequence[str]) -> list[Html]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             drawing = plot()
         except (ValueError, RuntimeError):  # too few trials, or all with one value
             return []
-    return [section(anchor, title, markup(drawing))]
+    return [section(anchor, title, markup(drawing, keys))]
 
 
 def _script() -> Html:
@@ -114,7 +116,7 @@ def _script() -> Html:
 def _trials(study: Study) -> Html:
     ended = sorted(study.finished(), key=lambda trial: (trial.state != TrialState.COMPLETE, trial.values or [0.0]))
     keys = list(study.space.parameters)
-    heading = ["trial", *study.search.objectives, *keys, "outcome"]
+    heading = ["trial", "state", *study.search.objectives, *keys, "note"]
     whole = table("The best first", heading, [(str(one.number), _cells(study, keys, one)) for one in ended[:SHOWN]])
     rest = [(str(one.number), _cells(study, keys, one)) for one in ended[SHOWN:]]
     return join([whole, details(f"{len(rest)} more", table("The others", heading, rest))]) if rest else whole
@@ -124,7 +126,8 @@ def _cells(study: Study, keys: Sequence[str], trial: FrozenTrial) -> list[str]:
     complete = trial.state == TrialState.COMPLETE
     found = [f"{value:.4g}" for value in trial.values] if complete else ["–"] * len(study.search.objectives)
     point = [_text(trial.params.get(key, "–")) for key in keys]
-    return [*found, *point, trial.user_attrs.get(NOTE) or trial.state.name.lower()]
+    state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+    return [state, *found, *point, trial.user_attrs.get(NOTE) or "–"]
 
 
 def _text(value: Any) -> str:

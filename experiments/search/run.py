@@ -25,7 +25,8 @@ def search(study: Study, settings: PoolConfig) -> bool:
     Raises:
         InputError: the first trials all fail.
     """
-    with open_pool(settings, f"{study.record.name}: trials") as pool, study.searching():
+    what = "groups of trials" if study.search.vectorised > 1 else "trials"
+    with open_pool(settings, f"{study.record.name}: {what} handed out") as pool, study.searching():
         hunt = _Hunt(study, pool)
         for _ in range(settings.workers):
             hunt.submit()

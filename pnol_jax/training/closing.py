@@ -59,7 +59,9 @@ def table(goodput: Goodput, found: dict[str, float]) -> Table:
         rows["moved"] = f"{found['sent_bytes'] / 1e6:.3g} MB sent by a device in a step"
     if "memory_peak_bytes" in found:
         rows["memory peak"] = f"{found['memory_peak_bytes'] / 2**30:.2f} GiB"
-    rows |= {name: f"{goodput.total(kind):.1f} s" for name, kind in SPENT.items()}
+    spent = {name: goodput.total(kind) for name, kind in SPENT.items()} | {"time away": goodput.away()}
+    rows |= {name: f"{seconds:.1f} s" for name, seconds in spent.items() if seconds or name in ALWAYS}
+    rows["in all"] = f"{sum(spent.values()):.1f} s"
     steps, seconds = goodput.lost()
     rows["lost work"] = f"{steps} steps, {seconds:.1f} s" if steps else "none"
     number = len(goodput.attempts)
@@ -70,9 +72,14 @@ def table(goodput: Goodput, found: dict[str, float]) -> Table:
     return shown
 
 
+# Each kind of a stopwatch: with the time away they add up to the whole, of which goodput is a share.
 SPENT = {
-    "steps": "step",
+    "start": "start",
     "compilation": "compile",
+    "steps": "step",
     "input wait": "input",
     "checkpoint stall": "checkpoint",
+    "fit": "fit",
+    "other": "other",
 }
+ALWAYS = ("compilation", "steps", "input wait", "checkpoint stall")

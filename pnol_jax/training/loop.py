@@ -177,5 +177,6 @@ class _Training:
         """Say what a step was and where the time went."""
         arguments = (self.state, self.constants, batch, grid, *self.guard.limit)
         figures = closing.figures(self.step, arguments, self.clock.step_seconds, self.settings)
+        self.clock.lap("other")
         self.clock.write(self.done, **figures)
         self.log.show(closing.table(self.clock, figures))

@@ -24,8 +24,8 @@ Fault = Literal["skipped", "rollback", "checkpoint"]
 class Log:
     """A progress bar, `log.jsonl`, `faults.jsonl`, TensorBoard event files if asked for.
 
-    Where there is no terminal, a line a minute is printed in place of the bar. Of several processes the first has them.
-    Lines wait where the disk is full.
+    Where there is no terminal, a line a minute and that of the last step are printed in place of the bar. Of several
+    processes the first has them. Lines wait where the disk is full.
     """
 
     def __init__(self, folder: Path, steps: int, start: int, batch_size: int, *, tensorboard: bool) -> None:
@@ -34,6 +34,7 @@ class Log:
         self._batch_size = batch_size
         self._last = (start, time.monotonic())
         self._steps, self._told = steps, -math.inf
+        console = Console(quiet=not leads, soft_wrap=True)
         self._bar = Progress(
             BarColumn(bar_width=10),  # a terminal of 80 columns has room for the rest
             MofNCompleteColumn(),
@@ -41,8 +42,8 @@ class Log:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(quiet=not leads, soft_wrap=True),
-            disable=not leads,
+            console=console,
+            disable=not leads or not console.is_terminal,  # else it prints its last state after all else
         )
         self._task = self._bar.add_task("training", total=steps, completed=start, figures="")
         self._events = _event_writer(folder) if tensorboard and leads else None
@@ -74,7 +75,7 @@ class Log:
         self._lines.add(json.dumps(line))
         shown = f"loss {figures['loss']:.4g}  lr {figures['learning_rate']:.2g}  {rate:,.0f} cases/s"
         self._bar.update(self._task, completed=step, figures=shown)
-        if not self._bar.console.is_terminal and now - self._told >= EVERY:
+        if not self._bar.console.is_terminal and (now - self._told >= EVERY or step == self._steps):
             self._told = now
             self.show(f"step {step} of {self._steps}  {shown}")
         if self._events is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import acquire
+from experiments import acquire, acquisition
 from pnol_jax.errors import InputError
 from tests import smoothing
 
@@ -45,6 +45,16 @@ def test_cases_unlike_any_other_are_chosen_first(ensemble: Path, score: str) -> 
     assert len(scores) == 25
     assert len(set(cases)) == 3
     assert cases[0] >= 20
+
+
+@pytest.mark.parametrize(
+    ("score", "order"), [("variance", "the largest score first"), ("lcmd", "each chosen given those before it")]
+)
+def test_the_table_says_what_the_score_is_and_that_the_order_counts(score: str, order: str) -> None:
+    asking = acquisition.Asking(score, 2)
+    said = acquire._table(acquisition.Acquired(asking, "pool", "", np.array([1.0, 3.0, 2.0]), np.array([1, 2]))).caption
+    assert said == f"Score: {acquire.MEANINGS[score]}. In the order in which to simulate them: {order}"
+    assert acquire.MEANINGS.keys() == acquisition.SCORES.keys()
 
 
 def test_by_their_variance_cases_are_in_the_order_of_their_scores(ensemble: Path) -> None:

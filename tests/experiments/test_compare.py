@@ -4,16 +4,18 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from experiments import compare
 from experiments.comparison import Comparison, compared, standings, write_comparison
-from experiments.comparison.charts import binned
+from experiments.comparison.charts import binned, pareto_axes
 from experiments.comparison.cost import front, in_turns, training_seconds
 from experiments.comparison.opened import SharedCases, labels, open_runs
 from experiments.comparison.score import SCORES, Score
@@ -281,6 +283,18 @@ def test_the_numbers_beside_the_page_are_those_on_it_and_those_of_evaluate(folde
     assert "against" not in plain["crps"]
     assert "energy_score" not in plain
     assert set(numbers["pareto_front"]) <= set(found.labels)
+
+
+def test_a_logarithmic_axis_of_cost_says_that_it_is_one(found: Comparison) -> None:
+    axes = Figure().add_subplot(xlabel="time", ylabel="CRPS")
+    costs = tuple(
+        replace(cost, moments=replace(cost.moments, low=time, median=time, high=time))
+        for cost, time in zip(found.costs, (1.0, 9.0), strict=True)
+    )
+    pareto_axes(axes, replace(found, costs=costs))
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "time (log)"
+    assert axes.get_ylabel() == ("CRPS (log)" if axes.get_yscale() == "log" else "CRPS")
 
 
 def test_the_picture_is_one_svg_that_needs_no_other_file(folder: Path, found: Comparison) -> None:

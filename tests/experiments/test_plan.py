@@ -12,11 +12,12 @@ import pytest
 
 from experiments.experiment import open_experiment
 from experiments.planning import table
-from experiments.planning.abstract import abstract_state
+from experiments.planning.abstract import Compiled, abstract_state, kept
 from experiments.planning.choose import SPARE, Choice, best
 from experiments.planning.frugal import Ladder
 from pnol_jax.config import ExperimentConfig
-from pnol_jax.sharding.roofline import KINDS
+from pnol_jax.sharding.roofline import KINDS, Cost, predict
+from pnol_jax.sharding.traffic import Collective
 from pnol_jax.toml import load
 from tests.experiments.test_train import CONFIG, _cases
 
@@ -50,10 +51,29 @@ def test_what_needs_hundreds_of_gigabytes_is_said_with_the_largest_arrays_and_th
     sizes = [int(word.split("=")[1]) for word in mesh[1].split()]
     assert jax.numpy.prod(jax.numpy.array(sizes)) == 8
     kernel = 5 * 16384 * 2 * 16384 * 4 / 1e9
-    needs = re.search(r"one device, as it stands: needs (\d+) GB, a h100 has 80 GB: (\d+) GB of state", done.stdout)
+    needs = re.search(r"one device, as it stands: needs (\d+) GB of 80 GB \(h100\): (\d+) GB of state", done.stdout)
     assert needs, done.stdout
     assert 1.5 * 8 * kernel > int(needs[2]) > 8 * kernel  # two such kernels, four copies, and smaller arrays
-    assert f"operator.blocks.0.spectral.kernel (5, 16384, 2, 16384), 4 times {kernel:.3g} GB" in done.stdout
+    assert f"Largest: operator.blocks.*.spectral.kernel (5, 16384, 2, 16384), 8 x {kernel:.3g} GB;" in done.stdout
+
+
+def test_what_a_step_keeps_for_the_backward_pass_is_said_where_it_is_more_than_the_state(config: Path) -> None:
+    experiment = open_experiment(load(config, ExperimentConfig, ["training.batch_size=4096", "operator.width=64"]))
+    state, alone = abstract_state(experiment), Ladder(experiment).first
+    assert alone.rest > 10 * alone.state
+    said = table.too_large(experiment, state, alone, replace(KINDS["h100"], memory=alone.total / 2))
+    forward = sum(array.total for array in kept(experiment))
+    assert 0.5 * alone.rest < forward < alone.rest
+    assert re.search(r"Largest: kept for the backward pass \(98304, 128\), 4 x 50.3 MB;", said), said
+
+
+def test_what_a_step_keeps_is_of_a_part_of_the_batch_where_it_is_taken_in_parts(config: Path) -> None:
+    whole, parts = (
+        open_experiment(load(config, ExperimentConfig, ["training.batch_size=64", f"training.accumulate={n}"]))
+        for n in (1, 4)
+    )
+    sums = [sum(array.total for array in kept(experiment)) for experiment in (whole, parts)]
+    assert 3 * sums[1] < sums[0]
 
 
 def test_where_no_number_of_devices_that_was_asked_for_holds_it_it_says_which_does(config: Path) -> None:
@@ -67,6 +87,19 @@ def test_more_devices_that_are_no_faster_are_said_to_be_and_what_fits_by_how_muc
     assert done.returncode == 0, done.stderr
     assert re.search(r"│ 1 +│ .*│ <1% +│", done.stdout), done.stdout
     assert "no faster than one device, by what is sent and waited for: 2 devices" in done.stdout
+
+
+def test_more_devices_that_are_no_faster_than_fewer_are_said_to_be(config: Path) -> None:
+    cost = Cost(flops=1e15, bytes=1.0, collectives=())
+    sent = [Collective("all-reduce", size, 2, ("data",), 1) for size in (10**9, 10**12)]
+    kind, settings = KINDS["h100"], load(config, ExperimentConfig)
+    choices: dict[int, Choice | str] = {}
+    for devices, collective in zip((2, 4), sent, strict=True):
+        part = Cost(cost.flops / devices, 1.0, (collective,))
+        choices[devices] = Choice({"data": devices}, Compiled(1, 1, part), predict(part, kind), {})
+    said = table.no_faster(choices, Compiled(1, 1, cost), kind, settings)
+    assert said.startswith("no faster than 2 devices, by what is sent and waited for: 4 devices")
+    assert table._milliseconds(2.536) == "2,536"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,14 +17,18 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.transforms import Bbox
 
-from experiments import evaluate, train
+from experiments import evaluate, results, train
+from experiments.experiment import open_experiment
+from experiments.model import load_model
 from experiments.report import drawing, markup
 from experiments.report.case import Case, Scales
 from experiments.report.page import STYLE
 from experiments.report.panels import Panel, height, panels
 from experiments.report.picture import in_rows
-from experiments.report.words import Quantity, number, percent
+from experiments.report.together import spectra
+from experiments.report.words import Quantity, level, names, number, percent
 from experiments.results import typical_cases
+from experiments.runs import read_config
 from experiments.spectrum import make_shells, power, shells
 from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
@@ -154,6 +159,20 @@ def test_the_figures_on_the_page_are_those_of_metrics(run: Path) -> None:
         assert words.count(f"{which} of ") == 2
 
 
+def test_each_drawing_of_spectra_is_titled_by_its_set(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda _, text, **__: titles.append(text))
+    experiment = open_experiment(read_config(run))
+    model = load_model(run, experiment)
+    entries = [
+        entry
+        for path, cases in zip(experiment.config.data.test, experiment.test, strict=True)
+        for entry in results.test_results(experiment, model, Path(path).stem, cases)
+    ]
+    spectra(entries, names(experiment), experiment)
+    assert titles == ["coarse (24)", "fine (48)"]
+
+
 @pytest.mark.slow
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
     first = (run / "report.html").read_bytes()
@@ -179,6 +198,47 @@ def test_every_panel_of_a_case_is_drawn_in_one_two_and_three_dimensions(shape: t
     assert len(shown) == (5 if len(shape) == 1 else 7)
     for panel in shown:
         assert drawing.svg(panel.draw, 2.0, height(grid)).startswith(b"<?xml")
+
+
+def _flat(shape: tuple[int, int]) -> Case:
+    """A case on a domain that is five times as wide as high."""
+    axes = [Axis.uniform(n, "bounded", length, "both") for n, length in zip(shape, (5.0, 1.0), strict=True)]
+    fields = {name: np.zeros(shape) for name in ("truth", "mean", "aleatoric", "epistemic", "lower", "upper")}
+    names = (Quantity("x", "m"), Quantity("y", "m"))
+    scales = Scales(1.0, 1.0, 1.0)
+    return Case(
+        grid=Grid(tuple(axes)), axes=names, inputs=(), output=Quantity("u", ""), band="band", scales=scales, **fields
+    )
+
+
+def test_lines_along_a_flat_domain_have_room_and_the_unit_of_where_they_are() -> None:
+    case = _flat((9, 5))
+    line = panels(case)[-1]
+    assert line.title == "Along the dotted line: y = 0.500\u202fm"
+    assert height(case.grid, line.wide) == 2.4 > height(case.grid)
+
+
+def test_where_an_image_is_cut_is_seen_on_light_and_on_dark_pages() -> None:
+    error = next(panel for panel in panels(_flat((9, 5))) if panel.title.startswith("Error"))
+    drawn = markup.picture(drawing.svg(error.draw, 2.6, 2.0), "")
+    [dotted] = re.findall(r"stroke-dasharray: [^;]+;[^>]*stroke: ([^;]+);", drawn)
+    assert dotted == drawing.CUT  # an ink of the page would be light on a dark page, on the same image
+    assert f"stroke: {drawing.CUT}" in drawn
+
+
+def test_the_mean_is_drawn_in_an_ink_of_the_page_and_a_test_set_in_its_own_colour() -> None:
+    assert drawing.INKS[drawing.MEAN] == "mean"
+    assert not drawing.INKS.keys() & {colour.lower() for colour in drawing.COLOURS}
+
+
+def test_the_caption_of_a_table_does_not_scroll_with_it() -> None:
+    table = markup.table("what it shows", ["", "a"], [("b", ["1"])])
+    assert "what it shows" in table.partition('class="scroll"')[0]
+
+
+def test_measured_shares_have_one_decimal_and_levels_as_many_as_they_need() -> None:
+    assert [percent(share) for share in (0.9, 1.0, 0.9125)] == ["90.0%", "100.0%", "91.2%"]
+    assert [level(share) for share in (0.9, 0.975)] == ["90%", "97.5%"]
 
 
 def _boxes(artists: Iterable[Artist]) -> list[Bbox]:
@@ -214,6 +274,14 @@ def test_labels_of_logarithmic_axes_are_at_least_two_and_do_not_overlap(low: flo
             boxes = _boxes([label for at, label in ticks if start <= at <= end])
             assert len(boxes) >= 2
             assert not any(one.overlaps(two) for one, two in itertools.pairwise(boxes))
+
+
+def test_a_logarithmic_axis_of_less_than_a_decade_has_more_labels_than_two() -> None:
+    axes = Figure().add_subplot()
+    axes.plot([4, 19], [4, 19])
+    drawing.logarithmic(axes, "x")
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.xaxis.get_majorticklocs() if low <= tick <= high] == [5, 7, 10]
 
 
 def _write(figure: FigureBase) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import optuna
 import optuna.visualization as optunas
+import plotly.graph_objects as go
 import pytest
 from optuna.visualization._parallel_coordinate import _sample_colorscale
 from plotly.colors import sample_colorscale, sequential
 
-from experiments.search.plots import SCALE, _rescaled, markup
+from experiments.report.drawing import SOFT
+from experiments.search.plots import SCALE, _rescaled, markup, single_out
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,59 @@ def test_a_plot_has_no_heading_no_ground_and_no_colour_scale_of_its_own(
     assert all([colour for _, colour in scale] == list(SCALE) for scale in scales if scale)
     assert drawn.startswith("<div")
     assert "<script" in drawn
+
+
+def test_the_best_so_far_is_drawn_in_steps(study: optuna.Study) -> None:
+    figure = optunas.plot_optimization_history(study)
+    markup(figure)
+    [line] = figure.select_traces({"name": "best so far"})
+    assert line.line.shape == "hv"
+
+
+def test_on_the_way_the_best_trial_alone_has_a_colour_and_a_name() -> None:
+    figure = single_out(go.Figure([go.Scatter(x=[1], y=[1], name=f"Trial{n}") for n in range(14)]), "Trial3")
+    *others, best = figure.data
+    assert best.name == "Trial3"
+    assert {line.line.color for line in others} == {SOFT} != {best.line.color}
+    assert [line.name for line in figure.data if line.showlegend] == ["the other trials", "Trial3"]
+
+
+@pytest.mark.parametrize("plot", [optunas.plot_slice, optunas.plot_parallel_coordinate, optunas.plot_contour])
+def test_keys_are_called_by_their_last_word(plot: Callable[[optuna.Study], Any]) -> None:
+    keys = ("optimizer.learning_rate", "optimizer.weight_decay")
+    figure = plot(_logarithmic(keys))
+    markup(figure, keys)
+    axes = (*figure.select_xaxes(), *figure.select_yaxes())
+    said = [word for axis in axes for word in (axis.title.text, *(axis.ticktext or ()))]
+    assert {"learning_rate", "weight_decay"} <= set(said)
+    assert not any("optimizer" in str(word) for word in said)
+
+
+def test_a_logarithmic_axis_is_labelled_by_powers_of_ten_and_within_a_few_at_2_and_5() -> None:
+    figure = optunas.plot_contour(_logarithmic(("a", "b")))
+    markup(figure)
+    assert {
+        axis.exponentformat for axis in (figure.layout.template.layout.xaxis, figure.layout.template.layout.yaxis)
+    } == {"power"}
+    assert (figure.layout.xaxis.dtick, figure.layout.yaxis.dtick) == ("D2", 1)
+
+
+def test_a_bar_of_colours_stands_above_the_plot_and_begins_at_its_left(study: optuna.Study) -> None:
+    figure = optunas.plot_slice(study)
+    markup(figure)
+    [bar] = [trace.marker.colorbar for trace in figure.data if trace.marker.showscale]
+    assert (bar.orientation, bar.x, bar.xanchor) == ("h", 0, "left")
+
+
+def _logarithmic(keys: tuple[str, str]) -> optuna.Study:
+    """The first key lies within a decade and the second spans six."""
+    made = optuna.create_study()
+    lows = dict(zip(keys, (0.1, 1e-6), strict=True))
+    spans = {key: optuna.distributions.FloatDistribution(low, 1.0, log=True) for key, low in lows.items()}
+    for place in range(5):
+        values = {key: low ** (place / 4) for key, low in lows.items()}
+        made.add_trial(optuna.trial.create_trial(params=values, distributions=spans, value=float(place)))
+    return made
 
 
 @pytest.mark.parametrize("place", [0.0, 0.2, 0.5, 0.77, 1.0])

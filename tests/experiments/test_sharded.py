@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments import simulate, simulation
+from experiments import sharded, simulate, simulation
 from experiments.shard_task import ShardTask, make_shard
 from pnol_jax.data import AxisSpec, SourceSpec, read_cases
 from pnol_jax.data.shards import read_lines
@@ -120,18 +121,27 @@ def test_a_damaged_shard_is_named_and_made_again(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["refine=1"], "parameters.refine: got 1, expected 3"),
-        (["--seed", "1"], "seed: got 1, expected 0"),
-        (["--points", "9"], r"points: got \[9\], expected \[9, 12\]"),
-        (["--cases", "21"], "cases: got 21, expected 20"),
-        (["--shard-size", "4"], "shard_size: got 4, expected 3"),
+        (["refine=1"], " and was made otherwise: parameters.refine: got 1, expected 3"),
+        (["--seed", "1", "--cases", "21"], " and was made otherwise: seed: got 1, expected 0"),
+        (["--points", "9"], r" and was made otherwise: points: got \[9\], expected \[9, 12\]"),
+        (["--cases", "21"], ""),
+        (["--shard-size", "4"], ""),
     ],
 )
 def test_a_folder_of_another_plan_is_refused_with_what_differs(unbroken: Path, words: list[str], message: str) -> None:
     before = files(unbroken)
-    with pytest.raises(InputError, match=f"set was begun otherwise: {message}; expected the same, or another --out"):
+    with pytest.raises(InputError, match=f"set is finished with 20 cases{message}; expected another --out"):
         make(unbroken, *DARCY, *words)
     assert files(unbroken) == before
+
+
+def test_a_folder_that_was_begun_otherwise_is_refused_with_what_differs(unbroken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    shutil.copytree(unbroken, out)
+    (out / "about.json").rename(out / "unfinished.json")
+    message = "cases: got 21, expected 20; expected the same, or another --out"
+    with pytest.raises(InputError, match=f"set was begun otherwise: {message}"):
+        make(out, *DARCY, "--cases", "21")
 
 
 def test_a_folder_or_a_worker_of_other_code_is_refused(unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +158,7 @@ def test_a_folder_or_a_worker_of_other_code_is_refused(unbroken: Path, monkeypat
 
 def test_a_set_without_shards_is_left_alone(tmp_path: Path) -> None:
     make(tmp_path / "set", "darcy", "--cases", "2", "--points", "9")
-    with pytest.raises(InputError, match="there is something already"):
+    with pytest.raises(InputError, match="set is finished with 2 cases; expected another --out"):
         make(tmp_path / "set", "darcy", "--cases", "2", "--points", "9", "--shard-size", "1")
 
 
@@ -345,6 +355,22 @@ def test_workers_killed_at_random_moments_change_nothing(
     assert files(tmp_path / "set") == files(long)
 
 
+@pytest.mark.parametrize("made", [0, 2])
+def test_a_stop_says_how_many_cases_are_finished(
+    made: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(task: ShardTask) -> int:
+        if task.number >= made:
+            raise KeyboardInterrupt
+        return make_shard(task)
+
+    monkeypatch.setattr(sharded, "make_shard", interrupted)
+    assert make(tmp_path / "set", "darcy", "--cases", "9", "--points", "9", "--shard-size", "4") == 75
+    said = capsys.readouterr().err
+    assert f"set: stopped with {4 * made} of 9 cases; " in said
+    assert ("what is finished stays" in said) == (tmp_path / "set").exists() == bool(made)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "number"), [("1", signal.SIGTERM), ("2", signal.SIGINT)])
 def test_interrupted_it_ends_cleanly_and_keeps_what_is_finished(
@@ -356,7 +382,9 @@ def test_interrupted_it_ends_cleanly_and_keeps_what_is_finished(
     os.killpg(process.pid, number)  # Ctrl-C, and a queueing system, reach the workers too
     assert process.wait(60) == 75
     output = (tmp_path / "output.txt").read_text()
-    assert "the same command again goes on from there" in output
+    said = re.search(r"set: stopped with (\d+) of \d+ cases; .* the same command again goes on from there", output)
+    assert said
+    assert int(said[1]) == sum(len(read_lines(shard)) for shard in shards(out))
     assert "Traceback" not in output
     assert len(shards(out)) >= 3
     assert sorted(file.name for file in out.iterdir()) == ["24x24", "unfinished.json"]

@@ -1,6 +1,7 @@
 """The simulate command: deterministic, several grids, read back by the config that it prints, clear refusals."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -56,6 +57,22 @@ def test_wrong_words_are_refused_and_nothing_is_written(tmp_path: Path, words: l
     with pytest.raises(InputError, match=message):
         simulate.main([*words, "--out", str(tmp_path / "set")])
     assert not list(tmp_path.iterdir())
+
+
+def test_where_there_is_no_terminal_a_line_a_minute_says_how_many_cases_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("experiments.jobs.pool.EVERY", 0.001)
+    simulate.main(["darcy", "--cases", "20", "--points", "33", "--out", str(tmp_path / "set")])
+    assert re.search(r"^33 points a side: \d+ of 20 cases$", capsys.readouterr().err, re.M)
+
+
+@pytest.mark.parametrize("words", [["--cases", "3"], ["--cases", "3", "--shard-size", "2"]])
+def test_a_finished_set_is_said_to_be_and_of_how_many_cases(tmp_path: Path, words: list[str]) -> None:
+    out = ["darcy", "--points", "9", "--out", str(tmp_path / "set")]
+    simulate.main([*out, *words])
+    with pytest.raises(InputError, match="set is finished with 3 cases; expected another --out"):
+        simulate.main([*out, "--cases", "5"])
 
 
 def test_an_existing_set_is_left_alone(tmp_path: Path) -> None:

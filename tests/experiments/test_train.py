@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import train
+from experiments import runs, train
 from experiments.experiment import open_experiment
 from experiments.runs import load_model, read_config
 from pnol_jax.config import ExperimentConfig
@@ -229,6 +229,36 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(config, tmp_path):
     assert again.returncode == 2
     assert "holds a run already" in again.stderr
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_resuming_a_finished_run_says_that_it_is(config, tmp_path):
+    words = (config, tmp_path / "run", "training.steps=2")
+    assert "is finished" not in _train(*words).stderr
+    again = _train(*words, "--resume")
+    assert again.returncode == 0
+    assert "run is finished at step 2: calibration is made again" in again.stderr
+
+
+def test_a_study_is_refused_with_the_command_that_it_is_for(config):
+    config.write_text('name = "small"\nconfig = "base.toml"\n[search]\n')
+    with pytest.raises(InputError, match=r"got a study, expected a training config; python -m experiments\.tune /"):
+        train.main([str(config)])
+
+
+def test_the_commit_is_that_of_the_files_that_git_knows(tmp_path, monkeypatch):
+    def git(*words: str) -> str:
+        known = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run([*known, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    (tmp_path / "code.py").write_text("1\n")
+    git("add", "code.py")
+    git("commit", "-m", "A file")
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    (tmp_path / "notes.txt").write_text("none of git's\n")
+    assert runs.commit() == git("rev-parse", "HEAD")
+    (tmp_path / "code.py").write_text("2\n")
+    assert runs.commit() == git("rev-parse", "HEAD") + "-changed"
 
 
 def test_resuming_with_another_config_is_refused(config, tmp_path):

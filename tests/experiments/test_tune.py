@@ -280,6 +280,8 @@ def test_a_study_is_gone_on_with_only_as_it_was(study):
         open_search(str(study), ["search.seed=1", "search.objectives=['nll']"], folder)
     with pytest.raises(InputError, match=r"in training\.steps; expected"):
         open_search(str(study), ["overrides=['training.steps=9']"], folder)
+    with pytest.raises(InputError, match=r"got a training config, expected a study; python -m experiments\.train /"):
+        tune.main([str(study.with_name("base.toml"))])
     with pytest.raises(InputError, match="something else already"):
         open_search(str(study), [], str(study.parent))
 

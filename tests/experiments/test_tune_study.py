@@ -1,7 +1,8 @@
 """Studies without training: what is asked, what a process that is gone leaves, what the samplers find."""
 
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +12,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from experiments.jobs import PoolConfig
+from experiments.jobs.pool import Here
 from experiments.search.alone import ended
 from experiments.search.gaussian import GaussianProcessSampler
 from experiments.search.journal import Journal, is_locked, locked
 from experiments.search.opening import begin
 from experiments.search.record import Record
-from experiments.search.run import _Hunt
+from experiments.search.run import _Hunt, search
 from experiments.search.samplers import quiet
 from experiments.search.settings import SearchConfig
 from experiments.search.study import MOST_TRIES, Study
@@ -77,6 +80,22 @@ def test_a_trial_that_is_asked_again_is_said_to_be(tmp_path):
         for _ in range(3):
             hunt.submit()
     assert Pool.said == [f"trial {n + 2}: trial {n} again, which was stopped" for n in (0, 1)]
+
+
+@pytest.mark.parametrize(("vectorised", "what"), [(1, "trials"), (2, "groups of trials")])
+def test_what_a_search_counts_is_what_it_hands_out(tmp_path, monkeypatch, vectorised, what):
+    titles: list[str] = []
+
+    @contextlib.contextmanager
+    def opened(_: PoolConfig, title: str) -> Iterator[Here]:
+        titles.append(title)
+        pool = Here(title)
+        pool.completed = lambda: iter(())  # type: ignore[method-assign]
+        yield pool
+
+    monkeypatch.setattr("experiments.search.run.open_pool", opened)
+    search(_study(tmp_path, vectorised=vectorised), PoolConfig())
+    assert titles == [f"s: {what} handed out"]
 
 
 def test_a_trial_of_a_process_that_lives_is_left_to_it(tmp_path):

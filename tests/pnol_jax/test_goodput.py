@@ -13,6 +13,8 @@ from pnol_jax.training.closing import known_kind, table
 from pnol_jax.training.goodput import Goodput, add
 from pnol_jax.training.progress import Log
 
+SUM = {"start", "compilation", "input wait", "steps", "checkpoint stall", "fit", "other", "time away", "in all"}
+
 
 def test_laps_add_up_to_the_time_that_passed(run_dir):
     begun = time.monotonic()
@@ -54,6 +56,19 @@ def test_where_no_step_was_without_compilation_the_closing_table_has_no_time_of_
     assert ["step" in names for names in shown] == [False, True]
 
 
+def test_the_closing_table_adds_up_to_the_time_of_which_goodput_is_a_share(run_dir):
+    clock = Goodput(run_dir)
+    clock.start(0, goes_on=False)
+    kinds = ("start", "compile", "input", "step", "checkpoint", "fit", "other")
+    clock.now["seconds"].update({kind: 2.0**place for place, kind in enumerate(kinds)})
+    clock.now["away_seconds"] = 100.0
+    names, values = (list(column.cells) for column in table(clock, {}).columns)
+    seconds = {name: float(value.removesuffix(" s")) for name, value in zip(names, values, strict=True) if name in SUM}
+    assert seconds.keys() == SUM
+    assert sum(seconds.values()) == 2 * seconds["in all"] == 2 * 227.0
+    assert clock.share() == pytest.approx(8.0 / 227.0)
+
+
 def test_a_terminal_of_80_columns_has_room_for_all_that_is_said_of_a_step(run_dir):
     with Log(run_dir, 20_000, 0, 64, tensorboard=False) as log:
         log._last = (0, log._last[1] - 60)  # a minute ago: some ten thousand cases a second
@@ -72,6 +87,15 @@ def test_where_there_is_no_terminal_a_line_a_minute_says_how_far_it_is(run_dir, 
             log.write(step, {"loss": 0.5, "learning_rate": 0.1})
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
     assert [line.split("  ")[0] for line in said] == ["step 10 of 200", "step 30 of 200"]
+
+
+def test_where_there_is_no_terminal_the_last_step_is_said_and_nothing_after_what_is_shown(run_dir, capsys):
+    with Log(run_dir, 200, 0, 4, tensorboard=False) as log:
+        for step in (10, 200):
+            log.write(step, {"loss": 0.5, "learning_rate": 0.1})
+        log.show("where the time went")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in said] == ["step 10 of 200", "step 200 of 200", "where the time went"]
 
 
 def test_what_a_killed_attempt_reported_after_its_checkpoint_is_lost(run_dir):

@@ -50,7 +50,12 @@ def test_an_override_can_change_the_kind_of_a_section(config):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("training.step=3", "training: unknown key 'step'; did you mean 'steps'"),
+        ("training.step=3", "training: unknown key 'step'; did you mean 'steps'?"),
+        ("posterior.nam=ensemble", "posterior: unknown key 'nam'; did you mean 'name'?"),
+        ("training.learning_rate=1", "unknown key 'learning_rate'; did you mean 'optimizer.learning_rate'?"),
+        ("learning_rate=1", "top level: unknown key 'learning_rate'; did you mean 'optimizer.learning_rate'?"),
+        ("operator.modes=12", "operator.modes: Expected `array`, got `int`; expected a list such as [12, 12]"),
+        ("data.train=[data/a.npz, b.npz]", """got `str`; expected ["data/a.npz", "b.npz"]"""),
         ("data.axes=[{knd='x'}]", "data.axes[0]: unknown key 'knd'; did you mean 'kind'"),
         ("operator.wdth=3", "operator: unknown key 'wdth'; did you mean 'width'"),
         ("zzz.bar=1", "top level: unknown key 'zzz'; known keys: name, data"),
