@@ -63,7 +63,7 @@ def figure(drawings: Iterable[Html], caption: str, class_: str = "") -> Html:
 
 
 def table(caption: str, heading: Iterable[str], rows: Iterable[tuple[str, Iterable[str]]]) -> Html:
-    """A table: column headings, and rows of a row heading with its cells. It scrolls on a narrow page, its caption not."""
+    """A table: column headings, and rows of a row heading with its cells. It scrolls, if need be; its caption stays."""
     head = element("tr", *(element("th", text, scope="col") for text in heading))
     body = [
         element("tr", element("th", name, scope="row"), *(element("td", cell) for cell in cells))
