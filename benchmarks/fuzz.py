@@ -133,7 +133,7 @@ def is_right(sent: Sent, content: bytes, inputs: Field) -> bool:
         case "v2":
             mean = np.float32(msgspec.json.decode(content)["outputs"][0]["data"])
         case _:
-            mean = np.frombuffer(content[-inputs.nbytes :], "<f4")  # behind the JSON header
+            mean = np.frombuffer(content[-inputs.nbytes :], "<f4")  # behind a JSON header
     return np.array_equal(np.ravel(mean), inputs.ravel())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.fuzz_grpc import GRPC, right_grpc, wrong_grpc
 from benchmarks.fuzz_named import right_derivative, right_rollout, wrong_control, wrong_derivative, wrong_rollout
 from benchmarks.fuzz_npy import npy, wrong_npy
+from benchmarks.fuzz_safetensors import right_safetensors, wrong_safetensors
 from benchmarks.fuzz_sent import Field, Sent, damaged, encoded, said
 from benchmarks.fuzz_trees import Rng, as_json, as_msgpack, mutated, tree
 
@@ -96,6 +97,7 @@ FORMATS: dict[str, Format] = {
         lambda model, inputs: _binary(model, _binary_tree(inputs, [1, *inputs.shape]), inputs.tobytes()), _wrong_binary
     ),
     "npy": Format(lambda model, inputs: npy(model, [inputs]), wrong_npy),
+    "safetensors": Format(right_safetensors, wrong_safetensors),
     GRPC: Format(right_grpc, wrong_grpc),
     "rollout": Format(right_rollout, wrong_rollout),
     "derivatives": Format(right_derivative, wrong_derivative),

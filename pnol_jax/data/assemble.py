@@ -121,7 +121,7 @@ def _column(contents: Contents, name: str, frame: _Frame, timed: bool) -> Column
     first = 1 + len(before)
     constant = len(shape) == 1 and not timed
     fits = len(shape) in (first + ndim, first + ndim + 1) and shape[first : first + ndim] == frame.space
-    if shape[0] != frame.cases or not (fits or constant):
+    if shape[:1] != (frame.cases,) or not (fits or constant):
         raise _misshapen(contents, name, (frame.cases, frame.space), timed, ndim)
     space = tuple(len(range(n)[part]) for n, part in zip(frame.space, frame.cut, strict=True))
     channels = shape[first + ndim :] or (1,)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pnol_jax.data.assemble import Contents, assemble
 from pnol_jax.data.cases import CaseSet
 from pnol_jax.data.columns import Stored
+from pnol_jax.data.hdf5 import open_hdf5
 from pnol_jax.data.spec import SourceSpec
 from pnol_jax.errors import InputError
 from pnol_jax.files import sha256
@@ -49,7 +50,7 @@ def read(path: Path, spec: SourceSpec) -> CaseSet:
     Raises:
         InputError: h5py is not installed, the file is damaged, an array is missing or does not fit.
     """
-    file, where = _open(path), str(path)
+    file, where = open_hdf5(path), str(path)
     digest = sha256(path)
     grouped = sorted(name for name in file if hasattr(file[name], "keys") and "grid" in file[name])
     contents = _grouped(file, grouped, where, digest) if grouped else _flat(file, where, digest)
@@ -58,19 +59,6 @@ def read(path: Path, spec: SourceSpec) -> CaseSet:
     if attributes:
         provenance["attributes"] = attributes
     return CaseSet((assemble(contents, spec),), spec.time_step, {"files": [provenance]})
-
-
-def _open(path: Path) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise InputError(
-            f"{path}: HDF5 files need h5py, which is not installed: pip install 'pnol-jax[hdf5]'"
-        ) from None
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file: {error}") from None
 
 
 def _flat(file: Any, where: str, digest: str) -> Contents:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pnol_jax.data import arrays, npz, pdebench
+from pnol_jax.data import arrays, mat, npz, pdebench
 from pnol_jax.data.cases import CaseSet
 from pnol_jax.data.spec import SourceSpec
 from pnol_jax.errors import InputError
@@ -15,6 +15,7 @@ READERS: dict[str, Callable[[Path, SourceSpec], CaseSet]] = {
     ".npz": npz.read,
     ".h5": pdebench.read,
     ".hdf5": pdebench.read,
+    ".mat": mat.read,
 }
 
 

@@ -19,7 +19,8 @@ from serving.openapi.schemas import (
     schemas,
 )
 from serving.rollouts import frames as rollouts
-from serving.wire import json, msgpack, npy, v2
+from serving.wire import json, msgpack, v2
+from serving.wire.formats import FORMATS
 
 PATH = "/schema/openapi.json"
 _KEY = {"name": "idempotency-key", "in": "header", "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"}}
@@ -42,9 +43,9 @@ def document() -> dict[str, Any]:
 
 
 def _predictions() -> dict[str, Any]:
-    forms = {npy.MEDIA_TYPE: BYTES, msgpack.MEDIA_TYPE: BYTES}
+    forms = {kind: BYTES for kind in FORMATS if kind != json.MEDIA_TYPE}
     body = {json.MEDIA_TYPE: reference("Body"), **forms}
-    summary = "Predict from a JSON, npy or msgpack body; the parameters are those of npy alone"
+    summary = "Predict from a body of any of these kinds; the parameters are those of npy alone"
     predict = _post(
         summary, body, {json.MEDIA_TYPE: reference("Prediction"), **forms}, PREDICT_EXAMPLE, option_parameters()
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from serving.answers import Answer
 from serving.query import Query
 from serving.refusals import Unsupported
-from serving.wire import json, msgpack, npy
+from serving.wire import json, msgpack, npy, safetensors
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ FORMATS = {
         Format(json.MEDIA_TYPE, lambda body, _: json.decode_query(body), _json),
         Format(npy.MEDIA_TYPE, npy.decode_query, _npy),
         Format(msgpack.MEDIA_TYPE, lambda body, _: msgpack.decode_query(body), _msgpack),
+        Format(safetensors.MEDIA_TYPE, safetensors.decode_query, safetensors.encode_answer),
     )
 }
 

@@ -155,6 +155,7 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
     [
         ({"u": np.ones((6, 8, 9))}, r"array 'a' has shape \(6, 8, 8\), expected \(6, 8, 9\)"),
         ({"u": np.ones((5, 8, 8))}, r"array 'a' has shape \(6, 8, 8\), expected \(5, 8, 8\)"),
+        ({"a": np.ones(())}, r"array 'a' has shape \(\), expected \(6, 8, 8\)"),
         ({"u": np.ones((6, 8))}, r"array 'u' has shape \(6, 8\), expected \(cases, x, y\)"),
         ({"u": np.full((6, 8, 8), "a")}, "array 'u' has type <U1, expected real numbers"),
         ({"x": np.linspace(0, 3, 8)}, r"axis 0: coordinates span 3, which does not fit into the length 1"),

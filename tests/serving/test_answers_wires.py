@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from serving.client import Abstained, Abstention, AsyncClient, Client, Exceedance, Functional, Quantiles
 from serving.openapi import document
@@ -69,6 +70,15 @@ def by_msgpack(url: str) -> tuple[Arrays, Any]:
     return read, answer
 
 
+def by_safetensors(url: str) -> tuple[Arrays, Any]:
+    options = {"options": json.dumps({"model": "exact", "outputs": ["mean"], **NAMED})}
+    body = safetensors.save({"inputs": FIELD, "functionals": WEIGHTS}, options)
+    headers = {"content-type": "application/x-safetensors"}
+    content = httpx.post(f"{url}/predict", content=body, headers=headers).raise_for_status().content
+    about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["answer"]
+    return safetensors.load(content), json.loads(about)
+
+
 def by_v2(url: str) -> tuple[Arrays, Any]:
     tensors = [
         {"name": name, "datatype": "FP32", "shape": array.shape, "data": array.ravel().tolist()}
@@ -89,7 +99,7 @@ def test_every_http_wire_gives_the_same(server: Server) -> None:
     np.testing.assert_allclose(found["functional.std"], std[0], rtol=1e-4)
     assert about["functional"] == {"kind": "exact", "draws": None, "tail": 0.9, "thresholds": None}
     assert about["quantiles"] == {"levels": NAMED["quantiles"], "kind": "gaussian"}
-    for read in (by_npy, by_msgpack, by_v2):
+    for read in (by_npy, by_msgpack, by_safetensors, by_v2):
         others, said = read(server.url)
         assert set(others) == set(NAMES)
         for name, array in found.items():

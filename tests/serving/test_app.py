@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
+from safetensors import numpy as safetensors
 
 from pnol_jax.bases import make_operands, stack_operands
 from pnol_jax.grids import Grid
@@ -109,7 +110,22 @@ def ask_msgpack(
     }
 
 
-ASKING = [ask_json, ask_npy, ask_msgpack, ask_v2_json, ask_v2_binary]
+def ask_safetensors(
+    client: httpx.Client, inputs: NDArray[Any], outputs: list[str], **options: Any
+) -> dict[str, NDArray[Any]]:
+    asked = {"options": json.dumps({"outputs": outputs, **options})}
+    headers = {"content-type": "application/x-safetensors"}
+    response = client.post("/predict", content=safetensors.save({"inputs": inputs}, asked), headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == headers["content-type"]
+    length = int.from_bytes(response.content[:8], "little")
+    answer = json.loads(json.loads(response.content[8 : 8 + length])["__metadata__"]["answer"])
+    assert answer["model"] == "heat"
+    arrays = safetensors.load(response.content)
+    return {name: arrays[name] for name in answer["outputs"]}
+
+
+ASKING = [ask_json, ask_npy, ask_msgpack, ask_safetensors, ask_v2_json, ask_v2_binary]
 
 
 @pytest.mark.parametrize("ask", ASKING)

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from serving.app import _respond
 from serving.refusals import Expired, Unavailable
@@ -22,6 +23,7 @@ JSON = {"content-type": "application/json"}
 GZIP = {"content-encoding": "gzip"}
 MSGPACK = {"content-type": "application/msgpack"}
 NPY = {"content-type": "application/x-npy"}
+SAFETENSORS = {"content-type": "application/x-safetensors"}
 
 
 def body(**changes: Any) -> bytes:
@@ -90,6 +92,14 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Any, int, str]] = {
         msgspec.msgpack.encode({"inputs": {"shape": [10, 11], "dtype": "float32", "data": b"1234"}}),
         400,
         "inputs: got 4 bytes, expected 440 for shape [10, 11]",
+    ),
+    "no safetensors": ("/predict", SAFETENSORS, b"{}", 400, "body: got a header of 32123 bytes, expected one of"),
+    "a short tensor": (
+        "/predict",
+        SAFETENSORS,
+        save({"inputs": FIELD})[:-3],
+        400,
+        "inputs: got bytes 0 to 440 of 437, expected",
     ),
     "too many cases": (
         "/predict",

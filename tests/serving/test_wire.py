@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import safetensors.numpy as library
 
 from pnol_jax.errors import InputError
 from serving.query import Query
 from serving.refusals import Refusal
 from serving.wire import json as wire_json
-from serving.wire import msgpack, npy, tensors, v2
+from serving.wire import msgpack, npy, safetensors, tensors, v2
 
 FIELD = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
 POINTS = (np.linspace(0, 1, 3), np.linspace(0, 2, 4))
@@ -82,8 +83,20 @@ def msgpack_query() -> Query:
     return msgpack.decode_query(as_msgpack())
 
 
+def as_safetensors(arrays: dict[str, np.ndarray[Any, Any]] | None = None, **changes: Any) -> bytes:
+    """As its own library writes it."""
+    options = {"model": "heat", "version": "2", "outputs": ["mean", "upper"], "level": 0.5, "seed": 3, "timeout": 2.0}
+    named = {"inputs": FIELD, **{f"coordinates.{i}": x for i, x in enumerate(POINTS)}}
+    return library.save(named if arrays is None else arrays, {"options": json.dumps(options | changes)})
+
+
+def safetensors_query() -> Query:
+    return safetensors.decode_query(as_safetensors(), {})
+
+
 @pytest.mark.parametrize(
-    "read", [json_query, npy_query, msgpack_query, lambda: v2_query(False), lambda: v2_query(True)]
+    "read",
+    [json_query, npy_query, msgpack_query, safetensors_query, lambda: v2_query(False), lambda: v2_query(True)],
 )
 def test_every_format_carries_the_same_query(read: Callable[[], Query]) -> None:
     query, options = read(), json_query().options
@@ -214,6 +227,68 @@ def test_msgpack_bodies_that_are_none_are_refused(case: str) -> None:
         msgpack.decode_query(body)
 
 
+def written(header: Any, data: bytes = bytes(8), length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def entry(begin: int = 0, end: int = 8, **changes: Any) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [2], "data_offsets": [begin, end], **changes}
+
+
+SAFETENSORS_BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "got a header of 0 bytes, expected one of at most 0"),
+    "half a length": (b"\2\0\0", "got a header of 2 bytes, expected one of at most 0"),
+    "no header": (written(b""), "expected a header of safetensors: Input data was truncated"),
+    "a long header": (written({}, length=2**63), "got a header of 9223372036854775808 bytes, expected one of at most"),
+    "a header beyond the limit": (written(b"{" + b" " * 2**16 + b"}"), "expected one of at most 65536"),
+    "a list": (written([]), "Expected `object`, got `array`"),
+    "deep JSON": (written(b'{"inputs":' + b"[" * 30_000 + b"]" * 30_000 + b"}"), "body: .*recursion|inputs: Expected"),
+    "deep options": (written({"__metadata__": {"options": "[" * 9000}, "inputs": entry()}), "options: Expected"),
+    "another dtype": (written({"inputs": entry(dtype="F16", shape=[4])}), "inputs: Invalid enum value 'F16'"),
+    "an unknown field": (written({"inputs": entry(name="x")}), "inputs: .*unknown field `name`"),
+    "an unknown text": (written({"__metadata__": {"option": "{}"}}), "unknown field `option`; did you mean `options`"),
+    "an unknown option": (as_safetensors(levl=1), "options: .*unknown field `levl`; did you mean `level`"),
+    "a level of 1": (as_safetensors(level=1), r"options: Expected `float` < 1.0 - at `\$.level`"),
+    "offsets that overlap": (
+        written({"inputs": entry(), "coordinates.0": entry(4, 12)}, bytes(12)),
+        "coordinates.0: got bytes 4 to 12 of 12, expected them to begin at 8",
+    ),
+    "a hole": (written({"inputs": entry(4, 12)}, bytes(12)), "got bytes 4 to 12 of 12, expected them to begin at 0"),
+    "offsets outside": (written({"inputs": entry(0, 8)}, bytes(4)), "got bytes 0 to 8 of 4"),
+    "offsets that go back": (written({"inputs": entry(0, -8)}), "got bytes 0 to -8 of 8"),
+    "bytes behind": (written({"inputs": entry()}, bytes(9)), "got 9 bytes behind the header, expected 8"),
+    "the same twice": (
+        written(
+            b'{"inputs":%b,"inputs":%b}' % tuple(json.dumps(entry(at, at + 8)).encode() for at in (0, 8)), bytes(16)
+        ),
+        "got bytes 8 to 16 of 16, expected them to begin at 0",
+    ),
+    "another shape": (written({"inputs": entry(shape=[3])}), r"got 8 bytes, expected 12 for shape \[3\]"),
+    "a negative shape": (written({"inputs": entry(shape=[-1, -2])}), r"expected 8 for shape \[-1, -2\]"),
+    "a huge shape": (written({"inputs": entry(shape=[2**62, 2**62])}), "inputs: got 8 bytes"),
+    "no tensors": (written({}, b""), r"got tensors \[\], expected 'inputs'"),
+    "a coordinate left out": (
+        as_safetensors({"inputs": FIELD, "coordinates.1": POINTS[1]}),
+        "'coordinates.0'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAFETENSORS_BODIES)
+def test_safetensors_bodies_that_are_none_are_refused(case: str) -> None:
+    body, message = SAFETENSORS_BODIES[case]
+    with pytest.raises(Refusal, match=message):
+        safetensors.decode_query(body, {})
+
+
+def test_a_tensor_of_safetensors_is_a_view_of_the_body_wherever_it_lies() -> None:
+    body = written(json.dumps({"inputs": entry(0, FIELD.nbytes, shape=FIELD.shape)}).encode() + b" ", FIELD.tobytes())
+    inputs = safetensors.decode_query(body, {}).inputs
+    np.testing.assert_array_equal(inputs, FIELD)
+    assert np.shares_memory(inputs, np.frombuffer(body, np.uint8))
+
+
 def tensor(**changes: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "inputs", "shape": [2], "datatype": "FP32", "data": [1.0, 2.0]} | changes]}
 
@@ -275,6 +350,7 @@ def damaged(content: bytes, generator: np.random.Generator) -> bytes:
         (wire_json.decode_query, json.dumps({"inputs": FIELD.tolist(), "outputs": ["mean"], "seed": 3}).encode()),
         (lambda body: npy.decode_query(body, {}), as_npy(FIELD, *POINTS)),
         (msgpack.decode_query, as_msgpack()),
+        (lambda body: safetensors.decode_query(body, {}), as_safetensors()),
         (lambda body: v2.decode_query(body, None, "heat", None), as_v2(False)[0]),
         (lambda body: v2.decode_query(body, as_v2(True)[1], "heat", None), as_v2(True)[0]),
     ],

@@ -1,18 +1,28 @@
 """Those of the fleet's scaling policies that Kubernetes' formula knows, as external metrics.
 
-Prometheus records each under a name, the adapter of Prometheus tells it to Kubernetes. The others (queue time, latency,
-forecast, schedule) are of our own supervisor; where they are all that there is, Kubernetes scales by the load, that is
-utilisation and backlog, of which `GET /monitoring/scaling` recommends replicas.
+Prometheus records each under a name, the adapter of Prometheus tells it to Kubernetes (of concurrency the mean over the
+window alone). The others (queue time, latency, forecast, schedule) are of our own supervisor; where they are all that
+there is, Kubernetes scales by the load, that is utilisation and backlog, of which `GET /monitoring/scaling` recommends
+replicas.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+from serving.fleet.alerts import Watched
 from serving.fleet.alerts.state import LOAD, REQUESTS
+from serving.fleet.alerts.watched import PREDICTING
 from serving.fleet.config import FleetConfig
 from serving.fleet.kubernetes.monitors import watched
 from serving.fleet.kubernetes.replica import settings as settings_of
-from serving.fleet.scaling.config import PrometheusConfig, RequestsConfig, UtilisationConfig
+from serving.fleet.scaling.config import (
+    AnyPolicy,
+    ConcurrencyConfig,
+    PrometheusConfig,
+    RequestsConfig,
+    UtilisationConfig,
+)
 from serving.settings import Settings
 
 
@@ -33,22 +43,37 @@ class External:
 
 def externals(fleet: FleetConfig, settings: Settings) -> list[External]:
     """The metrics of the autoscaler, at least one."""
-    found = []
-    for number, policy in enumerate(fleet.scaling.policies):
-        match policy:
-            case UtilisationConfig(target=target):
-                found.append(External(LOAD, target))
-            case RequestsConfig(per_replica=target):
-                found.append(External(REQUESTS, target))
-            case PrometheusConfig(query=query, target=target, per_replica=each):
-                found.append(External(f"pnol:query:{policy.name or number}", target, each, query))
-    return found or [External(LOAD, settings.utilisation_target)]
+    found = [
+        _external(policy, number, watched(fleet, settings)) for number, policy in enumerate(fleet.scaling.policies)
+    ]
+    return [of for of in found if of is not None] or [External(LOAD, settings.utilisation_target)]
+
+
+def _external(policy: AnyPolicy, number: int, about: Watched) -> External | None:
+    """The metric of a policy; None: Kubernetes has none of its kind."""
+    match policy:
+        case UtilisationConfig(target=target):
+            return External(LOAD, target)
+        case RequestsConfig(per_replica=target):
+            return External(REQUESTS, target)
+        case ConcurrencyConfig(per_replica=target, window_seconds=window):
+            return External(f"pnol:in_flight:{policy.name or number}", target, query=_in_flight(about, window))
+        case PrometheusConfig(query=query, target=target, per_replica=each):
+            return External(f"pnol:query:{policy.name or number}", target, each, query)
+        case _:
+            return None
+
+
+def _in_flight(about: Watched, window: float) -> str:
+    """The mean number of requests in flight at each replica: rate times duration (Little's law)."""
+    seconds = about.select("pnol_request_seconds_sum", endpoint=PREDICTING)
+    return f"sum by (instance, namespace) (rate({seconds}[{math.ceil(window)}s]))"
 
 
 def left_out(fleet: FleetConfig) -> list[str]:
     """The kinds of policies that Kubernetes has none of."""
-    known = (UtilisationConfig, RequestsConfig, PrometheusConfig)
-    return sorted({str(p.__struct_config__.tag) for p in fleet.scaling.policies if not isinstance(p, known)})
+    about, policies = watched(fleet, settings_of(fleet)), fleet.scaling.policies
+    return sorted({str(policy.__struct_config__.tag) for policy in policies if _external(policy, 0, about) is None})
 
 
 def kept(fleet: FleetConfig) -> list[str]:

@@ -36,6 +36,23 @@ class RequestsConfig(PolicyConfig, frozen=True, kw_only=True, tag="requests"):
     per_replica: Positive
 
 
+class ConcurrencyConfig(PolicyConfig, frozen=True, kw_only=True, tag="concurrency"):
+    """So many requests in flight at each replica; by the rule of Knative's autoscaler."""
+
+    per_replica: Positive  # that wait or are worked on
+    window_seconds: Positive = 60.0  # that their number is a mean over
+    panic_seconds: Positive = 6.0  # the same, to notice when many come at once
+    panic: Annotated[float, Meta(ge=1)] = (
+        2.0  # times as many replicas as are ready: from here on the shorter mean counts
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a short window that is the longer one."""
+        if self.panic_seconds > self.window_seconds:
+            got = f"{self.panic_seconds:g}"
+            raise ValueError(f"panic_seconds: got {got}, expected at most window_seconds, {self.window_seconds:g}")
+
+
 class PrometheusConfig(PolicyConfig, frozen=True, kw_only=True, tag="prometheus"):
     """The value of a query; by the formula of Kubernetes."""
 
@@ -97,6 +114,7 @@ class ScheduleConfig(PolicyConfig, frozen=True, kw_only=True, tag="schedule"):
 AnyPolicy: TypeAlias = (
     UtilisationConfig
     | RequestsConfig
+    | ConcurrencyConfig
     | PrometheusConfig
     | QueueTimeConfig
     | LatencyConfig

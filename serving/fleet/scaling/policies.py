@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.fleet.scaling import config as kinds
+from serving.fleet.scaling.concurrency import Concurrency
 from serving.fleet.scaling.forecast import Forecast
 from serving.fleet.scaling.observation import Observation, Policy, Recommendation
 from serving.fleet.scaling.ratio import Tolerance, by_mean, by_part, by_value
@@ -48,6 +49,8 @@ def _policy(name: str, config: kinds.AnyPolicy, tolerance: Tolerance) -> Policy:
             return Ratio(name, lambda seen: seen.utilisation, target, by_mean, tolerance)
         case kinds.RequestsConfig(per_replica=each):
             return Ratio(name, lambda seen: seen.requests_per_second, each, by_part, tolerance)
+        case kinds.ConcurrencyConfig():
+            return Concurrency(name, config)
         case kinds.PrometheusConfig(target=target, per_replica=shared):
             return Ratio(name, lambda seen: seen.metrics.get(name), target, by_part if shared else by_value, tolerance)
         case kinds.QueueTimeConfig():
