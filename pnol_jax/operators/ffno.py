@@ -8,12 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import rematerialise, stochastic
-from pnol_jax.operators.fno import Lifting
 from pnol_jax.operators.layers import ChannelMLP
-from pnol_jax.operators.layout import enter, leave
 from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.spectral import SpectralConv1D
+from pnol_jax.operators.stacked import Lifting, Stacked
 
 
 class FFNOBlock(nnx.Module):
@@ -31,7 +29,7 @@ class FFNOBlock(nnx.Module):
         return rows + self.mlp(functools.reduce(jnp.add, transformed))
 
 
-class FFNO(nnx.Module):
+class FFNO(Stacked):
     """Lifting, a stack of factorised blocks, projection. Parameters grow with the sum of the modes."""
 
     def __init__(
@@ -53,17 +51,3 @@ class FFNO(nnx.Module):
         self.lifting = Lifting(inputs, 2 * width, width, axes, rngs=rngs)
         self.blocks = nnx.List(FFNOBlock(width, bases, expansion, rngs=rngs) for _ in range(depth))
         self.projection = ChannelMLP(width, 2 * width, outputs, divided="inputs", rngs=rngs)
-
-    @property
-    def last_layer(self) -> tuple[str, ...]:
-        """The parameters in which the outputs are linear."""
-        return "projection.second.kernel", "projection.second.bias"
-
-    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """(batch, *space, in) -> (batch, *space, out)."""
-        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
-        for number, block in enumerate(self.blocks):
-            rows = stochastic.drop_channels(rows, f"blocks.{number}", grid)
-            rows = rematerialise.block(block, self.remat)(rows, grid)
-        rows = stochastic.drop_channels(rows, "projection", grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)

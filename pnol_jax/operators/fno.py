@@ -3,44 +3,14 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from pnol_jax.bases import Basis, GridOperands
-from pnol_jax.operators import draws, rematerialise, stochastic
 from pnol_jax.operators.activations import gelu
-from pnol_jax.operators.layers import ChannelMLP, Linear, Norm, NormKind, Skip, SkipKind
-from pnol_jax.operators.layout import coordinates, enter, fold, leave, unfold
+from pnol_jax.operators.layers import ChannelMLP, Norm, NormKind, Skip, SkipKind
 from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.spectral import SpectralConv
-
-
-class Lifting(nnx.Module):
-    """From input channels, and coordinates if asked for, to the operator's width, at each point.
-
-    The coordinates' share is computed once for the grid, not for every case. The inputs are never divided by channel;
-    a device makes its own hidden channels of them.
-    """
-
-    def __init__(self, inputs: int, hidden: int, width: int, axes: int, *, rngs: nnx.Rngs) -> None:
-        bound = (inputs + axes) ** -0.5
-        draw = draws.uniform(rngs.params(), (inputs + axes, hidden), bound)
-        self.kernel = nnx.Param(draw, axes=(None, "width"))
-        draw = draws.uniform(rngs.params(), (hidden,), bound)
-        self.bias = nnx.Param(draw, axes=("width",))
-        self.second = Linear(hidden, width, rngs=rngs)
-        self.inputs = inputs
-        self.axes = axes
-
-    def __call__(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
-        """Rows (rows, in) -> (rows, width)."""
-        kernel = self.kernel[...].astype(rows.dtype)
-        hidden = jnp.matmul(rows, kernel[: self.inputs]) + self.bias[...].astype(rows.dtype)
-        if self.axes:
-            points = coordinates(grid).astype(rows.dtype)
-            here = jnp.matmul(points, kernel[self.inputs :])
-            hidden = fold(unfold(hidden, grid) + (here if grid.batched else here[..., None, :]))
-        return self.second(gelu(hidden))
+from pnol_jax.operators.stacked import Lifting, Stacked
 
 
 class FNOBlock(nnx.Module):
@@ -77,8 +47,8 @@ class FNOBlock(nnx.Module):
         return outer if self.last else gelu(outer)
 
 
-class FNO(nnx.Module):
-    """Lifting, a stack of blocks, projection."""
+class FNO(Stacked):
+    """A stack of such blocks."""
 
     def __init__(
         self,
@@ -107,17 +77,3 @@ class FNO(nnx.Module):
             for i in range(depth)
         )
         self.projection = ChannelMLP(width, round(projection_ratio * width), outputs, divided="inputs", rngs=rngs)
-
-    @property
-    def last_layer(self) -> tuple[str, ...]:
-        """The parameters in which the outputs are linear."""
-        return "projection.second.kernel", "projection.second.bias"
-
-    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """(batch, *space, in) -> (batch, *space, out)."""
-        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
-        for number, block in enumerate(self.blocks):
-            rows = stochastic.drop_channels(rows, f"blocks.{number}", grid)
-            rows = rematerialise.block(block, self.remat)(rows, grid)
-        rows = stochastic.drop_channels(rows, "projection", grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)

@@ -17,11 +17,10 @@ from pnol_jax import collectives
 from pnol_jax.bases import Basis, GridOperands
 from pnol_jax.collectives import MODEL, SPACE
 from pnol_jax.errors import InputError
-from pnol_jax.operators import draws, rematerialise, stochastic
-from pnol_jax.operators.fno import Lifting
+from pnol_jax.operators import draws
 from pnol_jax.operators.layers import ChannelMLP, Linear, Norm
-from pnol_jax.operators.layout import enter, leave
 from pnol_jax.operators.rematerialise import Remat
+from pnol_jax.operators.stacked import Lifting, Stacked
 
 LEAST_SHARE = 1e-5  # of the domain, below which a slice counts as empty
 COLDEST = 0.1
@@ -100,7 +99,7 @@ class TransolverBlock(nnx.Module):
         return rows + self.mlp(self.norms[1](rows, grid))
 
 
-class Transolver(nnx.Module):
+class Transolver(Stacked):
     """Lifting, a stack of blocks, projection. Its bases serve losses and features; it has no modes of its own."""
 
     def __init__(
@@ -125,17 +124,3 @@ class Transolver(nnx.Module):
         self.lifting = Lifting(inputs, 2 * width, width, len(self.bases) if coordinates else 0, rngs=rngs)
         self.blocks = nnx.List(TransolverBlock(width, heads, slices, expansion, rngs=rngs) for _ in range(depth))
         self.projection = ChannelMLP(width, 2 * width, outputs, divided="inputs", rngs=rngs)
-
-    @property
-    def last_layer(self) -> tuple[str, ...]:
-        """The parameters in which the outputs are linear."""
-        return "projection.second.kernel", "projection.second.bias"
-
-    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """(batch, *space, in) -> (batch, *space, out)."""
-        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
-        for number, block in enumerate(self.blocks):
-            rows = stochastic.drop_channels(rows, f"blocks.{number}", grid)
-            rows = rematerialise.block(block, self.remat)(rows, grid)
-        rows = stochastic.drop_channels(rows, "projection", grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)

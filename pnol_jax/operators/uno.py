@@ -20,11 +20,10 @@ from pnol_jax.errors import InputError
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import rematerialise, stochastic
 from pnol_jax.operators.activations import gelu
-from pnol_jax.operators.fno import Lifting
 from pnol_jax.operators.layers import ChannelMLP, Linear
-from pnol_jax.operators.layout import enter, leave
 from pnol_jax.operators.rematerialise import Remat
 from pnol_jax.operators.spectral import SpectralConv
+from pnol_jax.operators.stacked import Lifting, Stacked
 
 LEAST_MODES = 2
 MULTIPLE = 8  # of an inner grid's points, so that a mesh can divide them
@@ -57,7 +56,7 @@ class Up(nnx.Module):
         return gelu(inner + self.mlp(inner))
 
 
-class UNO(nnx.Module):
+class UNO(Stacked):
     """Lifting, levels down and up again, projection."""
 
     def __init__(
@@ -82,14 +81,8 @@ class UNO(nnx.Module):
         self.up = nnx.List(Up(width * 2**i, shared[i], expansion, rngs=rngs) for i in range(levels))
         self.projection = ChannelMLP(width, 2 * width, outputs, divided="inputs", rngs=rngs)
 
-    @property
-    def last_layer(self) -> tuple[str, ...]:
-        """The parameters in which the outputs are linear."""
-        return "projection.second.kernel", "projection.second.bias"
-
-    def __call__(self, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """(batch, *space, in) -> (batch, *space, out)."""
-        rows = rematerialise.end(self.lifting, self.remat)(enter(inputs, grid), grid)
+    def mixed(self, rows: jax.Array, grid: GridOperands) -> jax.Array:
+        """Down the levels and up again, rows (rows, width) -> the same."""
         finer, passed = (grid, self.bases), []
         for level, block in enumerate(self.down):
             bases = halved(self.bases, level)
@@ -102,8 +95,7 @@ class UNO(nnx.Module):
             before, fine, coarse = passed[level]
             rows = stochastic.drop_channels(rows, f"up.{level}", coarse)
             rows = rematerialise.block(up, self.remat)(rows, coarse, fine, before)
-        rows = stochastic.drop_channels(rows, "projection", grid)
-        return leave(rematerialise.end(self.projection, self.remat)(rows, grid), grid)
+        return rows
 
 
 def halved(bases: Sequence[Basis], times: int) -> tuple[Basis, ...]:
