@@ -22,7 +22,7 @@ class Order:
     seed: int
 
     def batch(self, number: int) -> tuple[int, Indices, NDArray[np.int64]]:
-        """A batch of the stream: its bucket, its samples, and their places in the bucket's own stream."""
+        """A batch of the stream: its bucket, its samples and their places in the bucket's own stream, (batch_size,)."""
         turn, position = divmod(number, sum(self._turns))
         schedule = self._schedule(turn)
         bucket = int(schedule[position])

@@ -13,14 +13,14 @@ LOWEST = float(np.nextafter(np.float32(-1), np.float32(0)))  # where `jax.random
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.Array:
-    """Draws between -bound and bound."""
+    """Draws between -bound and bound, of any shape that is asked for; the key ()."""
     if not jax.config.read("jax_enable_x64"):  # type: ignore[no-untyped-call]
         return jax.random.uniform(key, shape, jnp.float32, minval=-bound, maxval=bound)
     return bound * (2 * _shares(key, shape) - 1)
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normal draws."""
+    """Standard normal draws, of any shape that is asked for; the key ()."""
     if not jax.config.read("jax_enable_x64"):  # type: ignore[no-untyped-call]
         return jax.random.normal(key, shape, jnp.float32)
     inverse: jax.Array = lax.erf_inv((1 - LOWEST) * _shares(key, shape) + LOWEST)

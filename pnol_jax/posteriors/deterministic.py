@@ -97,7 +97,7 @@ class Deterministic:
         return raw[..., : self.outputs], jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
 
     def mean(self, params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """The mean in physical units."""
+        """The mean in physical units, (batch, *space, out)."""
         return physical(params, self.moments(params, inputs, grid)[0])
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:

@@ -28,7 +28,7 @@ class Components(Protocol):
         ...
 
     def each(self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array) -> Predictive:
-        """What each component predicts, the components before the batch."""
+        """What each component predicts, (components, batch, *space, out), of inputs (batch, *space, in)."""
         ...
 
 

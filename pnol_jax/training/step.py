@@ -77,7 +77,7 @@ def fresh_state(
 def state_from(
     params: Params, optimizer: optax.GradientTransformation, key: jax.Array, averaged: bool, scaled: bool = False
 ) -> TrainState:
-    """The state before the first step of a run that begins with `params`."""
+    """The state before the first step of a run that begins with `params`; the key is one, ()."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
