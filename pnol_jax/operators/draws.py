@@ -1,6 +1,6 @@
-"""Random weights: in double precision the numbers of single precision, to its rounding, so that both start alike.
+"""Random weights: in float64 the numbers of float32, to its rounding, so that both start alike.
 
-What is drawn are 23 bits, exact in either. Only then is it computed with, so that in double precision no compiler's way
+What is drawn are 23 bits, exact in either. Only then is it computed with, so that in float64 no compiler's way
 of rounding can show, and a mesh starts where one device does.
 """
 
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-LOWEST = float(np.nextafter(np.float32(-1), np.float32(0)))  # where `jax.random.normal` begins in single precision
+LOWEST = float(np.nextafter(np.float32(-1), np.float32(0)))  # where `jax.random.normal` begins in float32
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.Array:
