@@ -81,7 +81,7 @@ def _deviations(folder: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _agreement(folder: Path, single: dict[str, NDArray[np.float64]]) -> Iterable[Figure]:
-    """Both sides once more in double precision, and what single precision costs each."""
+    """Both sides once more in float64, and what float32 costs each."""
     for make in (ours, laplax):
         make("last_layer", folder, "float64").close()
     double = _deviations(folder)

@@ -1,7 +1,7 @@
 """What saves memory in training, by how much, and what each costs in time.
 
 A training step of the 3-D FNO is compiled for each side, and XLA's own analysis says what it needs beside its
-arguments. The CPU compiler computes 16-bit fields in 32 bits and keeps them so; what half precision saves elsewhere is
+arguments. The CPU compiler computes 16-bit fields in 32 bits and keeps them so; what 16 bits save elsewhere is
 counted as the arrays that a step keeps from its forward to its backward pass, by their types, without the parameters.
 Times are of this machine, where arithmetic in 16 bits is emulated: for bfloat16 they say nothing of a GPU.
 """

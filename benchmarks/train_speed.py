@@ -1,6 +1,6 @@
 """Training steps and forward passes against neuraloperator 2.0, and against the same operator through `jnp.fft`.
 
-Equal parameters, blocks, batch, loss and optimizer; all sides take turns in one run. The peer is timed as it starts by
+Equal parameters, blocks, batch, loss and optimiser; all sides take turns in one run. The peer is timed as it starts by
 itself and with our allocator's settings (on a GPU with products in TensorFloat-32, as ours are), and compared by the
 faster of the two.
 """

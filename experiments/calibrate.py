@@ -137,7 +137,7 @@ def _known(experiment: Experiment, params: Params, step: calibration_config.Step
 def rows_of(
     experiment: Experiment, params: Params, how: Recipe, before: Sequence[Calibrator], cases: CaseSet
 ) -> NDArray[Any]:
-    """What a step is fitted from: one row a case, in an order drawn by the seed, after the steps `before`."""
+    """What a step is fitted from, (cases, numbers), in an order drawn by the seed, after the steps `before`."""
     key, before = jax.random.key(experiment.config.training.seed), on_host(before)
 
     def score(params: Params, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> jax.Array:

@@ -50,7 +50,7 @@ class Model:
         *,
         num_samples: int = 0,
     ) -> Predictive:
-        """The posterior's predictive distribution, calibrated; pure, its weights are arguments."""
+        """The predictive distribution at (batch, *space, in), calibrated; pure, its weights are arguments."""
         predictive, asked = self.posterior.predict(dict(weights), inputs, grid, key, num_samples), Asked(inputs, grid)
         calibrator = self.calibrator(weights)
         calibrated = predictive if calibrator is None else calibrator(predictive, asked)
@@ -79,11 +79,11 @@ class Model:
         function: jax.Array,
         noise: jax.Array,
     ) -> jax.Array:
-        """The posterior's step of many states at once (`pnol_jax.posteriors.march.Marching`), where it has draws."""
+        """As `pnol_jax.posteriors.march.Marching` has it, of (draws, batch, *space, in), if the posterior has draws."""
         return stepping(self.posterior)(dict(weights), inputs, grid, function, noise)
 
     def calibrator(self, weights: Mapping[str, jax.Array]) -> Calibrator | None:
-        """The calibrator whose arrays are among the weights, None without one."""
+        """The calibrator whose arrays, of any shape, are among the weights, None without one."""
         return calibrator_from_dict(under(CALIBRATION, weights), self.guarantee) if self.guarantee else None
 
     def _drawn(self, calibrated: Predictive, grid: GridOperands) -> dict[str, jax.Array]:
@@ -106,7 +106,7 @@ class Model:
 
 
 def under(lead: str, weights: Mapping[str, jax.Array]) -> Params:
-    """The arrays whose names begin with `lead`, without it."""
+    """The arrays, of any shape, whose names begin with `lead`, without it."""
     return {name.removeprefix(lead): value for name, value in weights.items() if name.startswith(lead)}
 
 

@@ -74,7 +74,7 @@ def rollout_scores(experiment: Experiment, model: Model, cases: CaseSet, draws: 
 
 
 def rollout_scorer(experiment: Experiment, draws: int) -> Callable[[Params, CaseSet], Mapping[str, NDArray[Any]]]:
-    """The function of parameters and cases that gives these scores, compiled once for all of them."""
+    """The function of parameters and cases that gives these scores, (cases, steps), compiled once for all of them."""
     key, level = jax.random.key(experiment.config.training.seed), experiment.config.calibration.level
 
     def score(params: Any, inputs: jax.Array, outputs: jax.Array, grid: GridOperands) -> dict[str, jax.Array]:

@@ -152,7 +152,7 @@ def _placed_shells(cases: CaseSet, grid: GridOperands) -> Shells:
 
 
 def batches(experiment: Experiment, cases: CaseSet) -> Iterator[tuple[int, Batch, GridOperands, jax.Array]]:
-    """Batches of the cases, each with the number of its first; of a trajectory, inputs and the state that follows."""
+    """Batches, each with its first case's number and a mask, (batch,); of a trajectory, inputs and the next state."""
     size = experiment.config.training.batch_size
     for number, (batch, grid, mask) in enumerate(experiment.one_pass(cases)):
         truth = batch.outputs if cases.time_step is None else batch.outputs[:, 0]

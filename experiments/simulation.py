@@ -88,7 +88,7 @@ def group_name(simulator: Simulator, points: int) -> str:
 
 
 def coordinates(simulator: Simulator, points: int, times: int) -> dict[str, NDArray[Any]]:
-    """Where the points are and, of trajectories, when the states are."""
+    """Where the points are, (points,) an axis, and, of trajectories, when the states are, (times,)."""
     arrays: dict[str, NDArray[Any]] = {
         name: axis.points for name, axis in zip("xyz", simulator.axes(points), strict=False)
     }

@@ -25,9 +25,9 @@ def along(field: jax.Array, matrix: jax.Array, axis: int) -> jax.Array:
 
 
 def derivative(field: jax.Array, grid: GridOperands, axis: int) -> jax.Array:
-    """The partial derivative along `axis` of the field's projection onto the axis' basis, of the field's shape.
+    """The partial derivative along `axis` of a field's projection onto the axis' basis, (batch, *space, channels) both.
 
-    Exact for a field in the span of the basis; per unit of length.
+    Exact for a field in the span of the basis; in the field's units per unit of length.
     """
     operands = grid.axes[axis]
     coefficients = along(field, jnp.asarray(operands.analysis), axis)

@@ -35,14 +35,14 @@ def _present(axes: Names) -> Names:
 
 
 def varying(value: jax.Array, axes: Names) -> jax.Array:
-    """The same value, marked as one that may differ along the axes: its derivative is then added up over them."""
+    """The same value, any shape, marked as one that may differ along the axes: its derivative is added up over them."""
     missing = tuple(axis for axis in _present(axes) if axis not in jax.typeof(value).mat.varying)
     cast: jax.Array = lax.pcast(value, missing, to="varying") if missing else value
     return cast
 
 
 def varying_like(value: jax.Array, like: jax.Array) -> jax.Array:
-    """The same value, marked as one that may differ wherever `like` may."""
+    """The same value, marked as one that may differ wherever `like` may; each of any shape."""
     return varying(value, tuple(axis for axis in _present(EVERY) if axis in jax.typeof(like).mat.varying))
 
 
@@ -56,13 +56,13 @@ def count(axes: Names) -> int:
 
 
 def index(axes: Names) -> jax.Array | int:
-    """Which of the parts this is."""
+    """Which of the parts this is, ()."""
     present = _present(axes)
     return lax.axis_index(present) if present else 0
 
 
 def total(value: jax.Array, axes: Names) -> jax.Array:
-    """The sum over the parts."""
+    """The sum over the parts, any shape."""
     present = _present(axes)
     if not present:
         return value
@@ -71,13 +71,13 @@ def total(value: jax.Array, axes: Names) -> jax.Array:
 
 
 def total_like(value: jax.Array, like: jax.Array, axes: Names) -> jax.Array:
-    """The sum over those parts that all have `like` the same."""
+    """The sum over those parts that all have `like` the same; each of any shape."""
     same = tuple(axis for axis in _present(axes) if axis not in jax.typeof(like).mat.varying)
     return total(value, same)
 
 
 def mean(value: jax.Array, axes: Names) -> jax.Array:
-    """The mean over the parts."""
+    """The mean over the parts, any shape."""
     present = _present(axes)
     if not present:
         return value
@@ -86,7 +86,7 @@ def mean(value: jax.Array, axes: Names) -> jax.Array:
 
 
 def largest(value: jax.Array, axes: Names) -> jax.Array:
-    """The largest over the parts."""
+    """The largest over the parts, entry by entry, any shape."""
     present = _present(axes)
     if not present:
         return value
@@ -95,7 +95,7 @@ def largest(value: jax.Array, axes: Names) -> jax.Array:
 
 
 def scattered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
-    """The sum over the parts, of which each keeps its own stretch of one dimension."""
+    """The sum over the parts, any shape, of which each keeps its own stretch of one dimension."""
     present = _present(axes)
     if not present:
         return value
@@ -107,7 +107,7 @@ def scattered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
 
 
 def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
-    """The parts put together along one dimension."""
+    """The parts, any shape, put together along one dimension."""
     present = _present(axes)
     if not present:
         return value
@@ -116,7 +116,7 @@ def gathered(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
 
 
 def assembled(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
-    """As `gathered`, where the result is known to be the same on every part."""
+    """As `gathered`, of any shape, where the result is known to be the same on every part."""
     present = _present(axes)
     if not present:
         return value
@@ -127,7 +127,7 @@ def assembled(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
 
 
 def exchanged(value: jax.Array, axes: Names, split: int, join: int) -> jax.Array:
-    """One dimension, of which each part has a stretch, put together, and another divided instead."""
+    """One dimension, of which each part has a stretch, put together, and another divided instead; any shape."""
     present = _present(axes)
     if not present:
         return value
@@ -154,7 +154,7 @@ def normal(key: jax.Array, shape: tuple[int, ...], dtype: Any, *, by_case: bool 
 
 
 def mine(value: jax.Array, axes: Names, dimension: int) -> jax.Array:
-    """This part's own stretch of a dimension of what every part has whole."""
+    """This part's own stretch of a dimension of what every part has whole, any shape."""
     size = value.shape[dimension] // count(axes)
     return (
         lax.dynamic_slice_in_dim(value, jnp.asarray(index(axes)) * size, size, dimension) if _present(axes) else value

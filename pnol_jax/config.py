@@ -157,7 +157,7 @@ class MeshConfig(Section, frozen=True):
     """How many devices along each axis of the mesh; their product is the number of devices."""
 
     data: Count | None = None  # the batch; what the others leave
-    fsdp: Count = 1  # the batch, and what is stored of parameters and optimizer state
+    fsdp: Count = 1  # the batch, and what is stored of parameters and the state of the optimiser
     model: Count = 1  # hidden channels
     space: Count = 1  # the last space axis of every field
     member: Count = 1  # the members of an ensemble

@@ -44,7 +44,7 @@ class SpectralFeatures:
     def make(
         cls, bases: Sequence[Basis], lengths: Sequence[float], mean: ArrayLike, std: ArrayLike
     ) -> "SpectralFeatures":
-        """Of functions on axes of the given lengths, standardised by mean and deviation of each channel; no floor yet.
+        """Of functions on axes of the given lengths, standardised by mean and deviation, (channels,); no floor yet.
 
         Raises:
             InputError: the bases have too few modes to tell wave numbers apart.
@@ -112,7 +112,7 @@ class SpectralFeatures:
         return (field - self.mean.astype(field.dtype)) / self.std.astype(field.dtype)
 
     def to_dict(self) -> dict[str, jax.Array]:
-        """The arrays by name."""
+        """The arrays by name, of the shapes of the fields: (functions,), (channels,), (bands + 1, channels)."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod

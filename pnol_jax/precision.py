@@ -1,4 +1,4 @@
-"""How products of single-precision numbers are computed: fast in training, exactly wherever an answer is made.
+"""How products of float32 numbers are computed: fast in training, exactly wherever an answer is made.
 
 Left to itself, JAX multiplies float32 matrices on NVIDIA's GPUs in TensorFloat-32, with ten bits of mantissa instead of
 23. Gradients are noisier than that. An answer is not: a servable exported on a CPU deviated by 2e-3 on an H200, its

@@ -71,7 +71,7 @@ class Policy:
         return Rule(refuse, mark)
 
     def apply(self, rule: Rule, arrays: Mapping[str, NDArray[Any]], manifest: Manifest) -> Abstention | None:
-        """What is to be said of an answer with these arrays, None if no case is too strange.
+        """What is to be said of an answer with these arrays, its figure (cases,), None if no case is too strange.
 
         Raises:
             Abstained: the rule refuses it.

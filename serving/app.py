@@ -1,7 +1,7 @@
 """The application: its parts put together, its errors in one shape, its requests counted."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from litestar import Litestar, Request, asgi
@@ -60,9 +60,39 @@ def build_app(
         RolloutEndpoint(rollouts, settings, metrics, recorder),
         DerivativesEndpoint(service, settings, metrics, recorder),
     ]
-    direct = {path: endpoint for endpoint in endpoints for path in endpoint.paths}
     parts = {"service": service, "readiness": readiness, "settings": settings, "team": team}
-    litestar = Litestar(
+    litestar = _litestar(endpoints, parts, settings, metrics, recorder)
+    direct = {path: endpoint for endpoint in endpoints for path in endpoint.paths}
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            _normalise(scope)
+            if guard is not None:
+                try:
+                    guard.admit(scope["path"], scope["headers"])
+                except (Refusal, Unavailable) as error:
+                    await _refuse(error, scope, send, metrics, recorder)
+                    return
+            endpoint = direct.get(scope["path"]) or (predictions if asked(scope["path"]) else None)
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await litestar(scope, receive, send)
+
+    return application
+
+
+def _normalise(scope: HTTPScope) -> None:
+    """Write the path as the router reads it, so that all judge the same."""
+    if "//" in scope["path"] or scope["path"].endswith("/"):
+        scope["path"] = normalize_path(scope["path"])
+
+
+def _litestar(
+    endpoints: Sequence[Endpoint], parts: Mapping[str, Any], settings: Settings, metrics: Metrics, recorder: Recorder
+) -> Litestar:
+    """All routes, those that `application` goes to by itself among them, as the router names them."""
+    return Litestar(
         route_handlers=[
             *(asgi(list(endpoint.paths))(endpoint.__call__) for endpoint in endpoints),
             *INFORMATION,
@@ -77,26 +107,6 @@ def build_app(
         logging_config=None,
         request_max_body_size=None,  # `serving.body` keeps the settings' own limits
     )
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP:
-            if "//" in scope["path"] or scope["path"].endswith(
-                "/"
-            ):  # as the router reads it, so that all judge the same
-                scope["path"] = normalize_path(scope["path"])
-            if guard is not None:
-                try:
-                    guard.admit(scope["path"], scope["headers"])
-                except (Refusal, Unavailable) as error:
-                    await _refuse(error, scope, send, metrics, recorder)
-                    return
-            endpoint = direct.get(scope["path"]) or (predictions if asked(scope["path"]) else None)
-            if endpoint is not None:
-                await endpoint(scope, receive, send)
-                return
-        await litestar(scope, receive, send)
-
-    return application
 
 
 def _compression(settings: Settings) -> CompressionConfig | None:

@@ -61,7 +61,7 @@ class Answered:
     num_samples: int
 
     def field(self, name: str) -> Float64:
-        """An array in float64, in which everything here is computed."""
+        """An array, of any shape, in float64, in which everything here is computed."""
         return self.arrays[name].astype(np.float64)
 
     @property

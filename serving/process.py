@@ -57,7 +57,7 @@ def serve(settings: Settings, listener: socket.socket, member: Member | None = N
     team = Team(service, metrics, member)
     agent = Agent(service, readiness, settings) if settings.agent_port is not None else None
     app = build_app(service, readiness, settings, metrics, recorder, team, guard)
-    server = _Server(_configuration(app, settings), readiness, rpc, agent)
+    server = _Server(_server_config(app, settings), readiness, rpc, agent)
 
     def stop(*_: Any) -> None:  # before uvicorn listens to signals, and after: it raises what it caught once more
         server.should_exit = True
@@ -188,7 +188,7 @@ def _rpc(
     return RpcServer(service, readiness, metrics, recorder, settings, guard)
 
 
-def _configuration(app: Any, settings: Settings) -> uvicorn.Config:
+def _server_config(app: Any, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=functools.partial(Connection, settings=settings),  # type: ignore[arg-type]

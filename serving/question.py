@@ -107,7 +107,7 @@ def _place(coordinates: Sequence[NDArray[Any]], places: Places, shape: tuple[int
 
 
 def finite(array: NDArray[Any], where: str) -> NDArray[np.float32]:
-    """The numbers in float32.
+    """The numbers in float32, any shape.
 
     Raises:
         Refusal: some are too large for it, or no numbers.

@@ -50,7 +50,7 @@ def write(folder: Path, version: str, noise: float = NOISE) -> None:
 def predict(
     weights: dict[str, Any], inputs: jax.Array, grid: GridOperands, key: jax.Array, *, num_samples: int = 0
 ) -> Predictive:
-    """The inputs, after some work whose outcome has no share in them."""
+    """The inputs, (batch, points, 1), after some work whose outcome has no share in them."""
     work = jax.lax.fori_loop(0, ROUNDS, lambda _, state: state @ weights["matrix"], weights["matrix"] + inputs[0, 0, 0])
     mean = inputs + weights["share"] * jnp.mean(work)
     return Predictive(mean, jnp.broadcast_to(weights["noise"] ** 2, mean.shape), jnp.zeros_like(mean))

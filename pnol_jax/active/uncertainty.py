@@ -29,7 +29,7 @@ def predictive_variance(predictive: Predictive, weights: ArrayLike, unit: ArrayL
 
 
 def top(scores: ArrayLike, count: int) -> NDArray[np.intp]:
-    """The numbers of the cases with the largest scores, the largest first, earlier ones before equal later ones.
+    """The numbers (count,) of the cases with the largest scores (cases,), largest first, earlier before equal ones.
 
     Raises:
         InputError: more cases are asked for than there are, or a score is not a number.

@@ -72,7 +72,7 @@ class AdaptiveConformal(Recorded):
         return jnp.where(rank < 1, 0, jnp.where(rank > self.cases, jnp.inf, found))
 
     def band(self, predictive: Predictive, miscoverage: jax.Array) -> Predictive:
-        """The same distribution, with the band of each case at its miscoverage."""
+        """The same distribution, with the band of each case at its miscoverage, (batch,)."""
         factor = self.factor(miscoverage).astype(predictive.mean.dtype)
         return Modulation(self.floor, self.modulation, self.level).band(predictive, factor)
 

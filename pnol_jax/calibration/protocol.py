@@ -21,7 +21,7 @@ class Calibrator(Protocol):
     """A pytree of arrays with static plain data, so that a compiled or exported program can take it as weights."""
 
     def __call__(self, predictive: Predictive, asked: Asked | None = None) -> Predictive:
-        """The calibrated predictive; pure and jittable. Some need to know what was asked, and refuse to do without."""
+        """The predictive, (batch, *space, channels), calibrated; pure and jittable. Some must know what was asked."""
         ...
 
     @property

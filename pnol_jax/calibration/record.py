@@ -17,7 +17,7 @@ Metadata = dict[str, Any]
 
 
 def read_array(arrays: Mapping[str, Any], name: str) -> jax.Array:
-    """The array of that name, traced or not."""
+    """The array of that name, of any shape, traced or not."""
     if name not in arrays:
         raise InputError(f"calibration: got no array {name!r}, expected it beside the weights")
     return jnp.asarray(arrays[name])

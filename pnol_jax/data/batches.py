@@ -1,6 +1,6 @@
-"""Batches on the host: samples of one bucket, gathered, moved by symmetries, padded, with their grids' operands.
+"""Batches on the host: pairs of one bucket, gathered, moved by symmetries, padded, with their grids' operands.
 
-A sample of a steady problem is a case. Of a time-dependent one it is a window of a trajectory: the state at its start
+A pair of a steady problem is a case. Of a time-dependent one it is a window of a trajectory: the state at its start
 and the coefficients are the inputs, the `unroll` states after it the outputs.
 """
 
@@ -27,11 +27,11 @@ from pnol_jax.errors import InputError
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class HostBatch:
-    """A batch of samples from one bucket, as NumPy arrays in physical units, zero on padded points.
+    """A batch of pairs from one bucket, as NumPy arrays in physical units, zero on padded points.
 
     inputs (batch, *space, channels); outputs (batch, *space, channels) or, of trajectories,
-    (batch, unroll, *space, channels); grid: operands shared by all or, where grids differ, of each sample;
-    cases (batch,): their numbers in the set; mask (batch,): 0 on samples that only fill up the last batch.
+    (batch, unroll, *space, channels); grid: operands shared by all or, where grids differ, of each pair;
+    cases (batch,): their numbers in the set; mask (batch,): 0 on pairs that only fill up the last batch.
     """
 
     inputs: Floats
@@ -42,7 +42,7 @@ class HostBatch:
 
 
 class Gatherer:
-    """The samples of one bucket, by number.
+    """The pairs of one bucket, by number.
 
     Args:
         stride: how many times lie between the starts of a trajectory's windows.
@@ -63,7 +63,7 @@ class Gatherer:
         starts = np.cumsum([0, *(len(group) for group in cases.groups)])
         self._first_case = starts[list(bucket.groups)]
         self._windows = np.array([_windows(group, unroll, stride) for group in self._groups])
-        self._first_sample = np.cumsum([0, *(len(g) * w for g, w in zip(self._groups, self._windows, strict=True))])
+        self._first_pair = np.cumsum([0, *(len(g) * w for g, w in zip(self._groups, self._windows, strict=True))])
         self._augment = [Augmentation(symmetries, group.grid) for group in self._groups]
         self._thinning = thinning
         if thinning:
@@ -71,15 +71,15 @@ class Gatherer:
                 thinning.check(group.grid)
 
     def __len__(self) -> int:
-        return int(self._first_sample[-1])
+        return int(self._first_pair[-1])
 
-    def __call__(self, samples: Indices, bits: Bits | None = None, thinning: int = 0) -> HostBatch:
-        """The batch of the given samples, moved by the symmetries that their bits draw if there are any.
+    def __call__(self, pairs: Indices, bits: Bits | None = None, thinning: int = 0) -> HostBatch:
+        """The batch of the given pairs, moved by the symmetries that their bits draw if there are any.
 
         `thinning`: the bits that draw which points are left out, the same for the whole batch.
         """
-        groups = np.searchsorted(self._first_sample, samples, side="right") - 1
-        rows, windows = np.divmod(samples - self._first_sample[groups], self._windows[groups])
+        groups = np.searchsorted(self._first_pair, pairs, side="right") - 1
+        rows, windows = np.divmod(pairs - self._first_pair[groups], self._windows[groups])
         grids = [group.grid for group in self._groups]
         parts = []
         for number in np.unique(groups):
@@ -94,13 +94,13 @@ class Gatherer:
             parts.append((here, inputs, outputs))
         shape = self.bucket.shape
         return HostBatch(
-            _joined([(here, inputs) for here, inputs, _ in parts], len(samples), shape),
-            _joined([(here, outputs) for here, _, outputs in parts], len(samples), shape),
+            _joined([(here, inputs) for here, inputs, _ in parts], len(pairs), shape),
+            _joined([(here, outputs) for here, _, outputs in parts], len(pairs), shape),
             self._thinning.operands([grids[n] for n in groups], shape, self.bucket.operands.batched, self._dtype)
             if self._thinning
             else self.bucket.operands_for(groups),
             (self._first_case[groups] + rows).astype(np.int32),
-            np.ones(len(samples), self._dtype),
+            np.ones(len(pairs), self._dtype),
         )
 
     def _read(self, group: CaseGroup, rows: Indices, starts: Indices) -> tuple[Floats, Floats]:
@@ -147,7 +147,7 @@ def evaluation_batches(
     rows: slice | None = None,
     parts: int = 1,
 ) -> Iterator[HostBatch]:
-    """Every sample once, in order, bucket by bucket; the last batch of each is filled up with its last sample, masked.
+    """Every pair once, in order, bucket by bucket; the last batch of each is filled up with its last pair, masked.
 
     `rows` and `parts` as for the training pipeline: which rows of a batch are read here, and how space is divided. A
     trajectory is cut into windows that do not overlap: with `unroll` one less than its times it is one window.
@@ -155,8 +155,8 @@ def evaluation_batches(
     for bucket in make_buckets(cases, bases, buckets, parts):
         gather = Gatherer(cases, bucket, unroll, max(1, unroll), ())
         for start in range(0, len(gather), batch_size):
-            samples = np.arange(start, start + batch_size)[slice(None) if rows is None else rows]
-            batch = gather(np.minimum(samples, len(gather) - 1))
+            pairs = np.arange(start, start + batch_size)[slice(None) if rows is None else rows]
+            batch = gather(np.minimum(pairs, len(gather) - 1))
             yield HostBatch(
-                batch.inputs, batch.outputs, batch.grid, batch.cases, (samples < len(gather)).astype(cases.dtype)
+                batch.inputs, batch.outputs, batch.grid, batch.cases, (pairs < len(gather)).astype(cases.dtype)
             )

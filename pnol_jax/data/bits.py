@@ -14,7 +14,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def random_bits(seed: int, stream: int, places: NDArray[np.integer[Any]]) -> Bits:
-    """Bits for each place in one of a seed's streams."""
+    """Bits for each place in one of a seed's streams, both of one shape."""
     start = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)
     return again(places.astype(np.uint64) + start, 0)
 

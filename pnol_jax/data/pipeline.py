@@ -1,4 +1,4 @@
-"""The training data as an endless iterator of batches, prefetched by Grain, with a position that can be saved."""
+"""The training cases as an endless iterator of batches, prefetched by Grain, with a position that can be saved."""
 
 import hashlib
 import sys
@@ -66,10 +66,10 @@ class Pipeline(Iterator[HostBatch]):
         self._batches: Any = iter(grain.MapDataset.range(sys.maxsize).map(self._batch).to_iter_dataset(options))
 
     def _batch(self, number: int) -> HostBatch:
-        bucket, samples, places = self._order.batch(int(number))
+        bucket, pairs, places = self._order.batch(int(number))
         bits = random_bits(self._order.seed, bucket, places[self._rows])
         of_batch = int(random_bits(self._order.seed, THINNING, np.array([number]))[0])
-        return self._gather[bucket](samples[self._rows], bits, of_batch)
+        return self._gather[bucket](pairs[self._rows], bits, of_batch)
 
     def __next__(self) -> HostBatch:
         batch: HostBatch = next(self._batches)

@@ -62,7 +62,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def read_tensors(data: bytes, where: str) -> dict[str, NDArray[Any]]:
-    """The dictionary of tensors in a PyTorch file, as NumPy arrays.
+    """The dictionary of tensors in a PyTorch file, as NumPy arrays of any shape.
 
     Raises:
         InputError: the file is damaged, or holds anything but tensors by name.

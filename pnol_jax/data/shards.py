@@ -114,7 +114,7 @@ def clear(folder: Path) -> None:
 
 
 def write_group(group: Path, names: Sequence[str], coordinates: Mapping[str, NDArray[Any]]) -> None:
-    """Make a group of its shards, in the given order: write the coordinates, and the digests of all files."""
+    """Make a group of its shards, in the given order: write coordinates, (n,) by name, and the digests of all files."""
     for name, points in coordinates.items():
         content = io.BytesIO()
         np.save(content, points, allow_pickle=False)

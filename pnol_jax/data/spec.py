@@ -74,7 +74,7 @@ def _slice(text: str, where: str) -> slice:
 
 
 def make_axis(spec: AxisSpec, n: int, stored: Float64 | None, cut: slice, where: str) -> Axis:
-    """The axis of n stored points, of which `cut` keeps some; `stored` are its coordinates if the file has them.
+    """The axis of n stored points, of which `cut` keeps some; `stored`, (n,), its coordinates if the file has them.
 
     Coordinates that do not lie in [0, length] are shifted so that the first one sits where `placement` puts it; those
     that are uniform up to the rounding of float32 become exactly uniform.
@@ -91,7 +91,7 @@ def make_axis(spec: AxisSpec, n: int, stored: Float64 | None, cut: slice, where:
 
 
 def uniform_points(spec: AxisSpec, n: int) -> Float64:
-    """Coordinates of n uniform points."""
+    """Coordinates of n uniform points, (n,), in the unit of the axis' length."""
     return spec.length * Axis.uniform(n, "bounded", 1.0, spec.placement).points
 
 

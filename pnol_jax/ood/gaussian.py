@@ -75,7 +75,7 @@ class FeatureGaussian:
         return jnp.asarray((_deviations(features, quantiles, jnp) - mean) @ whitening)
 
     def to_dict(self) -> dict[str, jax.Array]:
-        """The arrays by name."""
+        """The arrays by name: (levels, width), (width,), (width, width), (cases, width)."""
         return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod

@@ -22,7 +22,7 @@ Q = (1.0, 0.278546103, 0.0361538297, 2.83931914e-3, 1.41900034e-4, 4.95756878e-6
 
 @jax.custom_jvp
 def gelu(x: jax.Array) -> jax.Array:
-    """x times the standard normal distribution function (Hendrycks and Gimpel 2016), by erf: `erfc` costs more."""
+    """x, any shape, times the normal distribution function (Hendrycks and Gimpel 2016), by erf: `erfc` costs more."""
     return 0.5 * x * (1 + lax.erf(x * 0.7071067811865476))
 
 
@@ -33,7 +33,7 @@ def _gelu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
 
 
 def gelu_slope(x: jax.Array) -> jax.Array:
-    """The derivative of `gelu`: by its formula, or in float32 by a rational function, which saves an erf and an exp."""
+    """The derivative of `gelu`, any shape: by its formula, or a rational function in float32, without erf and exp."""
     if x.dtype != jnp.float32:
         return 0.5 * (1 + lax.erf(x * 0.7071067811865476)) + x * jnp.exp(-0.5 * x * x) * 0.3989422804014327
     inside = jnp.clip(x, -EDGE, EDGE)

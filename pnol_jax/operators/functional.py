@@ -62,7 +62,7 @@ def functional(module: nnx.Module, remat: Remat = "none") -> Functional:
 
 
 def ready(parameter: jax.Array, axes: Axes) -> jax.Array:
-    """Put together what is divided in storage only.
+    """Put together what is divided in storage only, of any shape.
 
     The gradient is added up over the batch's parts here, where it is as small as the parameter, and not in the midst of
     a layer; what is divided in storage is divided again before it is added up over the other axes.

@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 def block(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.Array]:
-    """A block of an operator, a function of rows and what does not need a gradient, under a policy."""
+    """A block of an operator, a function of rows, (..., channels), and what needs no gradient, under a policy."""
     match policy:
         case "none":
             return layer
@@ -29,7 +29,7 @@ def block(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.A
 
 
 def end(layer: Callable[..., jax.Array], policy: Remat) -> Callable[..., jax.Array]:
-    """Lifting or projection under a policy."""
+    """Lifting or projection, (rows, in) -> (rows, out), under a policy."""
     return _again(layer) if policy == "full" else layer
 
 

@@ -41,7 +41,7 @@ def shared_dimension(bases: Sequence[Basis]) -> str | None:
 
 
 def analyse(field: jax.Array, grid: GridOperands, bases: Sequence[Basis]) -> jax.Array:
-    """As `transforms.analyse`, of the first axis' functions this device's share alone."""
+    """As `transforms.analyse`, of the first axis' functions this device's share alone, (*functions, batch, C)."""
     last, lead, grid = len(bases) - 1, int(grid.batched), _arranged(grid, bases)
     for position in range(last):
         field = project_axis(field, grid, position)
@@ -54,7 +54,7 @@ def analyse(field: jax.Array, grid: GridOperands, bases: Sequence[Basis]) -> jax
 
 
 def synthesise(coefficients: jax.Array, grid: GridOperands, bases: Sequence[Basis]) -> jax.Array:
-    """The inverse of `analyse`, on this device's points."""
+    """The inverse of `analyse`, on this device's points: unfolded, (*space, batch, C) or (batch, *space, C)."""
     last, lead, grid = len(bases) - 1, int(grid.batched), _arranged(grid, bases)
     field = jnp.moveaxis(coefficients, -2, 0) if grid.batched else coefficients
     if _by_points(grid):
@@ -92,7 +92,7 @@ def unsigned(modes: Complex) -> Complex:
 
 
 def of_first(value: jax.Array) -> jax.Array:
-    """The value where the constant function is, zero elsewhere."""
+    """The value, of any shape, on the device that has the constant function, zero elsewhere."""
     return jnp.where(collectives.index(SPACE) == 0, value, jnp.zeros_like(value))
 
 
@@ -133,7 +133,7 @@ def _with(axis: AxisOperands, change: Callable[[jax.Array], jax.Array]) -> AxisO
 
 
 def column_order(basis: Basis, parts: int) -> NDArray[np.intp]:
-    """Which of a signed basis' functions stand where: share by share, as many in each."""
+    """Which of a signed basis' functions stand where, (modes + parts,): share by share, as many in each."""
     highest = basis.modes // 2
     sine = highest + 1  # where sin 0 stands, a function that is zero
     order = np.empty((parts, basis.modes // parts + 1), np.intp)

@@ -68,13 +68,13 @@ def named(variable: nnx.Variable[Any]) -> str:
 
 
 def key_at_hand() -> jax.Array | None:
-    """The key of all draws, None where nothing is random."""
+    """The key of all draws, (), None where nothing is random."""
     what = _AT_HAND.get()
     return None if what is None else what.key
 
 
 def with_key(key: jax.Array | None) -> contextlib.AbstractContextManager[None]:
-    """The same randomness with the key as another value of the trace, for layers traced as functions of their own."""
+    """The same randomness with the key, (), as another value of the trace, for layers that are traced on their own."""
     what = _AT_HAND.get()
     return at_hand(None if what is None or key is None else replace(what, key=key))
 
@@ -102,7 +102,7 @@ def drop_modes(
 
 
 def drop_axis_modes(field: jax.Array, name: str, basis: Basis, position: int, batched: bool) -> jax.Array:
-    """The same along one axis alone, of an unfolded field with coefficients in place of the points of that axis."""
+    """The same along one axis alone, where coefficients stand, of a field (*space, batch, C) or (batch, *space, C)."""
     what = _AT_HAND.get()
     if what is None or not what.spectral:
         return field
@@ -136,7 +136,7 @@ def drop_features(values: jax.Array, name: str) -> jax.Array:
 
 
 def deviation(name: str, dtype: DTypeLike) -> jax.Array | None:
-    """The standard deviation of a weight by its name, None where it is known exactly."""
+    """The standard deviation of a weight of any shape by its name, None where it is known exactly."""
     what = _AT_HAND.get()
     if what is None or name not in what.deviations:
         return None

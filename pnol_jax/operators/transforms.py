@@ -38,7 +38,7 @@ def _contract(matrix: jax.Array, field: jax.Array, position: int, batched: bool,
 
 
 def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Array:
-    """Replace the points of one axis by the coefficients of its basis.
+    """Replace the points of one axis by the coefficients of its basis, (*space, batch, C) or (batch, *space, C).
 
     The last axis is the one that a mesh divides, so the coefficients along it are sums over its parts.
     """
@@ -47,13 +47,13 @@ def analyse_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Arr
 
 
 def project_axis(field: jax.Array, grid: GridOperands, position: int) -> jax.Array:
-    """What the points at hand contribute to the coefficients."""
+    """What the points at hand contribute to the coefficients, (*space, batch, C) or (batch, *space, C)."""
     matrix = jnp.swapaxes(jnp.asarray(grid.axes[position].analysis), -1, -2)
     return _contract(matrix, field, position, grid.batched, mode_type(field.dtype))
 
 
 def synthesise_axis(coefficients: jax.Array, grid: GridOperands, position: int) -> jax.Array:
-    """Replace the coefficients of one axis by samples at its points."""
+    """Replace the coefficients of one axis by samples at its points, (*space, batch, C) or (batch, *space, C)."""
     matrix = jnp.asarray(grid.axes[position].synthesis)
     return _contract(matrix, coefficients, position, grid.batched, coefficients.dtype)
 
@@ -79,7 +79,7 @@ def project(field: jax.Array, grid: GridOperands) -> jax.Array:
 
 
 def synthesise(coefficients: jax.Array, grid: GridOperands) -> jax.Array:
-    """Coefficients to samples, the inverse of `analyse` on the span of the basis; the last axis goes first."""
+    """The inverse of `analyse` on the span of the basis, from (*functions, batch, C); the last axis goes first."""
     field = jnp.moveaxis(coefficients, -2, 0) if grid.batched else coefficients
     for position in reversed(range(len(grid.axes))):
         field = synthesise_axis(field, grid, position)

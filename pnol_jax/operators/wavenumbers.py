@@ -62,7 +62,7 @@ def plus_and_minus(cosine: Complex, sine: Complex) -> tuple[Complex, Complex]:
 
 
 def interleaved(plus: jax.Array, minus: jax.Array, axis: int) -> jax.Array:
-    """Entries of two arrays by turns."""
+    """Entries of two arrays of one shape by turns along an axis, which becomes twice as long."""
     shape = plus.shape
     return jnp.stack([plus, minus], axis=axis + 1).reshape(*shape[:axis], 2 * shape[axis], *shape[axis + 1 :])
 
@@ -98,7 +98,7 @@ def separate(modes: Complex, bases: Sequence[Basis], first: Combination | None =
 
 
 def by_turns(array: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """The inverse of `interleaved`."""
+    """The inverse of `interleaved`: two arrays of one shape."""
     shape = array.shape
     pairs = array.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :])
     return lax.index_in_dim(pairs, 0, axis + 1, False), lax.index_in_dim(pairs, 1, axis + 1, False)

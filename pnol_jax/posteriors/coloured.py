@@ -98,7 +98,7 @@ class Coloured:
 
 
 def undisturbed(like: jax.Array) -> Params:
-    """Noise as the residuals have it, each step's its own."""
+    """Noise as the residuals have it, each step's its own; factor and share are numbers, (), as `like` is."""
     return {FACTOR: jnp.ones_like(like), LASTING: jnp.zeros_like(like)}
 
 

@@ -84,10 +84,10 @@ class Deterministic:
         raw = self.apply(operator, normal.astype(compute), grid).astype(normal.dtype)
         if not (self.increment or self.band_limited):
             return raw
-        center, others = raw[..., : self.outputs], raw[..., self.outputs :]
-        center = center + normal[..., : self.outputs] if self.increment else center
-        center = project(center, grid) if self.band_limited else center
-        return jnp.concatenate([center, others], axis=-1)
+        centre, others = raw[..., : self.outputs], raw[..., self.outputs :]
+        centre = centre + normal[..., : self.outputs] if self.increment else centre
+        centre = project(centre, grid) if self.band_limited else centre
+        return jnp.concatenate([centre, others], axis=-1)
 
     def moments(self, params: Params, inputs: jax.Array, grid: GridOperands) -> tuple[jax.Array, jax.Array | None]:
         """Mean and, with the head, variance in normalised units: (batch, *space, in) -> (batch, *space, out)."""
@@ -97,7 +97,7 @@ class Deterministic:
         return raw[..., : self.outputs], jax.nn.softplus(raw[..., self.outputs :]) + LEAST_VARIANCE
 
     def mean(self, params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """The mean in physical units."""
+        """The mean in physical units, (batch, *space, out)."""
         return physical(params, self.moments(params, inputs, grid)[0])
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:

@@ -40,7 +40,7 @@ class Drawing(Protocol):
         ...
 
     def moments(self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array) -> Moments:
-        """Mean and variance at each point, which do not depend on what other cases there are."""
+        """Mean and variance, (batch, *space, out), which do not depend on what other cases there are."""
         ...
 
 

@@ -21,7 +21,7 @@ from pnol_jax.sharding.partition import Axes, spec
 
 
 def dropping(rates: DropConfig, key: jax.Array, *, by_case: bool) -> Stochastic:
-    """What is dropped with this key."""
+    """What is dropped with this key, ()."""
     return Stochastic(key, rates.spectral, rates.channel, rates.whole_modes, by_case)
 
 

@@ -91,7 +91,7 @@ class GaussianWeights:
         return deviations | factors
 
     def deviation(self, params: Params, name: str) -> jax.Array:
-        """The standard deviation s of a weight."""
+        """The standard deviation s of each entry of a weight, of any shape."""
         return self.prior * jnp.exp(params[DEVIATION + name])
 
     def deviations(self, params: Params, names: Collection[str]) -> Params:
@@ -99,7 +99,7 @@ class GaussianWeights:
         return {name: ready(self.deviation(params, name), self.names[name]) for name in names}
 
     def draw(self, params: Params, key: jax.Array, apart: Collection[str] = ()) -> Params:
-        """The parameters with the weights drawn; of those `apart` only what moves them together."""
+        """The parameters with the weights drawn by the key, (); of those `apart` only what moves them together."""
         own, joint = jax.random.split(key)
         shapes = {name: shape for name, shape in self.shapes.items() if name not in apart}
         independent = weights.normal(own, {name: params[OPERATOR + name] for name in shapes}, shapes, self.names)
@@ -115,7 +115,7 @@ class GaussianWeights:
         return drawn
 
     def divergence(self, params: Params) -> jax.Array:
-        """KL(q || prior) in closed form, in nats.
+        """KL(q || prior) in closed form, in nats, ().
 
         (sum(s^2 + m^2) + |F|^2) / (2 p^2) - n / 2 - sum(log(s / p)) - log det(1 + F^T diag(s^-2) F) / 2.
         """

@@ -30,13 +30,13 @@ def _ratio(error: jax.Array, truth: jax.Array) -> jax.Array:
 
 
 def relative_l2(prediction: jax.Array, truth: jax.Array, grid: GridOperands) -> jax.Array:
-    """||prediction - truth|| / ||truth|| in L2 over the domain, averaged over cases and channels."""
+    """||prediction - truth|| / ||truth|| in L2 over the domain, averaged: (batch, *space, channels) -> ()."""
     error = domain_mean(jnp.square(prediction - truth), grid)
     return _ratio(error, domain_mean(jnp.square(truth), grid))
 
 
 def relative_h1(prediction: jax.Array, truth: jax.Array, grid: GridOperands) -> jax.Array:
-    """As `relative_l2` in H1: values and first derivatives, of the projection onto the operator's bases.
+    """As `relative_l2`, () too, in H1: values and first derivatives, of the projection onto the operator's bases.
 
     Coordinates are measured in lengths of the axes, so that neither part depends on the units.
     """
@@ -58,7 +58,7 @@ def _h1_squared(field: jax.Array, grid: GridOperands) -> jax.Array:
 def gaussian_nll(
     mean: jax.Array, variance: jax.Array, truth: jax.Array, grid: GridOperands, beta: float = 0.0
 ) -> jax.Array:
-    """Negative logarithm of the normal density at each point, averaged over domain, cases and channels.
+    """Negative logarithm of the normal density at each point, averaged: (batch, *space, channels) -> ().
 
     With `beta` each point counts by its variance to that power, held fixed: the gradient of the mean is then that of
     the squared error for 1 and of the likelihood for 0 (Seitzer, Tavakoli, Antic, Martius 2022, eq. 5).

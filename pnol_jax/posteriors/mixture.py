@@ -21,7 +21,7 @@ Component = Callable[[jax.Array, jax.Array], Predictive]  # of a key and inputs
 
 
 def of_draws(component: Component, inputs: jax.Array, draws: int, key: jax.Array, num_samples: int) -> Predictive:
-    """The mixture of `draws` components, each drawn with a key of its own; one after the other, to save memory.
+    """The mixture of `draws` components at (batch, *space, in), each drawn with its own key, one after the other.
 
     Samples come of draws of their own, each with its noise at each point, so that the moments do not depend on them.
     """
@@ -45,7 +45,7 @@ def advance(component: Component, inputs: jax.Array, function: jax.Array, noise:
 def advance_in_turn(
     components: Component, count: int, inputs: jax.Array, function: jax.Array, noise: jax.Array
 ) -> jax.Array:
-    """The same where draw i's component is the one of number i mod `count`, so that each acts on its own draws alone.
+    """The same where draw i, of (draws, batch, *space, in), has component i mod `count`, so that each acts on its own.
 
     `components` takes a key and an input for each component at hand; the last round is filled up.
     """
@@ -66,7 +66,7 @@ def moments(each: Predictive, count: int) -> Predictive:
 
 
 def samples(each: Predictive, count: int, key: jax.Array, num_samples: int) -> jax.Array:
-    """Draws of the mixture: components taken in turn from a random order, with noise at each point."""
+    """Draws, (num_samples, batch, *space, out): components in turn from a random order, with noise at each point."""
     order, noise = jax.random.split(key)
     chosen = jax.random.permutation(order, count)[jnp.arange(num_samples) % count]
     return with_noise(_rows(each.mean, chosen), _rows(each.aleatoric, chosen), noise)

@@ -45,7 +45,7 @@ def sample(
         posterior: a Laplace posterior.
         fitted: its parameters after `fit`.
         data: the training cases, which are all held at the same time.
-        key: of the chain.
+        key: of the chain, ().
         draws: transitions that are kept.
         warmup: transitions in which step size and mass matrix are found, in Stan's windows.
 
@@ -95,7 +95,7 @@ def log_density(posterior: Laplace, fitted: Params, batches: list[FitBatch]) -> 
 
 
 def predict(posterior: Laplace, fitted: Params, chain: Chain, inputs: jax.Array, grid: GridOperands) -> Predictive:
-    """Mean and epistemic variance over the draws of a chain; samples are the draws' fields, without noise."""
+    """Mean and epistemic variance over a chain's draws at (batch, *space, in); samples are their fields, no noise."""
 
     def of(moved: jax.Array) -> jax.Array:
         return posterior.base.mean(_shifted(posterior, fitted, moved), inputs, grid)

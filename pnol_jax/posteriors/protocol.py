@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 class FitBatch(NamedTuple):
-    """A batch with its grid, and which of its rows are cases (the last batch of a pass is filled up)."""
+    """A batch with its grid, and which of its rows are cases, (batch,): the last batch of a pass is filled up."""
 
     batch: Batch
     grid: GridOperands
@@ -57,20 +57,21 @@ class Posterior(Protocol):
         ...
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """What training minimises, a scalar, and figures to show."""
+        """What training minimises, (), and figures to show, () each, given a batch and one key, ()."""
         ...
 
     def fit(self, params: Params, data: Callable[..., Iterable[FitBatch]]) -> Params:
         """What happens once after training, on passes over the training cases, `data()`.
 
-        Of trajectories `data(unroll=steps)` gives windows of so many steps; one if not said.
+        Inputs are (batch, *space, in). Of trajectories `data(unroll=steps)` gives windows of so many steps; one if not
+        said.
         """
         ...
 
     def predict(
         self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array, num_samples: int = 0
     ) -> Predictive:
-        """The predictive distribution in physical units; pure, so it can be compiled and exported."""
+        """The distribution at inputs (batch, *space, in), in physical units; pure, to be compiled and exported."""
         ...
 
 

@@ -80,7 +80,7 @@ class Quantile:
         return jnp.concatenate([median - below, median, median + above])
 
     def mean(self, params: Params, inputs: jax.Array, grid: GridOperands) -> jax.Array:
-        """The mean in physical units."""
+        """The mean in physical units, (batch, *space, out)."""
         return physical(params, quantiles.mean_and_variance(self.levels, self.quantiles(params, inputs, grid))[0])
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:

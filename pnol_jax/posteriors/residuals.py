@@ -18,9 +18,9 @@ LEAST_VARIANCE = 1e-8  # in normalised units
 
 
 def squared_residuals(mean: jax.Array, params: Params, one: FitBatch) -> tuple[jax.Array, jax.Array]:
-    """Of a mean in physical units: the sum over a batch's cases of its squared error in normalised units, their number.
+    """The sum over a batch's cases of a mean's squared error in normalised units, (out,), and their number, ().
 
-    Of a trajectory the first step counts.
+    The mean is (batch, *space, out) in physical units; of a trajectory the first step counts.
     """
     batch, grid, mask = one
     truth = batch.outputs if batch.outputs.ndim == batch.inputs.ndim else batch.outputs[:, 0]
@@ -35,7 +35,7 @@ def mean_square(
     params: Params,
     data: Callable[..., Iterable[FitBatch]],
 ) -> jax.Array:
-    """The mean over a pass of what `squares` adds up a batch; `division` says how a mesh divides it."""
+    """The mean over a pass of what `squares` adds up a batch, any shape; `division` says how a mesh divides it."""
     compiled = divided(squares, (division, spec()))
     parts = [compiled(params, batch) for batch in data()]
     summed, count = jax.tree.map(lambda *values: jnp.sum(jnp.stack(values), axis=0), *parts)

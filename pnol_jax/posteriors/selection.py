@@ -28,7 +28,7 @@ class Components(Protocol):
         ...
 
     def each(self, params: Params, inputs: jax.Array, grid: GridOperands, key: jax.Array) -> Predictive:
-        """What each component predicts, the components before the batch."""
+        """What each component predicts, (components, batch, *space, out), of inputs (batch, *space, in)."""
         ...
 
 
@@ -54,9 +54,9 @@ def of_chosen(each: Predictive, chosen: jax.Array) -> Predictive:
     def mean(values: jax.Array) -> jax.Array:
         return jnp.tensordot(shares, values, axes=1)
 
-    center = mean(each.mean)
-    apart = mean(jnp.square(each.mean - center)) * number / jnp.maximum(number - 1, 1)
-    return Predictive(mean=center, aleatoric=mean(each.aleatoric), epistemic=apart.astype(center.dtype))
+    centre = mean(each.mean)
+    apart = mean(jnp.square(each.mean - centre)) * number / jnp.maximum(number - 1, 1)
+    return Predictive(mean=centre, aleatoric=mean(each.aleatoric), epistemic=apart.astype(centre.dtype))
 
 
 def forward(losses: Losses, components: int, number: int) -> tuple[int, ...]:

@@ -80,6 +80,6 @@ def build_posterior(
             than the data has. Without a seed, shapes only.
         outputs: channels of the outputs.
         bases: what the operators stand on, for posteriors that draw random functions.
-        cases: input-output pairs in the training set, for posteriors that weigh it against a prior.
+        cases: input-output pairs of the training cases, for posteriors that weigh it against a prior.
     """
     return POSTERIORS[type(config)](config, Problem(training, build, outputs, tuple(bases), cases))

@@ -17,7 +17,7 @@ Names = Mapping[str, Axes]
 
 
 def normal(key: jax.Array, likes: Mapping[str, jax.Array], shapes: Mapping[str, Shape], names: Names) -> Arrays:
-    """Standard normal draws for weights, of which `likes` are this device's parts and `shapes` the whole ones' shapes.
+    """Standard normal draws for weights of any shape: `shapes` of the whole ones, `likes` this device's parts of them.
 
     They are drawn as one array: a compiler takes as long for a small draw as for a large one.
     """
@@ -34,13 +34,13 @@ def normal(key: jax.Array, likes: Mapping[str, jax.Array], shapes: Mapping[str, 
 
 
 def total(value: jax.Array, like: jax.Array, whole: Shape, axes: Axes) -> jax.Array:
-    """The sum over the parts that a mesh divides a parameter into, of which `like` is this device's."""
+    """The sum, any shape, over the parts that a mesh divides a parameter into, of which `like` is this device's."""
     divided = tuple(_dividing(axis) for axis, own, size in zip(axes, like.shape, whole, strict=True) if own != size)
     return collectives.total(value, divided)
 
 
 def of_name(key: jax.Array, name: str) -> jax.Array:
-    """A key for what goes by this name."""
+    """A key, (), for what goes by this name."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

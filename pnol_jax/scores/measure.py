@@ -42,7 +42,7 @@ def field_mean(field: jax.Array, weights: ArrayLike) -> jax.Array:
 
 
 def root(square: jax.Array) -> jax.Array:
-    """The square root, whose gradient at zero is zero: training meets a field's distance to itself."""
+    """The square root, any shape, whose gradient at zero is zero: training meets a field's distance to itself."""
     zero = square == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
@@ -58,7 +58,7 @@ def residual(predictive: Predictive, truth: jax.Array) -> jax.Array:
 
 
 def check_shape(what: str, got: jax.Array, expected: jax.Array) -> None:
-    """Refuse two fields that broadcasting would silently bring together."""
+    """Refuse two fields, (batch, *space, channels), that broadcasting would silently bring together."""
     if got.shape != expected.shape:
         raise InputError(f"{what}: got shape {got.shape}, expected {expected.shape}, (batch, *space, channels)")
 

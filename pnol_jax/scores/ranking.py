@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def spearman(errors: ArrayLike, uncertainties: ArrayLike) -> float:
-    """The correlation of ranks, equal values having their mean rank: 1 where the order is the same, 0 without one."""
+    """The correlation of ranks, (cases,) both, equal values at their mean rank: 1 for the same order, 0 without one."""
     first, second = (_ranks(values) for values in _pair(errors, uncertainties))
     deviations = first - first.mean(), second - second.mean()
     size = np.sqrt(np.square(deviations[0]).sum() * np.square(deviations[1]).sum())
@@ -38,8 +38,8 @@ def risk_coverage(errors: ArrayLike, uncertainties: ArrayLike) -> Floats:
 def ause(errors: ArrayLike, uncertainties: ArrayLike) -> float:
     """The area between the sparsification curve and that of an oracle which knows the errors, over the mean error.
 
-    0 where the most uncertain cases are the most wrong; positive otherwise. Source: Ilg et al. 2018, Uncertainty
-    estimates and multi-hypotheses networks for optical flow.
+    Both are given as (cases,). 0 where the most uncertain cases are the most wrong; positive otherwise. Source: Ilg et
+    al. 2018, Uncertainty estimates and multi-hypotheses networks for optical flow.
     """
     wrong, unsure = _pair(errors, uncertainties)
     between = risk_coverage(wrong, unsure) - risk_coverage(wrong, wrong)

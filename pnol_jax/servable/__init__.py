@@ -1,4 +1,4 @@
-"""The artifact that training writes and serving reads: programs, weights, test vectors and a manifest, no Python."""
+"""The servable, which training writes and serving reads: programs, weights, test vectors and a manifest, no Python."""
 
 from pnol_jax.servable.load import Bucket, Program, Servable, load_servable
 from pnol_jax.servable.manifest import (

@@ -57,7 +57,7 @@ def smallest_bucket(buckets: Sequence[tuple[int, ...]], shape: Sequence[int]) ->
 def beside(
     inputs: NDArray[np.float32], expected: Arrays, answer: Answers, draws: int, bucket: Sequence[int]
 ) -> list[NDArray[Any]]:
-    """What a program takes beside inputs and operands when a vector is replayed, for a batch of 1, padded.
+    """What a program takes beside inputs (*space, channels) and operands in a replay, for a batch of 1, padded.
 
     The first step of draws that all begin at the inputs; the inputs as a tangent; the mean as a cotangent and as the
     weights of a functional, a square, in which nothing cancels.
@@ -81,7 +81,7 @@ def record(
     num_samples: int,
     case: tuple[NDArray[Any], Grid],
 ) -> Vector:
-    """Ask the model itself, on the case's own grid without padding, as training did."""
+    """Ask the model itself of a case (*space, channels), on its own grid without padding, as training did."""
     inputs, grid = np.asarray(case[0], np.float32), case[1]
     if not signature.accepts(grid) or inputs.shape != (*grid.shape, len(signature.inputs)):
         raise InputError(
@@ -138,7 +138,7 @@ def decode_vector(data: bytes, where: str, signature: Signature) -> Vector:
 
 
 def deviation(got: NDArray[Any], expected: NDArray[Any], scale: float | None = None) -> float:
-    """The largest difference, relative to the largest expected value; infinite where shapes differ or a NaN stands.
+    """The largest difference, relative to the largest expected value, any shape; infinite at NaN, or of two shapes.
 
     `scale`: what it is relative to instead.
     """

@@ -51,7 +51,7 @@ def decode_weights(data: bytes, where: str) -> Arrays:
 
 
 def quantise(values: Any, shared: tuple[int, ...]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Int8 and scales, one for all entries along the `shared` dimensions: symmetric, rounded to the nearest.
+    """Int8, any shape, and scales, one for all entries along the `shared` dimensions: symmetric, rounded to nearest.
 
     The largest entry of those that share a scale becomes 127, so nothing is off by more than half of a scale; where all
     are zero the scale is one.
@@ -63,7 +63,7 @@ def quantise(values: Any, shared: tuple[int, ...]) -> tuple[NDArray[np.int8], ND
 
 
 def restore(weights: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The weights in float32 that the stored ones stand for; pure, for use inside a program.
+    """The weights in float32, any shape, that the stored ones stand for; pure, for use inside a program.
 
     Those in other types than int8 with a scale, and bfloat16, stay as they are.
     """

@@ -27,6 +27,7 @@ from pnol_jax.servable.weights import encode_weights
 LEAST_DRAWS = 2  # which have a deviation
 TOLERANCE = 1e-3  # of the largest value
 WEIGHTS = "weights.safetensors"
+PACKAGES = ("jax", "jaxlib", "numpy", "safetensors")  # whose versions are told
 Table = dict[Answers, Callable[..., Arrays]]
 
 
@@ -58,8 +59,8 @@ def write_servable(
     predictive has one, `alarm` what its figure "ood" does; `provenance` says where the model comes from; `tolerance` is
     the largest deviation in a replay, relative to the largest value. `functional`, where the model knows linear
     functionals exactly, gives them, and the signature's answers then name "functional". `advance` takes a step of all
-    draws, where they name "step". `optimised` gives the record of
-    a variant, and is asked about the servable before any of it is written.
+    draws, where they name "step". `optimised` gives the record of a variant, and is asked about the servable before any
+    of it is written.
 
     Raises:
         InputError: the version exists, a name could leave the folder, there are no tests, functionals in one of
@@ -67,6 +68,43 @@ def write_servable(
             the model, padding included.
     """
     target = Path(folder) / check_name(name, "servable name") / check_name(version, "servable version")
+    _check(target, tests, signature, num_samples, functional, advance)
+    sizes = tuple(tuple(int(n) for n in bucket) for bucket in buckets)
+    table = _table(predict, num_samples, functional, advance)
+    programs, vectors, files = _contents(table, weights, signature, sizes, num_samples, tests)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=name,
+        version=version,
+        signature=signature,
+        buckets=sizes,
+        num_samples=num_samples,
+        weights=WEIGHTS,
+        programs=programs,
+        tests=vectors,
+        tolerance=tolerance,
+        calibration=calibration,
+        provenance=provenance,
+        written_with={package: importlib.metadata.version(package) for package in PACKAGES},
+        files={file: sha256_bytes(content) for file, content in sorted(files.items())},
+        alarm=alarm,
+        sizes={file: len(content) for file, content in sorted(files.items())},
+    )
+    if optimised is not None:
+        whole = assemble(manifest, sha256_bytes(encode(manifest)), files)
+        manifest = structs.replace(manifest, optimised=optimised(whole))
+    _place(target, {**files, "manifest.json": encode(manifest)})
+    return target
+
+
+def _check(
+    target: Path,
+    tests: Sequence[Any],
+    signature: Signature,
+    num_samples: int,
+    functional: Functional | None,
+    advance: Advance | None,
+) -> None:
     if target.exists():
         raise InputError(f"servable {target} exists already and a version is never overwritten; expected a new version")
     if not tests:
@@ -81,38 +119,23 @@ def write_servable(
             f"servable: got {num_samples} draws {'without' if advance is None else 'with'} `advance`, expected it and "
             f"at least {LEAST_DRAWS}, since the answers name 'step'"
         )
-    arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
-    sizes = tuple(tuple(int(n) for n in bucket) for bucket in buckets)
-    table = _table(predict, num_samples, functional, advance)
-    vectors = [record(table, arrays, signature, sizes, num_samples, case) for case in tests]
+
+
+def _contents(
+    table: Table,
+    weights: Mapping[str, Any],
+    signature: Signature,
+    buckets: Sequence[tuple[int, ...]],
+    num_samples: int,
+    tests: Sequence[tuple[NDArray[Any], Grid]],
+) -> tuple[tuple[ProgramEntry, ...], tuple[str, ...], dict[str, bytes]]:
+    """The entries of the programs, the names of the test vectors, and all files but the manifest."""
+    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    vectors = [record(table, arrays, signature, buckets, num_samples, case) for case in tests]
     recorded = {f"test-{i}.safetensors": encode_vector(vector) for i, vector in enumerate(vectors)}
-    programs = _programs(table, arrays, signature, sizes, num_samples)
+    programs = _programs(table, arrays, signature, buckets, num_samples)
     files = {WEIGHTS: encode_weights(arrays), **recorded, **{entry.file: data for entry, data in programs}}
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=name,
-        version=version,
-        signature=signature,
-        buckets=sizes,
-        num_samples=num_samples,
-        weights=WEIGHTS,
-        programs=tuple(entry for entry, _ in programs),
-        tests=tuple(recorded),
-        tolerance=tolerance,
-        calibration=calibration,
-        provenance=provenance,
-        written_with={
-            package: importlib.metadata.version(package) for package in ("jax", "jaxlib", "numpy", "safetensors")
-        },
-        files={file: sha256_bytes(content) for file, content in sorted(files.items())},
-        alarm=alarm,
-        sizes={file: len(content) for file, content in sorted(files.items())},
-    )
-    if optimised is not None:
-        whole = assemble(manifest, sha256_bytes(encode(manifest)), files)
-        manifest = structs.replace(manifest, optimised=optimised(whole))
-    _place(target, {**files, "manifest.json": encode(manifest)})
-    return target
+    return tuple(entry for entry, _ in programs), tuple(recorded), files
 
 
 def _table(predict: Predict, num_samples: int, functional: Functional | None, advance: Advance | None) -> Table:

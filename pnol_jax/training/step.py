@@ -77,7 +77,7 @@ def fresh_state(
 def state_from(
     params: Params, optimizer: optax.GradientTransformation, key: jax.Array, averaged: bool, scaled: bool = False
 ) -> TrainState:
-    """The state before the first step of a run that begins with `params`."""
+    """The state before the first step of a run that begins with `params`; the key is one, ()."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -128,39 +128,55 @@ def make_step(posterior: Posterior, optimizer: optax.GradientTransformation, ema
             state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any = None
         ) -> tuple[TrainState, Metrics]:
             with fast():
-                return stepped(state, constants, batch, grid, limit)
-
-        def stepped(
-            state: TrainState, constants: Params, batch: Batch, grid: GridOperands, limit: Any
-        ) -> tuple[TrainState, Metrics]:
-            key = jax.random.fold_in(state.key, state.step)
-            scale: tuple[jax.Array, ...] = () if state.scaling is None else (state.scaling.scale,)
-            (value, metrics), gradient = gradient_of(state.params, constants, batch, grid, key, *scale)
-            if scale:
-                value, gradient = jax.tree.map(lambda leaf: leaf / scale[0], (value, gradient))
-                metrics |= {"loss_scale": scale[0]}
-            norm = optax.tree.norm(gradient)
-            good = jnp.isfinite(value) & jnp.isfinite(norm)
-            overflow = jnp.isfinite(value) & ~good
-            if limit is not None:
-                good &= norm <= limit
-
-            def act(state: TrainState) -> TrainState:
-                updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
-                params = optax.apply_updates(state.params, updates)
-                return replace(state, params=params, optimizer=opt_state, average=_averaged(state, params, ema))
-
-            # A branch rather than a choice between arrays: XLA then copies no moment to update it in its place.
-            here = replace(state, optimizer=fetched(state.optimizer))
-            new = lax.cond(good, act, lambda state: state, here)
-            new = replace(new, step=state.step + 1, scaling=state.scaling and state.scaling.after(overflow))
-            new = held(new)
-            new = replace(new, optimizer=put_back(new.optimizer, state.optimizer))
+                value, gradient, metrics = _descent(gradient_of, state, constants, batch, grid)
+                norm = optax.tree.norm(gradient)
+                finite = jnp.isfinite(value) & jnp.isfinite(norm)
+                good = finite if limit is None else finite & (norm <= limit)
+                new = _moved(optimizer, ema, state, value, gradient, good)
+                overflow = jnp.isfinite(value) & ~finite
+                new = replace(new, step=state.step + 1, scaling=state.scaling and state.scaling.after(overflow))
+                new = held(new)
+                new = replace(new, optimizer=put_back(new.optimizer, state.optimizer))
             return new, metrics | {"loss": value, "gradient_norm": norm}
 
         return step
 
     return Program(make, donate=(0,))
+
+
+def _descent(
+    gradient_of: Callable[..., Any], state: TrainState, *of: Params | Batch | GridOperands
+) -> tuple[jax.Array, Params, Metrics]:
+    """Loss, gradient and figures of a batch, without the scale of the loss."""
+    key = jax.random.fold_in(state.key, state.step)
+    if state.scaling is None:
+        (value, metrics), gradient = gradient_of(state.params, *of, key)
+        return value, gradient, metrics
+    scale = state.scaling.scale
+    (value, metrics), gradient = gradient_of(state.params, *of, key, scale)
+    value, gradient = jax.tree.map(lambda leaf: leaf / scale, (value, gradient))
+    return value, gradient, metrics | {"loss_scale": scale}
+
+
+def _moved(
+    optimizer: optax.GradientTransformation,
+    ema: float,
+    state: TrainState,
+    value: jax.Array,
+    gradient: Params,
+    good: jax.Array,
+) -> TrainState:
+    """The state with the optimiser's step taken, if the gradient is good for one."""
+
+    def act(state: TrainState) -> TrainState:
+        updates, opt_state = optimizer.update(gradient, state.optimizer, state.params, value=value)
+        params = optax.apply_updates(state.params, updates)
+        return replace(state, params=params, optimizer=opt_state, average=_averaged(state, params, ema))
+
+    # A branch rather than a choice between arrays: XLA then copies no moment to update it in its place.
+    here = replace(state, optimizer=fetched(state.optimizer))
+    moved: TrainState = lax.cond(good, act, lambda state: state, here)
+    return moved
 
 
 def _averaged(state: TrainState, params: Params, ema: float) -> Params:

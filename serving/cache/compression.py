@@ -34,7 +34,7 @@ class Packed(NamedTuple):
 
 
 def pack(array: NDArray[Any]) -> NDArray[Any] | Packed:
-    """The array in fewer bytes, or as it is where that saves too little."""
+    """The array, of any shape, in fewer bytes, or as it is where that saves too little."""
     if not SMALLEST <= array.nbytes <= LARGEST:
         return array
     planes = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(-1, array.itemsize).T
@@ -43,7 +43,7 @@ def pack(array: NDArray[Any]) -> NDArray[Any] | Packed:
 
 
 def unpack(held: NDArray[Any] | Packed) -> NDArray[Any]:
-    """The array that was packed, bit for bit, read-only."""
+    """The array that was packed, of any shape, bit for bit, read-only."""
     if not isinstance(held, Packed):
         return held
     planes = np.frombuffer(_decompress(held.blob), np.uint8).reshape(held.dtype.itemsize, -1)

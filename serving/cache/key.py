@@ -44,7 +44,7 @@ class Request:
 
 
 def request_key(inputs: NDArray[Any], context: Context) -> Key:
-    """The key of inputs in a context: no two requests that differ in anything share one."""
+    """The key of inputs (cases, *space, channels) in a context: no two requests that differ in anything share one."""
     state = blake3(np.ascontiguousarray(inputs).reshape(-1).view(np.uint8).data)
     state.update(context)
     return state.digest()

@@ -48,7 +48,7 @@ class Neighbours:
                 del self._cells[cell]
 
     def find(self, context: Context, inputs: NDArray[Any]) -> tuple[Key, float] | None:
-        """The key of the nearest of the held inputs that were compared, and its distance, if within the bound."""
+        """Of inputs (cases, *space, channels) the nearest that were compared: key and distance, if within the bound."""
         candidates = itertools.islice(self._candidates(context, inputs), COMPARED)
         measured = [(distance(inputs, held), key) for key, held in candidates]
         nearest, key = min(measured, default=(math.inf, b""))

@@ -51,13 +51,13 @@ class Store:
         return {name: unpack(held) for name, held in entry.arrays.items()}, entry.seconds
 
     def near(self, context: Context, inputs: NDArray[Any]) -> tuple[Key, float] | None:
-        """The key of the answer to inputs within the bound of these, and their distance, if there is one."""
+        """Key and distance of the inputs within the bound of these, (cases, *space, channels), if there are any."""
         return self._neighbours.find(context, inputs) if self._neighbours else None
 
     def put(
         self, key: Key, version: Version, arrays: Arrays, seconds: float, context: Context, inputs: NDArray[Any]
     ) -> None:
-        """Hold an answer, if it fits; its arrays become read-only."""
+        """Hold an answer to (cases, *space, channels), if it fits; its arrays become read-only."""
         if key in self._entries:
             return
         for array in arrays.values():

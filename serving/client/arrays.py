@@ -20,18 +20,18 @@ class Packed(msgspec.Struct, frozen=True):
     data: memoryview
 
     def array(self) -> NDArray[Any]:
-        """The array; a view of what came."""
+        """The array, of any shape; a view of what came."""
         return np.frombuffer(self.data, np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
 
 
 def pack(array: ArrayLike) -> Packed:
-    """An array to be sent."""
+    """An array of any shape to be sent."""
     values = np.ascontiguousarray(floats(array))
     return Packed(np.shape(array), values.dtype.name, values.reshape(-1).data)
 
 
 def body(inputs: ArrayLike, said: Mapping[str, Any], **named: ArrayLike) -> bytes:
-    """A request: inputs, other arrays by name, and what `said` has that is not None, coordinates among it."""
+    """A request: inputs ([cases,] *space, channels), arrays by name, and what `said` has that is not None."""
     values = {name: value for name, value in said.items() if value is not None and name != "deadline"}
     if "coordinates" in values:
         values["coordinates"] = [pack(axis) for axis in values["coordinates"]]

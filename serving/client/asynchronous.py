@@ -48,7 +48,8 @@ class AsyncClient:
     ) -> AsyncIterator[Prediction]:
         """The predictions for many inputs, in their order, with at most `concurrency` of them asked for at a time.
 
-        Inputs are taken from the iterable as they are needed, so it may be longer than memory. The first error ends it.
+        Each is ([cases,] *space, channels). They are taken from the iterable as they are needed, so it may be longer
+        than memory. The first error ends it.
         """
         calls.check_concurrency(concurrency)
         waiting: deque[asyncio.Task[Prediction]] = deque()
@@ -65,15 +66,15 @@ class AsyncClient:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def jvp(self, inputs: ArrayLike, tangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
-        """As `serving.client.Client.jvp`."""
+        """As `serving.client.Client.jvp`, of inputs and a tangent ([cases,] *space, channels)."""
         return await self._run(derivatives.call(inputs, "tangent", tangent, where), where.get("deadline"))
 
     async def vjp(self, inputs: ArrayLike, cotangent: ArrayLike, **where: Unpack[Where]) -> Derivative:
-        """As `serving.client.Client.vjp`."""
+        """As `serving.client.Client.vjp`, of inputs and a cotangent ([cases,] *space, channels)."""
         return await self._run(derivatives.call(inputs, "cotangent", cotangent, where), where.get("deadline"))
 
     async def rollout(self, inputs: ArrayLike, steps: int, **asking: Unpack[Marching]) -> AsyncIterator[Step]:
-        """As `serving.client.Client.rollout`."""
+        """As `serving.client.Client.rollout`, from ([cases,] *space, channels)."""
         call = rollouts.call(inputs, steps, asking)
         attempts = self._attempts(asking.get("deadline"))
         reply = await self._opened(call, attempts)

@@ -53,7 +53,8 @@ class Client:
     ) -> Iterator[Prediction]:
         """The predictions for many inputs, in their order, with at most `concurrency` of them asked for at a time.
 
-        Inputs are taken from the iterable as they are needed, so it may be longer than memory. The first error ends it.
+        Each is ([cases,] *space, channels). They are taken from the iterable as they are needed, so it may be longer
+        than memory. The first error ends it.
         """
         calls.check_concurrency(concurrency)
         waiting: deque[Future[Prediction]] = deque()
@@ -88,7 +89,7 @@ class Client:
         return self._run(derivatives.call(inputs, "cotangent", cotangent, where), where.get("deadline"))
 
     def rollout(self, inputs: ArrayLike, steps: int, **asking: Unpack[Marching]) -> Iterator[Step]:
-        """The steps of a step model from a first state, as they are computed; ending the loop ends the rollout.
+        """Steps from a first state ([cases,] *space, channels), as they are computed; ending the loop ends the rollout.
 
         It is tried again until it has begun, not after. The deadline is for that, and for each piece that comes later.
 

@@ -96,7 +96,7 @@ class Call(Generic[T]):
 
 
 def predict(inputs: ArrayLike, asking: Asking) -> Call[Prediction]:
-    """`POST /predict` with npy arrays: no other format is smaller, and none is read faster."""
+    """`POST /predict` of ([cases,] *space, channels) as npy: no other format is smaller, and none is read faster."""
     said: dict[str, Any] = {name: value for name, value in asking.items() if value is not None}
     beside = [*said.pop("coordinates", ()), *([said.pop("functionals")] if "functionals" in said else [])]
     said.pop("deadline", None)
@@ -134,7 +134,7 @@ def check_concurrency(concurrency: int) -> None:
 
 
 def floats(array: ArrayLike) -> NDArray[Any]:
-    """The array as little-endian float32, or as float64 if it holds other real numbers."""
+    """The array, any shape, as little-endian float32, or as float64 if it holds other real numbers."""
     values = np.asarray(array)
     if values.dtype.kind not in "fiub":
         raise InputError(f"inputs: got dtype {values.dtype}, expected real numbers")

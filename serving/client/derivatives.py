@@ -49,7 +49,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def call(inputs: ArrayLike, name: Literal["tangent", "cotangent"], field: ArrayLike, where: Where) -> Call[Derivative]:
-    """`POST /derivatives`."""
+    """`POST /derivatives`, of inputs and a field ([cases,] *space, channels)."""
     said: Mapping[str, Any] = where
     content = body(inputs, said, **{name: field})
     headers = {"content-type": MEDIA_TYPE}

@@ -67,7 +67,7 @@ class _Frame(msgspec.Struct, frozen=True):
 
 
 def call(inputs: ArrayLike, steps: int, asking: Marching) -> Call[None]:
-    """`POST /rollout`, answered in frames of msgpack."""
+    """`POST /rollout` from ([cases,] *space, channels), answered in frames of msgpack."""
     said: dict[str, Any] = {**asking, "steps": steps}
     return Call("POST", "/rollout", lambda _: None, (200,), {}, body(inputs, said), {"content-type": MEDIA_TYPE})
 

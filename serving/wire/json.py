@@ -91,7 +91,7 @@ async def encode_answer(answer: Answer) -> bytes:
 
 
 async def encode_array(array: NDArray[np.float32]) -> msgspec.Raw:
-    """The nested lists of one array; others have their turns while a large one is written.
+    """The nested lists of an array of any shape; others have their turns while a large one is written.
 
     On the event loop and not in a thread, which would hold the interpreter's lock for as long as each call takes.
     """
@@ -105,7 +105,7 @@ async def encode_array(array: NDArray[np.float32]) -> msgspec.Raw:
 
 
 def pieces(array: NDArray[np.float32]) -> Iterator[bytes]:
-    """The text of an array with an axis or more, in pieces of at most PIECE numbers."""
+    """The text of an array of any shape but (), in pieces of at most PIECE numbers."""
     rows = PIECE // max(1, array[0].size) if len(array) else 1
     starts = range(0, len(array), rows) if rows else range(len(array))
     yield b"["

@@ -59,7 +59,7 @@ def decode_query(body: bytes) -> Query:
 
 
 def read_array(array: Array, where: str) -> NDArray[Any]:
-    """The numbers of an array.
+    """The numbers of an array, any shape.
 
     Raises:
         Refusal: its bytes are not those of its shape.
@@ -77,5 +77,5 @@ def encode_answer(answer: Answer) -> bytes:
 
 
 def write_array(array: NDArray[np.float32]) -> Array:
-    """An array as it is sent, float32."""
+    """An array of any shape as it is sent, float32."""
     return Array(array.shape, "float32", np.ascontiguousarray(array, "<f4").reshape(-1).data)

@@ -66,7 +66,7 @@ def query_of(asked: Any, outputs: tuple[str, ...]) -> Query:
 
 
 def read(array: Numbers | Array, where: str) -> NDArray[Any]:
-    """An array of either kind of body.
+    """An array of any shape, from either kind of body.
 
     Raises:
         Refusal: it is none.
@@ -81,7 +81,7 @@ def accepted(accept: str, content_type: str, known: tuple[str, ...] = TYPES) -> 
 
 
 async def encode(about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]], media_type: str) -> bytes:
-    """A map of what there is to say, with the arrays by name under "outputs"; large JSON by turns."""
+    """A map of what there is to say, with arrays of any shape by name under "outputs"; large JSON by turns."""
     if media_type == msgpack.MEDIA_TYPE:
         packed = {name: msgpack.write_array(array) for name, array in arrays.items()}
         return msgspec.msgpack.encode({**about, "outputs": packed})

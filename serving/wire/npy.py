@@ -47,7 +47,7 @@ def decode_options(parameters: Mapping[str, str]) -> Options:
 
 
 def read_arrays(body: bytes) -> list[NDArray[Any]]:
-    """The arrays in a body, at least one; views of its bytes."""
+    """The arrays in a body, at least one, of any shape; views of its bytes."""
     arrays: list[NDArray[Any]] = []
     offset = 0
     while offset < len(body) or not arrays:

@@ -26,7 +26,7 @@ _HEADER = re.compile(rf"\{{(?:\s*+(?:{'|'.join(_ENTRIES)})\s*+,?){{3}}\s*+\}}\s*
 
 
 def read_array(body: bytes, offset: int, where: str) -> tuple[NDArray[Any], int]:
-    """The array that begins at an offset, a view of the bytes, and where it ends.
+    """The array, of any shape, that begins at an offset, a view of the bytes, and where it ends.
 
     Raises:
         Refusal: it is malformed or truncated, or of another dtype than float32 or float64.

@@ -24,7 +24,7 @@ _DECODERS = [msgspec.json.Decoder(_nested(depth)) for depth in range(MAX_DEPTH +
 
 
 def read_numbers(raw: msgspec.Raw, where: str) -> NDArray[np.float64]:
-    """The array in a JSON value: lists of equal lengths, all of one depth, with numbers at the bottom.
+    """The array, any shape but (), in a JSON value: lists of equal lengths, all of one depth, numbers at the bottom.
 
     Raises:
         Refusal: anything else, such as a text, null, a ragged list.

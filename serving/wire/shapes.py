@@ -9,7 +9,7 @@ from serving.refusals import Refusal
 
 
 def in_shape(numbers: NDArray[Any], shape: Sequence[int], where: str, order: Literal["C", "F"] = "C") -> NDArray[Any]:
-    """The numbers, of which there are as many as the shape says.
+    """The numbers, of any shape, in the given one, which says as many as there are.
 
     Raises:
         Refusal: a shape that no array can have, since it has too many axes, or one without numbers is too long.

@@ -41,7 +41,7 @@ def find_dtype(name: str, datatype: str) -> np.dtype[Any]:
 
 
 def from_bytes(name: str, datatype: str, shape: Sequence[int], content: memoryview) -> NDArray[Any]:
-    """A tensor from its bytes, little-endian and in C order.
+    """A tensor of any shape from its bytes, little-endian and in C order.
 
     Raises:
         Refusal: the datatype or the shape does not fit.
@@ -53,7 +53,7 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], content: memoryvi
 
 
 def from_numbers(name: str, datatype: str, shape: Sequence[int], numbers: NDArray[Any]) -> NDArray[Any]:
-    """A tensor from its numbers, flat or nested, as float32 or float64.
+    """A tensor of any shape from its numbers, flat or nested, as float32 or float64.
 
     Raises:
         Refusal: the datatype or the shape does not fit, or a number that float32 may not hold.
@@ -88,6 +88,8 @@ def make_query(
 ) -> Query:
     """The query of a request's tensors, parameters and requested outputs; the default outputs if none is requested.
 
+    Inputs are ([cases,] *space, channels), coordinates (n,) of each axis.
+
     Raises:
         Refusal: a tensor too many or too few, an unknown or ill-typed parameter.
     """
@@ -95,7 +97,7 @@ def make_query(
 
 
 def place_tensors(tensors: Mapping[str, NDArray[Any]], options: Options) -> Query:
-    """The query of tensors and options.
+    """The query of tensors and options: inputs ([cases,] *space, channels), coordinates (n,) of each axis, functionals.
 
     Raises:
         Refusal: a tensor too many or too few.

@@ -1,4 +1,4 @@
-"""training.precision = "float64": everything in double from the files to the report, and the same run as in float32."""
+"""training.precision = "float64": everything in it from the files to the report, and the same run as in float32."""
 
 import json
 import re
@@ -133,7 +133,7 @@ def test_a_run_in_double_is_the_run_in_single_precision_without_its_rounding(con
 
 
 def _evaluated_and_exported(folder: Path, to: Path) -> None:
-    """A run in double is scored in double and served in single precision, with the same answers."""
+    """A run in float64 is scored in float64 and served in float32, with the same answers."""
     evaluate(folder)
     (scores,) = json.loads((folder / "metrics.json").read_text())["tests"].values()
     experiment = open_experiment(runs.read_config(folder))

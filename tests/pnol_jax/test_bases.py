@@ -1,4 +1,4 @@
-"""Bases as matrices: orthogonality, agreement with the FFT, points that are not uniform, padding, rounding."""
+"""Bases as matrices: orthogonality, agreement with the FFT, points that are not equally spaced, padding, rounding."""
 
 import jax
 import numpy as np

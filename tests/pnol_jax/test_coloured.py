@@ -1,4 +1,4 @@
-"""Correlated noise and what it makes of a rollout, against closed forms in double precision."""
+"""Correlated noise and what it makes of a rollout, against closed forms in float64."""
 
 import jax
 import jax.numpy as jnp

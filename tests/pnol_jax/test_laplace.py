@@ -294,7 +294,7 @@ def test_of_a_trajectory_the_map_to_the_next_step_is_fitted() -> None:
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("structure", ["diagonal", "kronecker"])
 def test_random_signs_stand_for_what_is_too_many(structure: str) -> None:
-    """The curvature of 1,000 random vectors is that of all directions to a few per cent; of one it is not."""
+    """The curvature of 1,000 random vectors is that of all directions to 5%; of one it is not."""
     exact, sampled, one = (
         laplace("convolution", structure=structure, exact=exact, probes=probes, prior_precision=0.1)
         for exact, probes in ((4096, 64), (1, 1000), (1, 1))

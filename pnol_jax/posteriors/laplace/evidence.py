@@ -48,7 +48,7 @@ class Evidence:
 
 
 def log_marginal(spectrum: Spectrum, data: Data, precision: Float64, gamma: float) -> float:
-    """The logarithm of the marginal likelihood."""
+    """The logarithm of the marginal likelihood, given the prior's precision (groups,)."""
     fit = data.residual / gamma + data.observations * np.log(gamma) + data.log_noise
     determinant, _ = spectrum.solve(precision, gamma)
     return float(-0.5 * (fit + precision @ data.squares + determinant))

@@ -90,7 +90,7 @@ class Kronecker:
             yield index[:, there.any(axis=(0, 2))][:, :, there.any(axis=(0, 1))]
 
     def shapes(self, index: NDArray[np.int32]) -> list[Shape]:
-        """The matrices' shapes, of what is kept."""
+        """The matrices' shapes, (modes, rows, columns) each, of the kept entries (P,)."""
         shapes = []
         for span, (modes, rows, columns) in matrices(self.subset):
             here = index[(index >= span.start) & (index < span.stop)] - span.start

@@ -47,7 +47,7 @@ def information(
 
 
 def fit_of(mean: jax.Array, variance: jax.Array, truth: jax.Array, precision: jax.Array) -> Fit:
-    """The sums over a batch, given its `information` as `precision`."""
+    """The sums over a batch, given its `information` as `precision`; fields (batch, *space, out), normalised."""
     variance = jnp.broadcast_to(variance, mean.shape)
     kept = precision > 0
     count = jnp.where(kept, precision * variance, 0)

@@ -25,21 +25,21 @@ class Linearised(NamedTuple):
     theta: Params
 
     def pull(self, field: jax.Array) -> Params:
-        """J^T times a field: an array by name."""
+        """J^T times a field (batch, *space, out): an array by name."""
         cotangent = collectives.varying_like(field, self.mean)
         gradient: Params = jax.linear_transpose(self.push, self.theta)(cotangent)[0]
         return gradient
 
 
 def noise_of(linear: Linearised, given: jax.Array | None) -> jax.Array:
-    """The variance of the noise: the head's, or the one `given` where there is no head."""
+    """The variance of the noise: the head's, (batch, *space, out), or the one `given`, (out,), without a head."""
     variance = given if linear.variance is None else linear.variance
     assert variance is not None
     return variance
 
 
 def linearise(moments: Moments, subset: Subset, params: Params, inputs: jax.Array, grid: GridOperands) -> Linearised:
-    """Linearise the mean in the parameters of the subset: the operator itself is computed once."""
+    """Linearise the mean at inputs (batch, *space, in) in the subset's parameters: the operator is computed once."""
 
     def of(theta: Params) -> tuple[jax.Array, jax.Array | None]:
         return moments(params | theta, inputs, grid)

@@ -122,7 +122,7 @@ class Laplace:
 
     @property
     def moments(self) -> Callable[[Params, jax.Array, GridOperands], tuple[jax.Array, jax.Array | None]]:
-        """The base's, never in 16 bits, which would be too coarse for derivatives."""
+        """The base's, of (batch, *space, in), never in 16 bits, which would be too coarse for derivatives."""
         return dataclasses.replace(self.base, precision="float32").moments
 
     def vector(self, params: Params) -> Float64:
@@ -144,7 +144,7 @@ class Laplace:
         return {name.removeprefix(ROOT): value for name, value in params.items() if name.startswith(ROOT)}
 
     def process(self, params: Params, inputs: jax.Array, grid: GridOperands) -> GaussianProcess:
-        """The distribution of the output fields of a batch without noise: moments, covariances, draws, functionals."""
+        """The output fields' distribution without noise, of inputs (batch, *space, in): moments, draws, functionals."""
         return GaussianProcess(
             moments=self.moments,
             subset=self.subset,

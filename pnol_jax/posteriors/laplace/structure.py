@@ -25,7 +25,7 @@ class Structure(Protocol):
     """
 
     def kept(self, active: NDArray[np.bool_]) -> Indices:
-        """The entries of the subset that it is about, given which of them the mean depends on."""
+        """The entries of the subset that it is about, (P,), given which of them the mean depends on, (size,)."""
         ...
 
     def decompose(self, products: Products) -> Found:
@@ -50,7 +50,7 @@ class Structure(Protocol):
 
 
 def entries(active: NDArray[np.bool_]) -> Indices:
-    """The numbers of the entries that are kept one by one."""
+    """The numbers (P,) of the entries that are kept one by one, of all (size,)."""
     return np.flatnonzero(active).astype(np.int32)
 
 
