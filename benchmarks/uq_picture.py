@@ -11,7 +11,7 @@ from benchmarks.uq_problems import POSTERIORS
 from benchmarks.uq_rows import Row
 from experiments.report.drawing import COLOURS, Draw
 
-MARKERS = "osD^vPX*<>hpd8"  # one for each posterior; the last two share colours with the first
+MARKERS = "osD^vPX*<>hpd8"  # with twelve colours 84 pairs, so that no two posteriors are drawn alike
 COSTS = tuple(step * 10**power for power in (-1, 0, 1, 2, 3) for step in (1, 2, 5))
 TICKS = (0.4, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8)
 TITLES = {
@@ -44,7 +44,7 @@ def costs(rows: Sequence[Row], tasks: Sequence[str]) -> Draw:
                 place = mine[posterior].milliseconds, crps.value / base
                 style = {
                     "color": COLOURS[number % len(COLOURS)],
-                    "marker": MARKERS[number],
+                    "marker": MARKERS[number % len(MARKERS)],
                     "markersize": 4,
                     "elinewidth": 0.7,
                 }

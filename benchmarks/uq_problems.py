@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.uq_training import SHARES
 from experiments import simulate
 from experiments.experiment import Experiment, open_experiment
 from pnol_jax.config import ExperimentConfig
@@ -12,22 +13,7 @@ from pnol_jax.errors import InputError
 from pnol_jax.toml import load
 
 CONFIGS = Path("experiments/configs")
-POSTERIORS = (
-    "deterministic",
-    "beta_nll",
-    "coloured",
-    "ensemble",
-    "heads",
-    "dropout",
-    "laplace",
-    "swag",
-    "multi_swag",
-    "variational",
-    "pno",
-    "pno_dropout",
-    "quantile",
-    "flow",
-)
+POSTERIORS = tuple(SHARES)
 QUICK = (
     "training.steps=4",
     "optimizer.warmup_steps=1",

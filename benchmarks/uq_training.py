@@ -25,23 +25,24 @@ from pnol_jax.training.step import initial_state, make_step
 
 BASE = "deterministic"
 MOST = 3.0
-# Multiples of the base's wall time. Those whose training is the base's own get as much; those that train other or
-# several operators, or by noisier losses, up to three times that.
+# Multiples of the base's wall time, in the order in which posteriors are named and drawn. Those whose training is the
+# base's own get as much; those that train other or several operators, or by noisier losses, up to three times that.
 SHARES: Mapping[str, float] = {
     "deterministic": 1.0,
     "beta_nll": 1.0,
     "coloured": MOST,
-    "laplace": 0.7,  # its `fit` and its passes over the gradients come on top
-    "heads": MOST,
-    "quantile": 1.5,
-    "swag": 2.0,
-    "dropout": 2.0,
-    "variational": 2.0,
     "ensemble": MOST,
+    "heads": MOST,
+    "dropout": 2.0,
+    "laplace": 0.7,  # its `fit` and its passes over the gradients come on top
+    "swag": 2.0,
     "multi_swag": MOST,
+    "variational": 2.0,
     "pno": MOST,
     "pno_dropout": MOST,
+    "quantile": 1.5,
     "flow": MOST,
+    "student": 1.0,
 }
 MARGIN = 0.9  # of the allowance: steps of a whole run take a little longer than those that were timed
 LEAST = 50

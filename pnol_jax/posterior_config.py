@@ -1,6 +1,6 @@
 """The posterior's part of the experiment schema, with every default: where uncertainty comes from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -115,6 +115,16 @@ class QuantileConfig(Section, frozen=True, tag_field="name", tag="quantile"):
     noise: NoiseConfig = NoiseConfig(kind="correlated")  # of the ranks of a drawn field
 
 
+class StudentConfig(Section, frozen=True, tag_field="name", tag="student"):
+    """One operator with a head for the scale of its noise, which is Student's t: for residuals with heavy tails."""
+
+    degrees: Literal["trained"] | Annotated[float, msgspec.Meta(gt=2)] = "trained"  # of freedom; more: lighter tails
+    levels: list[OpenShare] = msgspec.field(
+        default_factory=lambda: [0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995]
+    )  # of the quantiles that it states
+    noise: NoiseConfig = NoiseConfig()  # of the ranks of a drawn field
+
+
 class FlowConfig(Section, frozen=True, tag_field="name", tag="flow"):
     """A flow from random functions to outputs, trained by flow matching."""
 
@@ -136,5 +146,6 @@ PosteriorConfig = (
     | VariationalConfig
     | PNOConfig
     | QuantileConfig
+    | StudentConfig
     | FlowConfig
 )

@@ -15,6 +15,7 @@ from pnol_jax.posterior_config import (
     LaplaceConfig,
     PNOConfig,
     QuantileConfig,
+    StudentConfig,
     SWAGConfig,
     VariationalConfig,
 )
@@ -29,6 +30,7 @@ from pnol_jax.posteriors.pno import PNO
 from pnol_jax.posteriors.problem import BuildOperator, Problem
 from pnol_jax.posteriors.protocol import Posterior
 from pnol_jax.posteriors.quantile import Quantile
+from pnol_jax.posteriors.student import Student
 from pnol_jax.posteriors.swag import SWAG
 from pnol_jax.posteriors.variational import Variational
 
@@ -56,6 +58,7 @@ POSTERIORS: Mapping[type, Callable[[Any, Problem], Posterior]] = {
     VariationalConfig: Variational.build,
     PNOConfig: PNO.build,
     QuantileConfig: Quantile.build,
+    StudentConfig: Student.build,
     FlowConfig: Flow.build,
 }
 

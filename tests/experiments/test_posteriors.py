@@ -75,6 +75,7 @@ OPTIONS = {
     "variational": "rank = 2\ndraws = 2",
     "pno": 'variant = "dropout"\npasses = 2\ndropout = { spectral = 0.3, channel = 0.2 }',
     "quantile": "",
+    "student": "",
     "flow": "steps = 2\npairs = 2",
 }
 LOSSES = {"deterministic": "nll"}

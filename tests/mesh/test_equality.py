@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pnol_jax.operators.table import OPERATORS
+from pnol_jax.posteriors import POSTERIORS as TABLE
 
 ROOT = Path(__file__).parents[2]
 # Some of each: the deterministic posterior has a head and an H1 loss, the ensemble is unrolled from noisy states.
@@ -150,9 +151,11 @@ POSTERIORS: dict[str, tuple[str, dict[str, Any]]] = {
     "variational": ("variational", {"parameters": ["operator.*"], "rank": 2, "draws": 2, "heteroscedastic": False}),
     "masks": ("pno", {"variant": "dropout", "passes": 2} | DROPPED),
     "correlated": ("pno", {"noise": {"kind": "correlated"}}),
-    "quantile": ("quantile", {}),
     "flow": ("flow", {"steps": 2, "pairs": 2}),
 }
+# Any other as it is by default; those of `DETERMINISTIC`, `ENSEMBLE` and of the curvature stand above.
+ABOVE = {"deterministic", "ensemble", "laplace"} | {name for name, _ in POSTERIORS.values()}
+POSTERIORS |= {name: (name, {}) for kind in TABLE if (name := str(kind.__struct_config__.tag)) not in ABOVE}
 
 
 @pytest.mark.parametrize("case", POSTERIORS)
