@@ -1,6 +1,6 @@
 """Hand an experiment to a cluster, and ask for it again.
 
-python -m experiments.submit CONFIG [section.key=value ...] --cluster slurm|mpi|kubernetes|local [--nodes N ...]
+python -m experiments.submit CONFIG [section.key=value ...] --cluster local|slurm|... [--nodes N ...]
                              [-- words for experiments.launch]
 python -m experiments.submit status|wait|logs|cancel ID
 python -m experiments.submit history
@@ -75,8 +75,8 @@ def make_job(asked: argparse.Namespace, more: Sequence[str] = ()) -> Job:
         if not any(word.startswith("--processes") for word in more):
             _check_share(checked, request)
     folder = asked.run or f"runs/{config.name}"
-    python = "python" if asked.cluster == "kubernetes" else sys.executable  # the image has its own
-    where = launch_words(asked.cluster, request)
+    python = "python" if request.image else sys.executable  # an image has its own
+    where = [*(["--elastic"] if request.elastic else []), *CLUSTERS[asked.cluster].launch_words(request)]
     command = [python, "-m", "experiments.launch", asked.config, *asked.overrides, *where]
     job = msgspec.structs.asdict(request) | {
         "name": config.name,
@@ -96,26 +96,6 @@ def _check_share(config: ExperimentConfig, request: Request) -> None:
     processes = max(request.nodes, len(request.hosts)) * request.processes_per_node
     devices = request.devices_per_node // request.processes_per_node
     check_processes(config.mesh, config.training.batch_size, config.training.accumulate, processes, devices)
-
-
-def launch_words(cluster: str, request: Request) -> list[str]:
-    """What the launcher is told of the cluster; an allocation of SLURM tells it of itself.
-
-    Raises:
-        InputError: several nodes are asked for where nobody but the user can name them.
-    """
-    words = ["--elastic"] if request.elastic else []
-    if cluster == "slurm":
-        return [*words, "--cluster", "slurm"]
-    if cluster == "kubernetes":
-        return [*words, "--processes", str(request.nodes * request.processes_per_node)]
-    count = len(request.hosts) or 1
-    if request.nodes not in (1, count):
-        raise InputError(
-            f"nodes: got {request.nodes} and {len(request.hosts)} hosts, expected --hosts A,B,... to name them"
-        )
-    hosts = ["--hosts", ",".join(request.hosts)] if request.hosts else []
-    return [*words, "--cluster", cluster, "--processes", str(count * request.processes_per_node), *hosts]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ import psutil
 
 from experiments.clusters import board, processes, record, shell, tail
 from experiments.clusters.board import Board, Task
-from experiments.clusters.interface import Job, Status, Submitted, refuse
+from experiments.clusters.interface import Job, Request, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -55,6 +55,21 @@ def submit(cluster: str, job: Job) -> str:
         )
     _wait_for_board(folder, process)
     return name
+
+
+def launch_words(cluster: str, request: Request) -> list[str]:
+    """How many processes, and on which hosts: nobody but the user can name them.
+
+    Raises:
+        InputError: several nodes are asked for, and not as many hosts named.
+    """
+    count = len(request.hosts) or 1
+    if request.nodes not in (1, count):
+        raise InputError(
+            f"nodes: got {request.nodes} and {len(request.hosts)} hosts, expected --hosts A,B,... to name them"
+        )
+    hosts = ["--hosts", ",".join(request.hosts)] if request.hosts else []
+    return ["--cluster", cluster, "--processes", str(count * request.processes_per_node), *hosts]
 
 
 def _wait_for_board(folder: Path, process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What a cluster is: five functions of a `Job` or of one that was `Submitted`, and the command that starts workers.
+"""What a cluster is: functions of a `Job` or of one that was `Submitted`, and the command that starts workers.
 
 A cluster is a module with the functions of `Cluster`. Waiting and history are written once for all, in `watch.py`.
 """
@@ -37,13 +37,15 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     requeue: Annotated[Number, Meta(description="how often a job that was stopped is put back into the queue")] = 3
     elastic: Annotated[bool, Meta(description="a lost node does not end the job")] = False
     at_once: Annotated[Number, Meta(description="tasks of an array that run at once; 0: all")] = 0
-    queue: Annotated[Line, Meta(description="partition (SLURM) or queue (Kubernetes with Kueue)")] = ""
-    account: Annotated[Line, Meta(description="who pays (SLURM)")] = ""
+    queue: Annotated[Line, Meta(description="partition or queue")] = ""
+    account: Annotated[Line, Meta(description="who pays")] = ""
     hosts: Annotated[list[Name], Meta(description="names of the hosts, A,B,C (Open MPI; by ssh on cluster local)")] = []
     image: Annotated[Line, Meta(description="container image (Kubernetes)")] = ""
     claim: Annotated[Line, Meta(description="volume claim with the work folder in it (Kubernetes)")] = ""
     namespace: Annotated[Line, Meta(description="namespace (Kubernetes)")] = ""
-    options: Annotated[list[Line], Meta(description="further options of sbatch, such as --constraint=a100")] = []
+    options: Annotated[
+        list[Line], Meta(description="further options as the queue spells them, such as --constraint=a100 (SLURM)")
+    ] = []
     setup: Annotated[list[Line], Meta(description="lines of shell before the command, such as module load cuda")] = []
     environment: Annotated[Variables, Meta(description="variables for the command")] = {}
 
@@ -119,6 +121,9 @@ class Cluster(Protocol):
 
     def submit(self, job: Job) -> str:
         """Write the script into the run's folder and hand it in; the job's id."""
+
+    def launch_words(self, request: Request) -> list[str]:
+        """What `experiments.launch` is told in the job, where the surroundings do not say it."""
 
     def status(self, submitted: Submitted) -> list[Status]:
         """How every task stands; one entry where the job is no array."""

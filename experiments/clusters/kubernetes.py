@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.clusters.durations import seconds
 from experiments.clusters.external import call
-from experiments.clusters.interface import Job, State, Status, Submitted, refuse
+from experiments.clusters.interface import Job, Request, State, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -143,6 +143,11 @@ def submit(job: Job) -> str:
     except InputError as error:
         raise InputError(f"{error}; the manifest is {path}") from None
     return name
+
+
+def launch_words(request: Request) -> list[str]:
+    """The pods tell of each other."""
+    return ["--processes", str(request.nodes * request.processes_per_node)]
 
 
 def status(submitted: Submitted) -> list[Status]:

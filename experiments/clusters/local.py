@@ -2,14 +2,19 @@
 
 from experiments.clusters import detached
 from experiments.clusters.detached import cancel, logs, script, status
-from experiments.clusters.interface import Job
+from experiments.clusters.interface import Job, Request
 
-__all__ = ["cancel", "logs", "script", "status", "submit", "worker_command"]
+__all__ = ["cancel", "launch_words", "logs", "script", "status", "submit", "worker_command"]
 
 
 def submit(job: Job) -> str:
     """Start the job's supervisor."""
     return detached.submit("local", job)
+
+
+def launch_words(request: Request) -> list[str]:
+    """Processes and hosts."""
+    return detached.launch_words("local", request)
 
 
 def worker_command(command: list[str], nodes: list[str] | None, processes_per_node: int) -> list[str]:

@@ -7,9 +7,9 @@ import os
 
 from experiments.clusters import detached
 from experiments.clusters.detached import cancel, logs, script, status
-from experiments.clusters.interface import Job
+from experiments.clusters.interface import Job, Request
 
-__all__ = ["cancel", "logs", "script", "status", "submit", "worker_command"]
+__all__ = ["cancel", "launch_words", "logs", "script", "status", "submit", "worker_command"]
 
 # mpirun closes the input of a worker that has sent both its outputs elsewhere, as into a log of its own: one is kept.
 KEEP_INPUT = ["sh", "-c", 'exec "$@" 3>&1', "sh"]
@@ -19,6 +19,11 @@ FORWARDED = ("JAX_", "XLA_", "NCCL_", "LIBTPU_", "TF_", "PNOL_", "PYTHON")
 def submit(job: Job) -> str:
     """Start the job's supervisor on this host."""
     return detached.submit("mpi", job)
+
+
+def launch_words(request: Request) -> list[str]:
+    """Processes and hosts."""
+    return detached.launch_words("mpi", request)
 
 
 def worker_command(command: list[str], nodes: list[str] | None, processes_per_node: int) -> list[str]:

@@ -5,18 +5,15 @@ is up or on preemption, on to it. A command that then ends with status 75 is put
 is not needed: how a job ended is asked of scontrol and, when SLURM has forgotten the job, read from what was left.
 """
 
-import functools
 import os
 import re
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
-from experiments.clusters import shell, tail
+from experiments.clusters import batch, shell, tail
 from experiments.clusters.durations import clock
 from experiments.clusters.external import call
-from experiments.clusters.interface import Job, State, Status, Submitted, refuse
+from experiments.clusters.interface import Job, Request, State, Status, Submitted, refuse
 from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
@@ -55,8 +52,7 @@ def script(job: Job) -> str:
     lines = shell.body(job, "$SLURM_ARRAY_TASK_ID")
     if job.cpus_per_process:
         lines.insert(1, f"export SRUN_CPUS_PER_TASK={job.cpus_per_process}")
-    batch = shlex.join([sys.executable, "-m", "experiments.clusters.batch", str(job.submit), str(job.requeue)])
-    lines += ["trap '' USR1  # until it is listened to", f'exec {batch} "${{command[@]}}"']
+    lines += ["trap '' USR1  # until it is listened to", batch.line(__name__, job)]
     return "\n".join(["#!/bin/bash", options, "", *lines, ""])
 
 
@@ -99,6 +95,11 @@ def submit(job: Job) -> str:
     return call("sbatch", "--parsable", str(path)).strip().partition(";")[0]
 
 
+def launch_words(request: Request) -> list[str]:
+    """The allocation says the rest."""
+    return ["--cluster", "slurm"]
+
+
 def status(submitted: Submitted) -> list[Status]:
     """Ask SLURM, and for the tasks that it has forgotten, read what the script left."""
     try:
@@ -110,7 +111,8 @@ def status(submitted: Submitted) -> list[Status]:
             raise
         text = ""
     known = {each.id: each for line in text.splitlines() for each in _statuses(line)}
-    return [known.get(task) or _left(submitted.job.submit / f"{task}.outcome", task) for task in submitted.task_ids()]
+    folder = submitted.job.submit
+    return [known.get(each) or batch.left("SLURM", folder / f"{each}.outcome", each) for each in submitted.task_ids()]
 
 
 def _statuses(line: str) -> list[Status]:
@@ -143,23 +145,10 @@ def _numbers(text: str) -> list[int]:
     return numbers
 
 
-def _left(path: Path, task: str) -> Status:
-    left = re.fullmatch(r"(\d+) (ended)?\n", path.read_text()) if path.is_file() else None
-    if left is None:
-        return Status(id=task, state="unknown", detail="SLURM knows it no more, and it left no outcome")
-    code = int(left[1])
-    state: State = "cancelled" if left[2] else "failed" if code else "done"
-    return Status(id=task, state=state, detail="ended by SLURM" if left[2] else "", exit=code)
-
-
 def logs(submitted: Submitted, task: str, *, follow: bool) -> Iterator[str]:
     """What a task has printed, all its workers and restarts."""
-    ended = functools.partial(_ended, submitted, task)
-    return tail.read(submitted.job.submit / f"{task}.log", ended if follow else None)
-
-
-def _ended(submitted: Submitted, task: str) -> bool:
-    return all(each.final for each in status(submitted) if each.id == task)
+    path = submitted.job.submit / f"{task}.log"
+    return tail.read(path, tail.ended(status, submitted, task) if follow else None)
 
 
 def cancel(submitted: Submitted, tasks: Sequence[str]) -> None:
@@ -189,3 +178,30 @@ def worker_command(command: list[str], nodes: list[str] | None, processes_per_no
         *where,
         *command,
     ]
+
+
+def _here(environment: Mapping[str, str]) -> batch.Queue:
+    """The queue, in a job of it."""
+    job = environment["SLURM_JOB_ID"]
+    return batch.Queue(
+        task=task_id(environment),
+        ended=lambda terminated: _state(job) != "RUNNING",
+        restarts=lambda: int(environment.get("SLURM_RESTART_COUNT", "0")),
+        put_back=lambda: call("scontrol", "requeue", job),
+    )
+
+
+def _state(job: str) -> str:
+    state = re.search(r"JobState=(\w+)", call("scontrol", "--oneliner", "show", "job", job))
+    return state[1] if state else ""
+
+
+def task_id(environment: Mapping[str, str]) -> str:
+    """The id of the job, JOB_2 of a task of an array, by SLURM's variables."""
+    if "SLURM_ARRAY_JOB_ID" in environment:
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return environment["SLURM_JOB_ID"]
+
+
+if __name__ == "__main__":
+    sys.exit(batch.main(_here(os.environ), sys.argv[1:]))

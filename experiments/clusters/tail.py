@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+from experiments.clusters.interface import Status, Submitted
 from pnol_jax.errors import InputError
 
 PAUSE = 0.5  # seconds between two looks at the file
@@ -31,6 +32,11 @@ def read(path: Path, ended: Callable[[], bool] | None) -> Iterator[str]:
         if last:
             return
         time.sleep(PAUSE)
+
+
+def ended(status: Callable[[Submitted], list[Status]], submitted: Submitted, task: str) -> Callable[[], bool]:
+    """Whether a task has ended, asked of its cluster."""
+    return lambda: all(each.final for each in status(submitted) if each.id == task)
 
 
 def _from(path: Path, position: int, decoder: codecs.IncrementalDecoder) -> Generator[str, None, int]:

@@ -36,7 +36,7 @@ class Variable:
     order: str
 
     def read(self) -> NDArray[Any]:
-        """Its numbers, in the type in which they are stored; a view of the file where it is not compressed.
+        """Its numbers, any shape, in the type in which they are stored; a view of the file where it is not compressed.
 
         Raises:
             ValueError, zlib.error, struct.error: it is damaged.

@@ -102,8 +102,7 @@ class Student:
         """Mean, the variance of the noise, and its quantiles."""
         mean, square = self.base.moments(params, inputs, grid)
         assert square is not None
-        unit = params[QUANTILES]
-        found = mean + jnp.sqrt(square) * unit.reshape(len(unit), *(1,) * (mean.ndim - 1), -1)
+        found = mean + jnp.sqrt(square) * params[QUANTILES].reshape(len(self.levels), *(1,) * (mean.ndim - 1), -1)
 
         def sample(key: jax.Array) -> jax.Array:
             ranks = self.noise.draw(key, grid, mean.shape[0], self.base.outputs, mean.dtype)

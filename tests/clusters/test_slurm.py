@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from experiments.clusters import slurm
+from experiments.clusters import batch, slurm
 from experiments.clusters.interface import Submitted
 from pnol_jax.errors import InputError
 from tests.clusters.conftest import ask, cancel, gone, hand_in, launch, log, make_job, until, until_ended
@@ -122,7 +122,7 @@ def test_how_a_job_ended_is_known_when_slurm_has_forgotten_it() -> None:
         assert until_ended(submitted)[0].state == state
         path = submitted.job.submit / f"{submitted.id}.outcome"
         until(path.is_file, lambda: "its outcome")
-        assert slurm._left(path, submitted.id).state == state, path.read_bytes()
+        assert batch.left("SLURM", path, submitted.id).state == state, path.read_bytes()
 
 
 def test_a_refusal_is_one_line_of_slurms_own_words() -> None:

@@ -49,14 +49,14 @@ def _command(script: str, task: str = "") -> list[str]:
     """The words of the command, by running the script with a program that shows them in place of the last line."""
     lines = script.splitlines()
     shown = "\n".join([*lines[:-1], r"printf '%s\0' " + '"${command[@]}"'])
-    environment = os.environ | {"SLURM_ARRAY_TASK_ID": task}
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": task, "PBS_ARRAY_INDEX": task}
     done = subprocess.run(
         ["bash", "-c", shown, "job.sh", task], capture_output=True, text=True, env=environment, check=True
     )
     return done.stdout.split("\0")[:-1]
 
 
-@pytest.mark.parametrize("cluster", ["slurm", "local"])
+@pytest.mark.parametrize("cluster", ["slurm", "pbs", "local"])
 @pytest.mark.parametrize(
     "word", ["a b", "it's", 'say "so"', "$HOME", "`id`", "*", "", "back\\slash", "two\nlines", "#"]
 )
