@@ -12,6 +12,7 @@ from pnol_jax.config import DeepONetConfig, FFNOConfig, FNOConfig, SpectralConfi
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.operators.table import OPERATORS
+from pnol_jax.operators.uno import halved, narrowed
 from tests.operators import OPTIONS
 
 BASES = {
@@ -105,6 +106,17 @@ def test_a_resolved_function_has_the_same_answer_on_a_finer_grid(x64: None, name
     scale = float(jnp.abs(answers[0]).max())
     # a GELU of a smooth function has a spectrum that falls fast: what 64 points alias is far below this
     np.testing.assert_allclose(answers[1][::2], answers[0], atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("modes", [5, 6])
+def test_operands_with_fewer_modes_are_those_that_the_grid_would_have_for_them(modes: int) -> None:
+    bases = tuple(Basis(kind, modes) for kind in ("fourier", "padded", "cosine"))
+    bounded = Axis.uniform(9, "bounded", 2.0, "centre")
+    grid, fewer = Grid((Axis.uniform(8, length=2.0), bounded, bounded)), halved(bases, 1)
+    found = narrowed(make_operands(grid, bases, None, "float64"), bases, fewer)
+    for axis, expected in zip(found.axes, make_operands(grid, fewer, None, "float64").axes, strict=True):
+        np.testing.assert_allclose(axis.analysis, expected.analysis, atol=1e-14)
+        np.testing.assert_allclose(axis.synthesis, expected.synthesis, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["fno", "ffno"])
