@@ -254,3 +254,27 @@ def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_
         asyncio.run(scenario())
     finally:
         engine.close()
+
+
+def test_the_loop_runs_nothing_while_the_thread_has_the_device(ladder: Ladder) -> None:
+    def costing(ladder: Ladder, seconds: float) -> Ladder:
+        return dataclasses.replace(ladder, costs={kind: Costs.of({1: seconds}) for kind in ladder.costs})
+
+    async def scenario() -> None:
+        gate, grid = Gate(), heat.grid(9, 9)
+        first = await held(engine, gate, costing(gate.guard(ladder), 1.0))
+        second = engine.submit(job(costing(ladder, 1e-5), grid, (1, 2)))
+        order: list[str] = []
+        for name, future in (("first", first), ("second", second)):
+            future.add_done_callback(lambda _, name=name: order.append(name))
+        for _ in range(3):  # turns of the loop
+            await asyncio.sleep(0)
+        gate.open.set()
+        check(grid, (await asyncio.gather(first, second))[1], (1, 2))
+        assert order == ["first", "second"]
+
+    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
+    try:
+        asyncio.run(scenario())
+    finally:
+        engine.close()
