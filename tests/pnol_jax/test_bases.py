@@ -75,6 +75,17 @@ def test_coefficients_do_not_change_with_the_number_of_points() -> None:
         np.testing.assert_allclose(basis.analysis(axis).T @ f, coefficients, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["fourier", "cosine", "padded"])
+def test_coefficients_do_not_change_with_the_length_of_the_axis(kind: str) -> None:
+    basis, n = Basis(kind, 5), 12  # type: ignore[arg-type]
+    one, three = (
+        Axis.uniform(n, length=length) if kind == "fourier" else Axis.uniform(n, "bounded", length, "centre")
+        for length in (1.0, 3.0)
+    )
+    np.testing.assert_allclose(basis.analysis(three), basis.analysis(one), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(3 * basis.derivative(three), basis.derivative(one), rtol=0, atol=1e-9)
+
+
 def test_float32_operands_are_within_the_rounding_of_a_product_of_their_size() -> None:
     """|fl(A^T f) - A^T f| <= (gamma_n + u) |A|^T |f|, gamma_n = n u / (1 - n u) (Higham 2002, section 3.1)."""
     axis, basis = Axis.uniform(64), Basis("fourier", 32)

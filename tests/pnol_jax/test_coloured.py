@@ -86,6 +86,16 @@ def test_fit_finds_the_noise_that_made_the_outputs():
     np.testing.assert_allclose(found[WHITE] * total, 0.2 * (1 - 7 / n), rtol=0.05)
 
 
+def test_cases_that_only_fill_a_batch_up_count_nothing():
+    grid = make_operands(_grid(12), BASES, None, "float64")
+    inputs, outputs = jax.random.normal(jax.random.key(0), (2, 5, 12, 1))
+    few = FitBatch(Batch(inputs[:3], outputs[:3]), grid, jnp.ones(3))
+    filled = FitBatch(Batch(inputs, outputs), grid, jnp.asarray([1.0, 1.0, 1.0, 0.0, 0.0]))
+    expected, found = (_coloured().fit(_params(), lambda one=one: [one]) for one in (few, filled))
+    for name in (NOISE, SPECTRUM, WHITE):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_variance_along_a_rollout_is_that_of_an_autoregression(share):
     params, draws, steps = _params(**{LASTING: jnp.asarray(share)}), 4000, 4

@@ -12,6 +12,7 @@ from pnol_jax.config import DeepONetConfig, FFNOConfig, FNOConfig, SpectralConfi
 from pnol_jax.grids import Axis, Grid
 from pnol_jax.operators import Functional, build_operator, functional
 from pnol_jax.operators.table import OPERATORS
+from pnol_jax.operators.uno import halved, narrowed
 from tests.operators import OPTIONS
 
 BASES = {
@@ -105,6 +106,33 @@ def test_a_resolved_function_has_the_same_answer_on_a_finer_grid(x64: None, name
     scale = float(jnp.abs(answers[0]).max())
     # a GELU of a smooth function has a spectrum that falls fast: what 64 points alias is far below this
     np.testing.assert_allclose(answers[1][::2], answers[0], atol=1e-5 * scale)
+
+
+def test_wherever_the_points_sit_attention_is_that_over_dense_ones_to_second_order(x64: None) -> None:
+    bases = (Basis("cosine", 5),)
+    operator = functional(build_operator("transolver", 1, 1, bases, OPTIONS["transolver"], nnx.Rngs(0)))
+    apply = jax.jit(operator.apply)
+
+    def answer(x: np.ndarray) -> np.ndarray:
+        grid = make_operands(Grid((Axis("bounded", 1.0, tuple(x.tolist())),)), bases, None, "float64")
+        a = jnp.asarray(np.cos(np.pi * x) + np.cos(2 * np.pi * x))[None, :, None]
+        return np.asarray(apply(operator.params, a, grid)[0, :, 0])
+
+    coarse, fine = (np.linspace(0, 1, n) ** 2 for n in (17, 33))  # crowded at 0
+    dense = answer(np.linspace(0, 1, 1025))
+    off = [np.abs(answer(x) - dense[np.rint(1024 * x).astype(int)]).max() / np.abs(dense).max() for x in (coarse, fine)]
+    assert off[1] < off[0] / 3  # a fourth, but for higher orders
+
+
+@pytest.mark.parametrize("modes", [5, 6])
+def test_operands_with_fewer_modes_are_those_that_the_grid_would_have_for_them(modes: int) -> None:
+    bases = tuple(Basis(kind, modes) for kind in ("fourier", "padded", "cosine"))
+    bounded = Axis.uniform(9, "bounded", 2.0, "centre")
+    grid, fewer = Grid((Axis.uniform(8, length=2.0), bounded, bounded)), halved(bases, 1)
+    found = narrowed(make_operands(grid, bases, None, "float64"), bases, fewer)
+    for axis, expected in zip(found.axes, make_operands(grid, fewer, None, "float64").axes, strict=True):
+        np.testing.assert_allclose(axis.analysis, expected.analysis, atol=1e-14)
+        np.testing.assert_allclose(axis.synthesis, expected.synthesis, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", ["fno", "ffno"])

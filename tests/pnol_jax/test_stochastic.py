@@ -92,6 +92,13 @@ def test_the_share_of_dropped_modes_is_the_rate_and_whole_modes_go_in_all_channe
         np.testing.assert_array_equal(kept[:, 1:3], kept[:, 3:])  # of a padded basis 1, 2; the constant is alone
 
 
+def test_what_one_layer_drops_says_nothing_of_another() -> None:
+    ones = jnp.ones((1, 20_000, 1))  # one mode of so many cases
+    with stochastic.at_hand(Stochastic(jax.random.key(0), 0.3)):
+        first, second = (drop_modes(ones, name, (Basis("cosine", 1),)) > 0 for name in ("blocks.0", "blocks.1"))
+    assert abs(float((first & second).mean()) - 0.7**2) < 5 * (0.49 * 0.51 / 20_000) ** 0.5
+
+
 @pytest.mark.parametrize("remat", ["dots", "full"])
 def test_what_is_computed_again_drops_the_same(x64: None, remat: str) -> None:
     bases = (Basis("fourier", 6),)

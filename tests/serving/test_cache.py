@@ -131,6 +131,35 @@ def test_a_computation_that_outlives_its_version_is_not_kept() -> None:
     asyncio.run(scenario())
 
 
+def test_a_computation_that_outlives_its_version_leaves_the_next_one_to_be_joined() -> None:
+    async def scenario() -> None:
+        cache = Cache(10**6)
+        ends: list[asyncio.Future[Arrays]] = []
+
+        async def compute() -> Arrays:
+            ends.append(asyncio.get_running_loop().create_future())
+            return await ends[-1]
+
+        async def begin() -> asyncio.Task[Found]:
+            asked = asyncio.create_task(cache.fetch(request(), compute))
+            for _ in range(5):  # turns of the loop
+                await asyncio.sleep(0)
+            return asked
+
+        old = await begin()
+        cache.invalidate("heat", "1")
+        new = await begin()
+        ends[0].set_result(arrays(1.0))
+        await old
+        joined = await begin()
+        assert len(ends) == 2
+        ends[1].set_result(arrays(2.0))
+        assert [(await asked).arrays["mean"][0] for asked in (old, new, joined)] == [1.0, 2.0, 2.0]
+        assert cache.statistics.joined == 1
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_what_is_held_cannot_be_changed(compressed: bool) -> None:
     async def scenario() -> None:

@@ -43,6 +43,14 @@ def test_random_traffic_never_exceeds_the_bytes_nor_mixes_answers_up(compressed:
     assert store.near(b"", np.full((1, 8, 1), 1.0, np.float32)) is None
 
 
+def test_inputs_are_near_what_was_put_whatever_becomes_of_their_array() -> None:
+    store, inputs = Store(100_000, False, Neighbours(0.01)), np.ones((1, 8, 1), np.float32)
+    store.put(b"key", ("heat", "1"), arrays(1), 0.0, b"", inputs)
+    inputs[:] = 2
+    assert store.near(b"", np.full((1, 8, 1), 1.0, np.float32)) == (b"key", 0.0)
+    assert store.near(b"", inputs) is None
+
+
 def test_small_answers_take_no_more_memory_than_is_counted() -> None:
     capacity = 2_000_000
     tracemalloc.start()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from pnol_jax.servable import flatten_operands
 from serving.costs import Costs
 from serving.engine import Engine, Job
 from serving.ladder import Ladder
-from serving.places import Place
+from serving.places import Place, Places
 from serving.refusals import Unavailable
 from tests import heat
 
@@ -106,6 +107,21 @@ def test_different_grids_that_wait_together_share_one_batch_and_one_call_to_the_
         assert len(calls) == 3
         figures = engine.statistics
         assert (figures.cases, figures.slots, figures.waiting) == (7, 7, 0)
+
+    asyncio.run(scenario())
+
+
+def test_one_grid_in_buckets_of_two_models_has_the_operands_of_each(engine: Engine, ladder: Ladder) -> None:
+    async def scenario() -> None:
+        servable, grid = ladder.servable, heat.grid(10, 10)
+        for buckets in ((SMALL, LARGE), (LARGE,)):
+            manifest = msgspec.structs.replace(servable.manifest, buckets=buckets)
+            model = dataclasses.replace(servable, manifest=manifest)
+            one = dataclasses.replace(ladder, servable=model, places=Places(model))
+            where = one.places.of([axis.points for axis in grid.axes])
+            assert where.bucket == buckets[0]
+            asked = Job(one, where, "moments", heat.wave(grid, 1, 2)[0][None])
+            check(grid, await engine.submit(asked), (1, 2))
 
     asyncio.run(scenario())
 
@@ -233,6 +249,30 @@ def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_
             ran.clear()
 
     here = threading.current_thread().name
+    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
+    try:
+        asyncio.run(scenario())
+    finally:
+        engine.close()
+
+
+def test_the_loop_runs_nothing_while_the_thread_has_the_device(ladder: Ladder) -> None:
+    def costing(ladder: Ladder, seconds: float) -> Ladder:
+        return dataclasses.replace(ladder, costs={kind: Costs.of({1: seconds}) for kind in ladder.costs})
+
+    async def scenario() -> None:
+        gate, grid = Gate(), heat.grid(9, 9)
+        first = await held(engine, gate, costing(gate.guard(ladder), 1.0))
+        second = engine.submit(job(costing(ladder, 1e-5), grid, (1, 2)))
+        order: list[str] = []
+        for name, future in (("first", first), ("second", second)):
+            future.add_done_callback(lambda _, name=name: order.append(name))
+        for _ in range(3):  # turns of the loop
+            await asyncio.sleep(0)
+        gate.open.set()
+        check(grid, (await asyncio.gather(first, second))[1], (1, 2))
+        assert order == ["first", "second"]
+
     engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
     try:
         asyncio.run(scenario())
