@@ -194,9 +194,13 @@ def test_workers_are_fresh_processes_with_cores_devices_and_settings_of_their_ow
 def test_an_interrupt_before_an_answer_is_begun_says_nothing(local: Pool, caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(local, Cluster)
     local._client.loop.add_callback(time.sleep, 2)
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
-        local._client.sync(local._client.scheduler.identity)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            local._client.sync(local._client.scheduler.identity)
+    finally:
+        signal.signal(signal.SIGINT, before)
     time.sleep(2)
     assert caplog.messages == []
 

@@ -20,12 +20,12 @@ from pnol_jax.posteriors.laplace.digest import digest
 from pnol_jax.servable import AxisSignature, BasisSignature, Channel, Signature, load_servable, write_servable
 from pnol_jax.training.optimizers import make_optimizer
 from pnol_jax.training.step import initial_state, make_step
-from tests.operators import OPTIONS as SMALL
 
 pytestmark = pytest.mark.slow
 
 BASES, POINTS, CASES, STEPS = (Basis("fourier", 6),), 16, 24, 150
 INNER = "*.blocks.1.mlp.*"  # 76 parameters
+SIZES = {"fno": {"width": 8, "depth": 2}, "ffno": {"width": 8, "depth": 2}, "deeponet": {"width": 8, "features": 4}}
 CONSTANTS = {f"normaliser.{name}": np.ones(1, np.float32) for name in ("inputs.std", "outputs.std")}
 CONSTANTS |= {f"normaliser.{name}": np.zeros(1, np.float32) for name in ("inputs.mean", "outputs.mean")}
 
@@ -46,7 +46,7 @@ def smoothing(cases: int, n: int = POINTS, seed: int = 0) -> Batch:
 
 def laplace(operator: str = "fno", **options: Any) -> Any:
     def build(channels: int, seed: int | None) -> Any:
-        return functional(build_operator(operator, 1, channels, BASES, SMALL[operator], nnx.Rngs(seed or 0)))
+        return functional(build_operator(operator, 1, channels, BASES, SIZES[operator], nnx.Rngs(seed or 0)))
 
     given = LaplaceConfig(**{"heteroscedastic": False, "cache": ""} | options)
     return build_posterior(given, TrainingConfig(), build, 1)
