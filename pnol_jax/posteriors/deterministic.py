@@ -15,7 +15,7 @@ from pnol_jax.operators.transforms import project
 from pnol_jax.posteriors import losses
 from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.residuals import LEAST_VARIANCE, NOISE, mean_square, squared_residuals
-from pnol_jax.posteriors.rollout import unrolled
+from pnol_jax.posteriors.rollout import StepLoss, StepMean, unrolled
 from pnol_jax.posteriors.units import normal_inputs, normal_outputs, physical
 from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.partition import Axes, spec
@@ -102,9 +102,15 @@ class Deterministic:
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The loss of one step, or the mean over the steps of a trajectory."""
+        return self.over_steps(self._one_step, self.mean, params, batch, grid, key)
+
+    def over_steps(
+        self, loss: StepLoss, mean: StepMean, params: Params, batch: Batch, grid: GridOperands, key: jax.Array
+    ) -> tuple[jax.Array, Metrics]:
+        """A loss (), of one step, or as its mean over the steps of a trajectory along which `mean` goes on."""
         if batch.outputs.ndim == batch.inputs.ndim:
-            return self._one_step(params, batch, grid)
-        return unrolled(self._one_step, self.mean, params, batch, grid, key, self.pushforward, self.state_noise(params))
+            return loss(params, batch, grid)
+        return unrolled(loss, mean, params, batch, grid, key, self.pushforward, self.state_noise(params))
 
     def state_noise(self, params: Params) -> jax.Array:
         """The standard deviation of what is added to the first state of a trajectory, (channels,)."""

@@ -18,7 +18,6 @@ from pnol_jax.posteriors.problem import Problem
 from pnol_jax.posteriors.protocol import NORMALISER, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.random_field import RandomField
 from pnol_jax.posteriors.residuals import LEAST_VARIANCE
-from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.posteriors.units import normal_outputs, physical
 from pnol_jax.predictive import Predictive
 from pnol_jax.quantiles import Levels
@@ -85,10 +84,7 @@ class Quantile:
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The mean of the pinball losses of the levels, or over the steps of a trajectory too."""
-        if batch.outputs.ndim == batch.inputs.ndim:
-            return self._one_step(params, batch, grid)
-        base = self.base
-        return unrolled(self._one_step, self.mean, params, batch, grid, key, base.pushforward, base.state_noise(params))
+        return self.base.over_steps(self._one_step, self.mean, params, batch, grid, key)
 
     def _one_step(self, params: Params, batch: Batch, grid: GridOperands) -> tuple[jax.Array, Metrics]:
         found = self.quantiles(params, batch.inputs, grid)

@@ -26,7 +26,6 @@ from pnol_jax.posteriors.deterministic import Deterministic
 from pnol_jax.posteriors.problem import Problem
 from pnol_jax.posteriors.protocol import NORMALISER, OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.random_field import RandomField
-from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.posteriors.units import normal_outputs, physical
 from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.partition import Axes
@@ -81,10 +80,7 @@ class Student:
 
     def loss(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """The negative log-likelihood, or its mean over the steps of a trajectory."""
-        if batch.outputs.ndim == batch.inputs.ndim:
-            return self._one_step(params, batch, grid)
-        base = self.base
-        return unrolled(self._one_step, base.mean, params, batch, grid, key, base.pushforward, base.state_noise(params))
+        return self.base.over_steps(self._one_step, self.base.mean, params, batch, grid, key)
 
     def _one_step(self, params: Params, batch: Batch, grid: GridOperands) -> tuple[jax.Array, Metrics]:
         mean, square = self.base.moments(params, batch.inputs, grid)

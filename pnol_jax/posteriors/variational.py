@@ -31,7 +31,6 @@ from pnol_jax.posteriors.gaussian_weights import GaussianWeights
 from pnol_jax.posteriors.problem import Problem
 from pnol_jax.posteriors.protocol import OPERATOR, Batch, FitBatch, Metrics, Params
 from pnol_jax.posteriors.residuals import LEAST_VARIANCE, NOISE
-from pnol_jax.posteriors.rollout import unrolled
 from pnol_jax.posteriors.units import normal_outputs, physical
 from pnol_jax.predictive import Predictive
 from pnol_jax.sharding.partition import Axes
@@ -87,17 +86,11 @@ class Variational:
         random = Stochastic(local, deviations=self.weights.deviations(params, apart))
         weights = self.weights.draw(params, drawn, apart)
         with stochastic.at_hand(random):
-            fit, metrics = self._data_term(weights, batch, grid, noise)
+            fit, metrics = self.base.over_steps(self._one_step, self.base.mean, weights, batch, grid, noise)
         if missed := random.deviations.keys() - random.asked:
             raise NotImplementedError(f"{sorted(missed)}: the operator does not tell the layer its grid")
         divergence = self.weights.divergence(params)
         return fit + divergence / (self.cases * self._observed(grid)), metrics | {"kl": divergence}
-
-    def _data_term(self, params: Params, batch: Batch, grid: GridOperands, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        if batch.outputs.ndim == batch.inputs.ndim:
-            return self._one_step(params, batch, grid)
-        mean, base = self.base.mean, self.base
-        return unrolled(self._one_step, mean, params, batch, grid, key, base.pushforward, base.state_noise(params))
 
     def _one_step(self, params: Params, batch: Batch, grid: GridOperands) -> tuple[jax.Array, Metrics]:
         mean, variance = self.base.moments(params, batch.inputs, grid)
