@@ -188,10 +188,23 @@ def bodies(folder: Path) -> Path:
     return folder
 
 
-def sent(report: Path) -> collections.Counter[tuple[str, str, int]]:
-    """What was sent and how it ended: (path, media type, status) of each request, from the HTTP archive."""
+def entries(report: Path) -> list[dict[str, Any]]:
+    """What was sent and answered, from the HTTP archive."""
+    found: list[dict[str, Any]] = json.loads(report.read_text())["log"]["entries"]
+    return found
+
+
+def kept_waiting(entry: dict[str, Any]) -> bool:
+    """Whether a request that set itself a time, in its body or in its query, was told that this has passed."""
+    request = entry["request"]
+    asked = request["url"] + request.get("postData", {}).get("text", "")
+    return entry["response"]["status"] == 504 and "timeout" in asked
+
+
+def sent(found: list[dict[str, Any]]) -> collections.Counter[tuple[str, str, int]]:
+    """What was sent and how it ended: (path, media type, status) of each request."""
     count: collections.Counter[tuple[str, str, int]] = collections.Counter()
-    for entry in json.loads(report.read_text())["log"]["entries"]:
+    for entry in found:
         headers = {header["name"].lower(): header["value"] for header in entry["request"]["headers"]}
         path = httpx.URL(entry["request"]["url"]).path
         count[path, headers.get("content-type", ""), entry["response"]["status"]] += 1
@@ -202,9 +215,12 @@ def sent(report: Path) -> collections.Counter[tuple[str, str, int]]:
 def test_no_request_that_schemathesis_makes_brings_a_500_or_an_answer_of_another_shape(
     server: Server, api: dict[str, Any], tmp_path: Path
 ) -> None:
-    """500 is in no part of the document, so that it is a status that does not conform."""
+    """500 is in no part of the document, so that it is a status that does not conform.
+
+    Of the others past it only 504 may come, as a drawn `timeout` can be too short for any machine.
+    """
     try:
-        schemathesis = python_of("schemathesis").parent / "st"
+        python = python_of("schemathesis")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"schemathesis cannot be installed: {error}")
     environment = os.environ | {"CI": "1", "SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HOOKS)}
@@ -214,15 +230,17 @@ def test_no_request_that_schemathesis_makes_brings_a_500_or_an_answer_of_another
     for name, described in runs:
         (tmp_path / f"{name}.json").write_text(json.dumps(described))
         report = tmp_path / f"{name}.har"
-        command = [schemathesis, "run", tmp_path / f"{name}.json", "--url", server.url, "--checks", CHECKS]
-        command += ["--max-time", str(FUZZ_SECONDS), "--seed", "1", "--continue-on-failure", "--warnings", "off"]
-        command += ["--report-har-path", report]
+        command = [python, python.parent / "st", "run", tmp_path / f"{name}.json", "--url", server.url]
+        command += ["--checks", CHECKS, "--max-time", str(FUZZ_SECONDS), "--seed", "1", "--continue-on-failure"]
+        command += ["--warnings", "off", "--report-har-path", report]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path, env=environment
         )
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr
-        counts += sent(report)
-    assert not any(status >= 500 for _, _, status in counts)
+        found = entries(report)
+        failed = [entry for entry in found if entry["response"]["status"] >= 500 and not kept_waiting(entry)]
+        assert not failed, failed[:3]
+        counts += sent(found)
     assert "a request failed" not in server.errors.read_text()
     read = {  # else the time was spent beside the readers
         (path, kind, status): counts[path, kind, status]

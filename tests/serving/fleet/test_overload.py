@@ -34,4 +34,4 @@ def test_a_queue_brings_the_spare_in(begin: Begin) -> None:
         for worker in workers:
             worker.join()
     scale = fleet.decisions(event="scale")[0]
-    assert scale["desired"] > scale["current"]
+    assert scale["desired"] > scale["before"]
