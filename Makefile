@@ -13,7 +13,7 @@ CUDA ?=
 BIN := .venv/bin
 READY := .venv/.ready$(CUDA)
 INDEX = $(or $(PIP_INDEX_URL),$(shell $(BIN)/pip config get global.index-url 2>/dev/null))
-BENCHMARKS := $(shell grep -ls argument_parser.__doc__ benchmarks/*.py)
+BENCHMARKS := $(shell grep -ls 'import.*argument_parser, report$$' benchmarks/*.py)
 SOLVE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock' --quiet
 COMPILE := $(SOLVE) pyproject.toml --extra dev --output-file requirements.lock
@@ -109,11 +109,11 @@ format: $(READY) ## Format, and repair what lint can repair
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(READY) ## Every benchmark, one after the other; figures go to runs/bench/*.json
+bench: $(READY) ## Every benchmark (hours), but those of which runs/bench has a file already; then benchmarks/RESULTS.md
 	@mkdir -p runs/bench; failed=; for script in $(BENCHMARKS:benchmarks/%.py=%); do \
-		echo "== benchmarks.$$script"; \
+		test ! -e runs/bench/$$script.json || continue; echo "== benchmarks.$$script"; \
 		$(BIN)/python -m benchmarks.$$script --json runs/bench/$$script.json || failed="$$failed $$script"; \
-	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+	done; $(BIN)/python -m benchmarks.results; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 # The compiler of an exact release, so that everyone makes the same code.
 proto: | $(BIN)/uv ## Make the code of the gRPC messages again

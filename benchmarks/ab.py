@@ -64,8 +64,8 @@ def main() -> int:
     Console().print(f"a t-test of {RULE.level:g} after every truth would roll back {naive:.0%} of the null runs")
     false = float(np.mean([null_run(recorded, generator) for _ in range(NULL_RUNS)]))
     figures = [
-        Figure("rollback_requests", requests, "requests", 200),
-        Figure("rollback_seconds", seconds, "s", 200 / RATE),
+        Figure("rollback_requests", requests, "requests", 200, less=True),
+        Figure("rollback_seconds", seconds, "s", 200 / RATE, less=True),
         Figure("false_rollback_rate", false, "ratio", RULE.level, at_most=RULE.level, interval=wilson(false)),
     ]
     return report(figures, options.json)

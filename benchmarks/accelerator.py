@@ -135,14 +135,14 @@ def _of_size(
         if kind and ahead:
             peak = kind.peak(training.get("precision", "float32"))
             memory, arithmetic = cpu.moved / seconds / kind.memory_bandwidth, cpu.flops / seconds / peak
-            figures.append(Figure(f"{name}_step_over_predicted", seconds / ahead.step, "ratio", 1.0))
+            figures.append(Figure(f"{name}_step_over_predicted", seconds / ahead.step, "ratio"))
             figures.append(Figure(f"{name}_memory_share", memory, "of the datasheet", SHARES.memory))
             figures.append(Figure(f"{name}_arithmetic_share", arithmetic, "of the datasheet", SHARES.arithmetic))
-        figures.append(Figure(f"{name}_memory_over_cpu", needs[side] / cpu.temporary, "ratio", 1.0))
+        figures.append(Figure(f"{name}_memory_over_cpu", needs[side] / cpu.temporary, "ratio"))
         if side != "float32":
             saved = 1 - needs[side] / needs["float32"]
-            figures.append(Figure(f"{name}_memory_saved", saved, "share of float32's", 0.0))
-            figures.append(Figure.of_ratio(f"{name}_price", measured.ratio(side, "float32"), 1.0))
+            figures.append(Figure(f"{name}_memory_saved", saved, "share of float32's"))
+            figures.append(Figure.of_ratio(f"{name}_price", measured.ratio(side, "float32")))
         predicted = f"{1e3 * ahead.step:.2f}" if ahead else "-"
         megabytes = (f"{1e-6 * needs[side]:.0f}", f"{1e-6 * cpu.temporary:.0f}")
         table.add_row(side, f"{1e3 * seconds:.2f}", predicted, *megabytes)

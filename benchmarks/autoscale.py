@@ -88,8 +88,8 @@ def _against(scores: Scores, side: Side, trace: str, name: str, of: str) -> list
     own, other = scores[OURS.name, trace], scores[side.name, trace]
     late = max(own.violations, NEVER) / max(other.violations, NEVER)
     return [
-        Figure(f"violations_vs_{name}{of}", late, "ratio", GOAL),
-        Figure(f"cost_vs_{name}{of}", own.replicas / other.replicas, "ratio", COST),
+        Figure(f"violations_vs_{name}{of}", late, "ratio", GOAL, less=True),
+        Figure(f"cost_vs_{name}{of}", own.replicas / other.replicas, "ratio", COST, less=True),
     ]
 
 

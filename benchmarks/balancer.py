@@ -75,7 +75,7 @@ def added(folder: Path, rounds: int, burst: float) -> list[Figure]:
     return [
         _difference("balancer_ms_p50", [(a.p50_ms, b.p50_ms) for a, b in zip(direct, through, strict=True)], 0.2),
         _difference("balancer_ms_p99", [(a.p99_ms, b.p99_ms) for a, b in zip(direct, through, strict=True)], 1.0),
-        Figure("balancer_restart_ms_p50", float(np.median(deaths)), "ms", 50.0),
+        Figure("balancer_restart_ms_p50", float(np.median(deaths)), "ms", 50.0, less=True),
     ]
 
 
@@ -88,7 +88,7 @@ def hits(folder: Path, number: int) -> list[Figure]:
     fields = generator.standard_normal((OBJECTS, points, points, 1)).astype(np.float32)
     found = {method: _hits(folder, method, asked, fields) for method in METHODS}
     first = len(set(asked.tolist())) / number
-    figures = [Figure(f"cache_locality_busier_{METHODS[0]}", found[METHODS[0]].busier, "share", 0.5)]
+    figures = [Figure(f"cache_locality_busier_{METHODS[0]}", found[METHODS[0]].busier, "share")]
     for method, one in found.items():
         name = "cache_locality_hit_ratio" + ("" if method == METHODS[0] else f"_{method}")
         figures.append(Figure(name, one.ratio, "share", 1 - first))  # what is asked first can be held by nobody
@@ -160,7 +160,7 @@ def balancing(folder: Path, method: Method, before: Sequence[Server]) -> Iterato
 def _difference(name: str, pairs: Sequence[tuple[float, float]], goal: float) -> Figure:
     """The median over rounds of what is added, with a percentile bootstrap over them."""
     more = [through - direct for direct, through in pairs]
-    return Figure(name, float(np.median(more)), "ms", goal, interval=median_interval(more))
+    return Figure(name, float(np.median(more)), "ms", goal, less=True, interval=median_interval(more))
 
 
 def _show(direct: Sequence[Load], through: Sequence[Load]) -> None:

@@ -185,10 +185,10 @@ def figures(costs: Sequence[Cost], callers: Callers) -> list[Figure]:
     windows = [cost.window for cost in costs]
     return [
         Figure("lost_requests", float(len(callers.lost())), f"of {len(callers.calls)}", 0, at_most=0),
-        Figure("error_window_seconds_p99", _quantile(windows, 0.99), "s", 1.0),
-        Figure("error_window_seconds_p50", _quantile(windows, 0.5), "s", 1.0),
+        Figure("error_window_seconds_p99", _quantile(windows, 0.99), "s", 1.0, less=True),
+        Figure("error_window_seconds_p50", _quantile(windows, 0.5), "s", 1.0, less=True),
         Figure("recovery_seconds_p99", _quantile([cost.recovery for cost in costs], 0.99), "s", 5.0, at_most=60.0),
-        Figure("spares_back_seconds_p99", _quantile([cost.spares for cost in costs], 0.99), "s", 30.0),
+        Figure("spares_back_seconds_p99", _quantile([cost.spares for cost in costs], 0.99), "s", 30.0, less=True),
         Figure("faults", float(len(costs)), "faults"),
     ]
 

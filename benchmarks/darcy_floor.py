@@ -38,7 +38,7 @@ def main() -> int:
     for n, cases in sets.items():
         permeability, pressure = cases["permeability"][FITTED:], interior(cases["pressure"][FITTED:])
         error, again = (own_error(permeability, pressure, found.x, finer) for finer in (FINER, 2 * FINER))
-        figures.append(Figure(f"darcy_own_error_{n}", error, "relative", again))
+        figures.append(Figure(f"darcy_own_error_{n}", error, "relative", again, less=True))
     return report(figures, options.json)
 
 

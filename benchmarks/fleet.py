@@ -151,7 +151,7 @@ def speedup(folder: Path, rounds: int, burst: float) -> list[Figure]:
 
 
 def _median(name: str, values: Sequence[float], goal: float) -> Figure:
-    return Figure(name, float(np.median(values)), "s", goal, interval=median_interval(values))
+    return Figure(name, float(np.median(values)), "s", goal, less=True, interval=median_interval(values))
 
 
 def _show(found: dict[str, list[Growth]]) -> None:

@@ -62,17 +62,17 @@ def main() -> int:
     _show(needs, {name: price.value for name, price in prices.items()})
     figures = [
         _saved("remat_reduction", needs, "full", "temporary", 0.5),
-        _saved("remat_reduction_block", needs, "block", "temporary", 0.0),
-        _saved("remat_reduction_kept", needs, "full", "kept", 0.0),
+        _saved("remat_reduction_block", needs, "block", "temporary"),
+        _saved("remat_reduction_kept", needs, "full", "kept"),
         _saved("bf16_reduction", needs, "bfloat16", "kept", 0.45),
-        _saved("bf16_reduction_cpu_compiler", needs, "bfloat16", "temporary", 0.0),
+        _saved("bf16_reduction_cpu_compiler", needs, "bfloat16", "temporary"),
         _saved("both_reduction", needs, "bfloat16, full", "kept", 0.7),
-        _saved("both_reduction_cpu_compiler", needs, "bfloat16, full", "temporary", 0.7),
-        _saved("accumulate4_reduction", needs, "4 parts", "temporary", 0.0),
-        _saved("accumulate4_and_remat_reduction", needs, "4 parts, full", "temporary", 0.0),
+        _saved("both_reduction_cpu_compiler", needs, "bfloat16, full", "temporary"),
+        _saved("accumulate4_reduction", needs, "4 parts", "temporary"),
+        _saved("accumulate4_and_remat_reduction", needs, "4 parts, full", "temporary"),
         Figure("fsdp8_reduction", 1 - _state_share(), "share of the state", 0.85),
     ]
-    figures += [Figure.of_ratio(f"{_key(name)}_price", price, 1.0) for name, price in prices.items() if name != BASE]
+    figures += [Figure.of_ratio(f"{_key(name)}_price", price) for name, price in prices.items() if name != BASE]
     return report(figures, options.json, {f"a training step, {SIZE.points}": measured})
 
 
@@ -107,7 +107,7 @@ def _state_share() -> float:
     return here / sum(leaf.nbytes for leaf in leaves)
 
 
-def _saved(name: str, needs: dict[str, Needs], side: str, what: str, goal: float) -> Figure:
+def _saved(name: str, needs: dict[str, Needs], side: str, what: str, goal: float | None = None) -> Figure:
     return Figure(name, 1 - getattr(needs[side], what) / getattr(needs[BASE], what), "share of memory", goal)
 
 

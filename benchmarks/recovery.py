@@ -83,14 +83,18 @@ def main() -> int:
     seconds = [kill.seconds for kill in waited + kills]
     return report(
         [
-            Figure("recovery_seconds_p50", float(np.median(seconds)), "s", 20.0),
-            Figure("recovery_seconds_max", max(seconds), "s", 60.0),
-            Figure("recovery_steps_lost_max", max(kill.lost for kill in waited), "steps", INTERVAL),
-            Figure("recovery_steps_lost_max_asynchronous", max(kill.lost for kill in kills), "steps", INTERVAL),
+            Figure("recovery_seconds_p50", float(np.median(seconds)), "s", 20.0, less=True),
+            Figure("recovery_seconds_max", max(seconds), "s", 60.0, less=True),
+            _lost("recovery_steps_lost_max", waited),
+            _lost("recovery_steps_lost_max_asynchronous", kills),
             Figure("recovery_bitwise", float(len(set(weights)) == 1), "share", 1.0, at_least=1.0),
         ],
         options.json,
     )
+
+
+def _lost(name: str, kills: list[Kill]) -> Figure:
+    return Figure(name, max(kill.lost for kill in kills), "steps", INTERVAL, less=True)
 
 
 def _broken(folder: Path, wait: str, draws: random.Random, count: int) -> list[Kill]:

@@ -1,15 +1,18 @@
 """What every benchmark hands over: one table for people, one JSON file for programs, and an exit status.
 
-The file: {"figures": {NAME: {"value", "unit", "goal"?, "at_least"?, "at_most"?, "interval"?}}, "seconds": {TITLE:
-{"sides": {SIDE: {"median", "quartiles", "rounds"}}}}, "machine": {...}, "versions": {...}}. Absent bounds are left out.
+The file: {"figures": {NAME: {"value", "unit", "goal"?, "met"?, "at_least"?, "at_most"?, "interval"?}}, "seconds":
+{TITLE: {"sides": {SIDE: {"median", "quartiles", "rounds"}}}}, "date", "commit", "machine": {...}, "versions": {...}}.
+Absent bounds are left out. `benchmarks.results` makes one page of many such files.
 """
 
 import argparse
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.child import ROOT
 from benchmarks.measure import Ratio, Timings
 from pnol_jax.files import write_atomically
 
@@ -26,7 +30,11 @@ _PACKAGES = ("pnol-jax", "jax", "jaxlib", "numpy", "flax", "optax", "litestar", 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number, what was hoped for, and what is required of it. `interval` is 95%."""
+    """A number, what was hoped for, and what is required of it. `interval` is 95%.
+
+    A goal is met by what is not under it; with `less` or an `at_most`, by what is not over it; with bounds on both
+    sides, between them.
+    """
 
     name: str
     value: float
@@ -35,11 +43,12 @@ class Figure:
     at_least: float | None = None
     at_most: float | None = None
     interval: tuple[float, float] | None = None
+    less: bool = False
 
     @classmethod
-    def of_ratio(cls, name: str, ratio: Ratio, goal: float, **bounds: float) -> "Figure":
-        """A ratio of times with its interval; bounds as `at_least` or `at_most`."""
-        return cls(name, ratio.value, "ratio", goal, interval=(ratio.low, ratio.high), **bounds)
+    def of_ratio(cls, name: str, ratio: Ratio, goal: float | None = None, less: bool = False) -> "Figure":
+        """A ratio of times with its interval."""
+        return cls(name, ratio.value, "ratio", goal, interval=(ratio.low, ratio.high), less=less)
 
     @property
     def holds(self) -> bool:
@@ -48,9 +57,20 @@ class Figure:
         most = self.at_most is None or self.value <= self.at_most
         return self.value == self.value and least and most
 
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is; None without one."""
+        if self.goal is None:
+            return None
+        if self.at_least is not None and self.at_most is not None:
+            return self.holds
+        less = self.less or self.at_most is not None
+        return self.value <= self.goal if less else self.value >= self.goal
+
     def fields(self) -> dict[str, Any]:
         """As it stands in the file."""
-        optional = {"goal": self.goal, "at_least": self.at_least, "at_most": self.at_most, "interval": self.interval}
+        optional = {"goal": self.goal, "met": self.met, "at_least": self.at_least, "at_most": self.at_most}
+        optional["interval"] = self.interval
         present = {name: value for name, value in optional.items() if value is not None}
         return {"value": self.value, "unit": self.unit, **present}
 
@@ -87,11 +107,20 @@ def report(
         content = {
             "figures": {figure.name: figure.fields() for figure in figures},
             "seconds": {title: _seconds(measured) for title, measured in timings.items()},
+            "date": datetime.now(UTC).date().isoformat(),
+            "commit": commit(),
             "machine": machine(),
             "versions": {**_versions(), **(versions or {})},
         }
         write_atomically(json_file, json.dumps(content, indent=2) + "\n")
     return 0 if all(figure.holds for figure in figures) else 1
+
+
+def commit() -> str:
+    """The revision that is measured, marked with + where files differ from it; empty outside a repository."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
@@ -147,7 +176,7 @@ def _figures_table(figures: Iterable[Figure]) -> Table:
     table = Table("figure", "value", "95% interval", "goal", "required", "")
     for figure in figures:
         interval = "" if figure.interval is None else " to ".join(f"{bound:.4g}" for bound in figure.interval)
-        goal = "" if figure.goal is None else f"{figure.goal:.4g}"
+        goal = "" if figure.goal is None else f"{figure.goal:.4g}, {'met' if figure.met else '[yellow]missed'}"
         value, bounds = f"{figure.value:.4g} {figure.unit}", _bounds(figure)
         verdict = ("[green]holds" if bounds else "") if figure.holds else "[red]broken"
         table.add_row(figure.name, value, interval, goal, bounds, verdict)

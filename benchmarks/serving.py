@@ -155,14 +155,14 @@ def alone(model: str, mine: Asked, connections: Sequence[int], seconds: dict[int
     best = np.max([size / np.asarray(taken) for size, taken in seconds.items()], axis=0)
     tail = mine.median(most, "p99_ms") / mine.median(most, "p50_ms")
     found = [Figure(f"requests_per_second_c{most}_{model}", mine.median(most, "rate"), "1/s", 1000)]
-    found.append(Figure(f"p99_over_p50_c{most}_{model}", tail, "ratio", 2.5))
+    found.append(Figure(f"p99_over_p50_c{most}_{model}", tail, "ratio", 2.5, less=True))
     if model == "mixed":
         calls = paired_ratio(mine.rates(most), 1 / np.asarray(seconds[1]))
         return [*found, Figure.of_ratio("mixed_vs_padded_calls", calls, 2.0)]
     if model not in WIRE:
         found.append(Figure.of_ratio(f"engine_efficiency_{model}", paired_ratio(mine.rates(most), best), 0.9))
     if 1 in connections:
-        found.append(Figure(f"overhead_ms_p50_{model}", mine.median(1, "p50_ms") - single, "ms", 0.35))
+        found.append(Figure(f"overhead_ms_p50_{model}", mine.median(1, "p50_ms") - single, "ms", 0.35, less=True))
     return found
 
 

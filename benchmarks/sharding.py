@@ -54,10 +54,10 @@ def main() -> int:
     console = Console()
     moved = {name: compiled_step(SIZES["2d_64"], mesh, DEVICES, members)[1] for name, (mesh, members) in MESHES.items()}
     console.print(_table("a training step at 64x64, batch of 16, on eight devices", moved))
-    figures = [Figure(f"{name.replace(', ', '_')}_sent", _sent(cost) / 1e6, "MB", 0.0) for name, cost in moved.items()]
+    figures = [Figure(f"{name.replace(', ', '_')}_sent", _sent(cost) / 1e6, "MB") for name, cost in moved.items()]
     figures += [figure for name, size in DIVIDED.items() for figure in _against_fft(name, size)]
     measured, predicted = measured_and_predicted()
-    figures.append(Figure("loopback_bytes_ratio", measured / predicted, "measured over predicted", 1.0))
+    figures.append(Figure("loopback_bytes_ratio", measured / predicted, "measured over predicted"))
     figures += _predictions(console)
     return report(figures, options.json)
 
@@ -89,8 +89,8 @@ def _against_fft(name: str, size: Size) -> list[Figure]:
     through_fft = sum(collective.sent for collective in collectives_of(text, mesh))
     main = "space_bytes_ratio" if name == "3d_64" else f"space_bytes_ratio_{name}"
     return [
-        Figure(f"space_sent_{name}", ours / 1e6, "MB", 0.0),
-        Figure(f"space_sent_fft_{name}", through_fft / 1e6, "MB", 0.0),
+        Figure(f"space_sent_{name}", ours / 1e6, "MB"),
+        Figure(f"space_sent_fft_{name}", through_fft / 1e6, "MB"),
         Figure(main, through_fft / ours, "x", 20.0),
     ]
 

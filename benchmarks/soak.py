@@ -48,7 +48,7 @@ def main() -> int:
             Figure("failed_requests", float(answered - counts["200"]), f"of {answered}", 0, at_most=0),
             Figure("versions_that_came_and_went", float(versions), "versions", asked.seconds / asked.every / 2),
             Figure("memory_growth", growth, "last third over the middle one, less 1", 0.05, at_most=0.05),
-            Figure("memory_mib", float(np.median(memory[-third:])) / 2**20, "MiB", 1024),
+            Figure("memory_mib", float(np.median(memory[-third:])) / 2**20, "MiB", 1024, less=True),
         ],
         asked.json,
     )

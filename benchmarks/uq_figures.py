@@ -34,7 +34,8 @@ def headline(rows: Rows) -> list[Figure]:
     if auroc:
         least = float(np.min([math.nan if one is None else one for one in auroc]))  # NaN where one was refused
         found.append(Figure("ood_auroc_min", least, "AUROC", 0.95))
-    return [*found, Figure("not_finite", float(sum(not sound(row, task) for row, task in _tasks(rows))), "rows", 0)]
+    broken = sum(not sound(row, task) for row, task in _tasks(rows))
+    return [*found, Figure("not_finite", float(broken), "rows", 0, less=True)]
 
 
 def sound(row: Row, task: str) -> bool:
@@ -77,7 +78,7 @@ def _best(rows: Rows) -> list[Figure]:
         pair = np.stack([np.asarray(row.crps[task], float) for row in (best, ensemble)], axis=1)
         ratio = bootstrap(pair, lambda pair: pair[:, 0].mean() / pair[:, 1].mean())
         unit, interval = f"ratio ({best.posterior})", (ratio.low, ratio.high)
-        found.append(Figure(f"best_crps_vs_ensemble_{task}", ratio.value, unit, 0.9, interval=interval))
+        found.append(Figure(f"best_crps_vs_ensemble_{task}", ratio.value, unit, 0.9, less=True, interval=interval))
     if not found:
         return []
     worst = max(found, key=lambda figure: figure.value)

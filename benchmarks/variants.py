@@ -52,7 +52,7 @@ def main() -> int:
                 found = timed(made, batch, options.rounds, options.burst)
                 timings[f"{name}: a batch of {batch}"] = found
                 figures += [
-                    Figure.of_ratio(f"{label(name, words)}_time_{batch}", found.ratio(words, WHOLE), 1.0)
+                    Figure.of_ratio(f"{label(name, words)}_time_{batch}", found.ratio(words, WHOLE))
                     for words in recipes
                 ]
     return report(figures, options.json, timings)
@@ -81,14 +81,14 @@ def losses(name: str, variant: Servable) -> Iterable[Figure]:
         changes = [test["scores"][score]["change"] for test in about["tests"].values()]
         worst = max(changes, key=lambda change: change["value"])
         interval = (worst["low"] + 1, worst["high"] + 1)
-        yield Figure(f"{name}_{score}", worst["value"] + 1, "ratio", 1 + LIMIT, interval=interval)
+        yield Figure(f"{name}_{score}", worst["value"] + 1, "ratio", 1 + LIMIT, less=True, interval=interval)
     gaps = [test["coverage_gaps"]["coverage"]["value"] for test in about["tests"].values()]
-    yield Figure(f"{name}_coverage_gap", max(gaps), "share", LIMIT)
+    yield Figure(f"{name}_coverage_gap", max(gaps), "share", LIMIT, less=True)
     before, after = about["cost"]["weights_bytes"]
-    yield Figure(f"{name}_weights_bytes", after / before, "ratio", 1.0)
+    yield Figure(f"{name}_weights_bytes", after / before, "ratio")
     for program in about["cost"]["programs"]:
         before, after = program["peak_bytes"]
-        yield Figure(f"{name}_peak_bytes_{program['batch']}", after / before, "ratio", 1.0)
+        yield Figure(f"{name}_peak_bytes_{program['batch']}", after / before, "ratio")
 
 
 def timed(made: dict[str, Servable], batch: int, rounds: int, burst: float) -> Timings:

@@ -1,0 +1,90 @@
+"""One page of all figures: `benchmarks/RESULTS.md` from the files that `make bench` leaves in `runs/bench`.
+
+A benchmark that did not end well leaves no file, or figures that break a bound; the page says which are missing.
+"""
+
+import argparse
+import ast
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import ROOT
+from experiments.command import run
+from pnol_jax.errors import InputError
+from pnol_jax.files import write_atomically
+
+FOLDER, PAGE = ROOT / "runs" / "bench", Path(__file__).with_name("RESULTS.md")
+HEAD = """\
+# Results
+
+Written by `make bench`: every benchmark, the figure, what was hoped for beforehand, and whether that was met or by how
+much not. What the figures mean, and why some goals are missed, is in [measured.md](../docs/measured.md). Ratios count;
+seconds are those of this machine.
+"""
+
+
+def main() -> int:
+    """Read the files, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="of the files NAME.json (default runs/bench)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="what is written (default benchmarks/RESULTS.md)")
+    asked = parser.parse_args()
+    found = {file.stem: json.loads(file.read_text()) for file in sorted(asked.folder.glob("*.json"))}
+    if not found:
+        raise InputError(f"got no *.json in {asked.folder}, expected figures of benchmarks (`make bench` writes them)")
+    write_atomically(asked.page, page(found))
+    return 0
+
+
+def page(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page of the files of benchmarks, by name."""
+    verdicts = [
+        figure["met"] for content in found.values() for figure in content["figures"].values() if "met" in figure
+    ]
+    summary = f"{sum(verdicts)} of {len(verdicts)} goals are met."
+    missing = sorted(benchmarks() - set(found))
+    absent = f" Not run: {', '.join(f'`{name}`' for name in missing)}." if missing else ""
+    parts = [section(name, content) for name, content in found.items()]
+    return "\n".join([HEAD, f"{summary}{absent}\n", *parts])
+
+
+def benchmarks() -> set[str]:
+    """The names of all benchmarks: the modules here that hand over a report."""
+    return {file.stem for file in PAGE.parent.glob("*.py") if "argument_parser, report\n" in file.read_text()}
+
+
+def section(name: str, content: Mapping[str, Any]) -> str:
+    """One benchmark: its subject, when and where it ran, and its figures."""
+    docstring = ast.get_docstring(ast.parse((PAGE.parent / f"{name}.py").read_text())) or ""
+    machine, versions = content["machine"], content["versions"]
+    ran = f"{content['date']}, at {content['commit'] or 'no commit'}, {machine['processor']}, {machine['cores']} cores"
+    peers = ", ".join(f"{package} {version}" for package, version in versions.items())
+    subject = " ".join(docstring.split("\n\n")[0].split())
+    lines = [f"## {name}", subject, "", f"`python -m benchmarks.{name}`; {ran}; {peers}.", ""]
+    return "\n".join([*lines, *table(content["figures"]), ""])
+
+
+def table(figures: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """The figures as lines of Markdown."""
+    yield "| figure | value | 95% interval | goal | |"
+    yield "|---|---|---|---|---|"
+    for name, figure in figures.items():
+        interval = " to ".join(f"{bound:.4g}" for bound in figure.get("interval", ()))
+        goal = f"{figure['goal']:.4g}" if "goal" in figure else ""
+        yield f"| `{name}` | {figure['value']:.4g} {figure['unit']} | {interval} | {goal} | {verdict(figure)} |"
+
+
+def verdict(figure: Mapping[str, Any]) -> str:
+    """Whether a goal is met, or by how much it is not."""
+    if "met" not in figure:
+        return ""
+    if figure["met"]:
+        return "met"
+    off = abs(figure["value"] - figure["goal"])
+    return f"missed by {off / abs(figure['goal']):.0%}" if figure["goal"] else f"missed by {off:.4g}"
+
+
+if __name__ == "__main__":
+    run(main)
