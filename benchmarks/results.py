@@ -1,11 +1,13 @@
 """One page of all figures: `benchmarks/RESULTS.md` from the files that `make bench` leaves in `runs/bench`.
 
-A benchmark that did not end well leaves no file, or figures that break a bound; the page says which are missing.
+The page says which benchmarks are missing, and of what misses its goal why, as `misses.toml` has it.
 """
 
 import argparse
 import ast
+import fnmatch
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 
 FOLDER, PAGE = ROOT / "runs" / "bench", Path(__file__).with_name("RESULTS.md")
+MISSES = Path(__file__).with_name("misses.toml")
+NO_REASON = "no cause is written down."
 HEAD = """\
 # Results
 
 Written by `make bench`: every benchmark, the figure, what was hoped for beforehand, and whether that was met or by how
-much not. What the figures mean, and why some goals are missed, is in [measured.md](../docs/measured.md). Ratios count;
-seconds are those of this machine.
+much not. What the figures mean is in [measured.md](../docs/measured.md). Ratios count; seconds are a machine's own.
 """
 
 
@@ -63,17 +66,35 @@ def section(name: str, content: Mapping[str, Any]) -> str:
     peers = ", ".join(f"{package} {version}" for package, version in versions.items())
     subject = " ".join(docstring.split("\n\n")[0].split())
     lines = [f"## {name}", subject, "", f"`python -m benchmarks.{name}`; {ran}; {peers}.", ""]
-    return "\n".join([*lines, *table(content["figures"]), ""])
+    return "\n".join([*lines, *table(content["figures"]), "", *reasons(name, content["figures"])])
 
 
 def table(figures: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """The figures as lines of Markdown."""
-    yield "| figure | value | 95% interval | goal | |"
-    yield "|---|---|---|---|---|"
+    yield from ("| figure | value | 95% interval | goal | |", "|---|---|---|---|---|")
     for name, figure in figures.items():
         interval = " to ".join(f"{bound:.4g}" for bound in figure.get("interval", ()))
         goal = f"{figure['goal']:.4g}" if "goal" in figure else ""
         yield f"| `{name}` | {figure['value']:.4g} {figure['unit']} | {interval} | {goal} | {verdict(figure)} |"
+
+
+def reasons(name: str, figures: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """Why figures miss their goals, as lines of Markdown."""
+    why: dict[str, list[str]] = {}
+    for figure, content in figures.items():
+        if content.get("met") is False:
+            why.setdefault(reason(f"{name}.{figure}"), []).append(f"`{figure}`")
+    for words, missed in why.items():
+        yield f"- {', '.join(missed)}: {words}"
+    yield from [""] * bool(why)
+
+
+def reason(figure: str) -> str:
+    """What `misses.toml` says of BENCHMARK.FIGURE."""
+    for pattern, words in tomllib.loads(MISSES.read_text()).items():
+        if fnmatch.fnmatchcase(figure, pattern):
+            return f"{words['cause']} What would change it: {words['change'][0].lower()}{words['change'][1:]}"
+    return NO_REASON
 
 
 def verdict(figure: Mapping[str, Any]) -> str:

@@ -1,12 +1,13 @@
 """What benchmarks hand over, and the page that is made of it."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from benchmarks.report import Figure, report
-from benchmarks.results import benchmarks, page, verdict
+from benchmarks.results import MISSES, NO_REASON, PAGE, benchmarks, page, reason, reasons, verdict
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,28 @@ def test_the_page_says_what_was_met_and_by_how_much_not(tmp_path: Path) -> None:
     assert "triton 2.0" in written
     absent = written.partition("Not run: ")[2].partition(".")[0]
     assert absent == ", ".join(f"`{name}`" for name in sorted(benchmarks() - {"serving"}))
+
+
+def test_what_is_missed_has_its_cause() -> None:
+    figures = {name: {"value": 1.2, "goal": 1.5, "unit": "ratio", "met": False} for name in ("vs_triton_c1", "other")}
+    known, unknown = list(reasons("serving", figures))[:2]
+    assert known == f"- `vs_triton_c1`: {reason('serving.vs_triton_c1')}"
+    assert "What would change it: a processor of its own" in known
+    assert unknown == f"- `other`: {NO_REASON}"
+    assert not list(reasons("serving", {"vs_triton_c1": {"value": 2.0, "goal": 1.5, "unit": "ratio", "met": True}}))
+
+
+@pytest.mark.parametrize("pattern", tomllib.loads(MISSES.read_text()))
+def test_every_cause_is_of_a_benchmark_and_whole(pattern: str) -> None:
+    assert pattern.split(".")[0] in benchmarks()
+    words = tomllib.loads(MISSES.read_text())[pattern]
+    assert set(words) == {"cause", "change"}
+    assert all(each.endswith(".") for each in words.values())
+
+
+def test_the_page_in_the_repository_names_all_causes() -> None:
+    if PAGE.exists():
+        assert NO_REASON not in PAGE.read_text()
 
 
 def test_a_goal_of_nothing_is_missed_by_a_number() -> None:
