@@ -27,6 +27,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 import jax
 import pytest
 
+from tests.shapes import checked
+
+checked.install()  # before a module is imported that takes a function from another
+
 
 @pytest.fixture
 def x64() -> Iterator[None]:

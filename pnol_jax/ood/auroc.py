@@ -13,8 +13,8 @@ def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     tells them apart. It is the statistic of Mann and Whitney over its largest value.
 
     Args:
-        inside: scores of cases that are like those of training, (cases,).
-        outside: scores of others, (cases,).
+        inside: scores of cases that are like those of training, (n,).
+        outside: scores of others, (m,).
 
     Raises:
         InputError: no cases of a kind, or scores that are not numbers.

@@ -35,7 +35,7 @@ def spread(predictive: Predictive, weights: ArrayLike, members: int | None = Non
 
 
 def spread_skill(spread: jax.Array, rmse: jax.Array) -> jax.Array:
-    """Spread over skill of a set of cases, (cases,) and (cases,) -> a number: 1 is right, less is overconfident."""
+    """Spread over skill of a set of cases, (cases,) and (cases,) -> (): 1 is right, less is overconfident."""
     return jnp.sqrt(jnp.mean(jnp.square(spread)) / jnp.mean(jnp.square(rmse)))
 
 
