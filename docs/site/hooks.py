@@ -1,4 +1,4 @@
-"""What the site has beside the files of docs/: pages at the project's root, one for each module, formulas as MathML."""
+"""What the site has beside the files of docs/: pages from elsewhere, one for each module, formulas as MathML."""
 
 import ast
 import html
@@ -12,12 +12,13 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
-# Pages that stand at the project's root, where the rest of the world looks for them.
+# Pages that stand where the rest of the world looks for them, or the program that writes them.
 OUTSIDE = {
     "README.md": "index.md",
     "ARCHITECTURE.md": "architecture.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "benchmarks/RESULTS.md": "results.md",
 }
 STYLE = "math { font-family: 'STIX Two Math', 'Cambria Math', 'Latin Modern Math', math; }\n"
 PACKAGES = ("pnol_jax", "serving.client", "serving.cache", "serving.engine", "serving.wire")
@@ -54,7 +55,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links as they are right within the site, and formulas that need no script."""
     source = next((outside for outside, name in OUTSIDE.items() if name == page.file.src_uri), None)
-    here = "." if source else posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+    here = posixpath.dirname(source or posixpath.join("docs", page.file.src_uri)) or "."
     markdown = IMAGE.sub(r"\1(\2)", markdown)
     markdown = _outside(BLOCK, markdown, lambda text: LINK.sub(lambda link: _link(link, here, page, files), text))
     return _outside(CODE, markdown, _formulas)
