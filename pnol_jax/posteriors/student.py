@@ -117,7 +117,7 @@ class Student:
 def student_nll(
     mean: jax.Array, square: jax.Array, degrees: jax.Array, truth: jax.Array, grid: GridOperands
 ) -> jax.Array:
-    """Negative logarithm of t's density at each point, averaged over domain, cases and channels: a number.
+    """Negative logarithm of t's density at each point, averaged over domain, cases and channels: ().
 
     mean, truth, and the squared scale: (batch, *space, channels); degrees of freedom: (channels,).
     """

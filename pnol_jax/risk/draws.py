@@ -14,12 +14,12 @@ def least_draws(level: float) -> int:
 
 
 def exceedance(values: Any, threshold: Any) -> Any:
-    """The share of draws above the threshold, (draws, batch) -> (batch,): unbiased."""
+    """The share of draws above the threshold, (draws, *lead) -> (*lead): unbiased."""
     return (values > threshold).astype(values.dtype).mean(axis=0)
 
 
 def tail_mean(values: Any, level: float) -> Any:
-    """The mean of the largest share 1 - level of the draws, the last of them in part, (draws, batch) -> (batch,).
+    """The mean of the largest share 1 - level of the draws, the last of them in part, (draws, *lead) -> (*lead).
 
     It is the expected shortfall of the draws' own distribution; of that which they are drawn from it is a low estimate,
     by O(1 / draws) (Acerbi, Tasche 2002, On the coherence of expected shortfall).

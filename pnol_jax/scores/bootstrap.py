@@ -41,7 +41,7 @@ def bootstrap(
     """The interval of a statistic of cases.
 
     Args:
-        rows: (cases,) or (cases, columns), one row a case.
+        rows: (cases, ...), one row a case, as the statistic reads it.
         statistic: from rows to a number.
         level: of the interval.
         method: "percentile": quantiles of the statistic over resampled cases; "bca": with levels corrected for its bias
