@@ -59,6 +59,7 @@ docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(READY) ## The documentation site, build/site/index.html; anything that is wrong with it is an error
 	@$(BIN)/uv run --quiet --no-project --with-requirements docs/site/requirements.lock mkdocs build --quiet --strict
 
+test test-slow: export SHAPES = 1
 test: $(READY) ## All tests that have no target of their own (twelve minutes on two cores)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile $(APART) -m 'not slow'
 
