@@ -67,7 +67,7 @@ def main() -> int:
         _saved("bf16_reduction", needs, "bfloat16", "kept", 0.45),
         _saved("bf16_reduction_cpu_compiler", needs, "bfloat16", "temporary"),
         _saved("both_reduction", needs, "bfloat16, full", "kept", 0.7),
-        _saved("both_reduction_cpu_compiler", needs, "bfloat16, full", "temporary"),
+        _saved("both_reduction_cpu_compiler", needs, "bfloat16, full", "temporary", 0.7),
         _saved("accumulate4_reduction", needs, "4 parts", "temporary"),
         _saved("accumulate4_and_remat_reduction", needs, "4 parts, full", "temporary"),
         Figure("fsdp8_reduction", 1 - _state_share(), "share of the state", 0.85),

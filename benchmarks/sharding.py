@@ -57,7 +57,8 @@ def main() -> int:
     figures = [Figure(f"{name.replace(', ', '_')}_sent", _sent(cost) / 1e6, "MB") for name, cost in moved.items()]
     figures += [figure for name, size in DIVIDED.items() for figure in _against_fft(name, size)]
     measured, predicted = measured_and_predicted()
-    figures.append(Figure("loopback_bytes_ratio", measured / predicted, "measured over predicted"))
+    ratio, near = measured / predicted, {"at_least": 0.98, "at_most": 1.02}
+    figures.append(Figure("loopback_bytes_ratio", ratio, "measured over predicted", 1.0, **near))
     figures += _predictions(console)
     return report(figures, options.json)
 

@@ -52,7 +52,7 @@ def main() -> int:
                 found = timed(made, batch, options.rounds, options.burst)
                 timings[f"{name}: a batch of {batch}"] = found
                 figures += [
-                    Figure.of_ratio(f"{label(name, words)}_time_{batch}", found.ratio(words, WHOLE))
+                    Figure.of_ratio(f"{label(name, words)}_time_{batch}", found.ratio(words, WHOLE), 1.0, less=True)
                     for words in recipes
                 ]
     return report(figures, options.json, timings)
@@ -85,10 +85,10 @@ def losses(name: str, variant: Servable) -> Iterable[Figure]:
     gaps = [test["coverage_gaps"]["coverage"]["value"] for test in about["tests"].values()]
     yield Figure(f"{name}_coverage_gap", max(gaps), "share", LIMIT, less=True)
     before, after = about["cost"]["weights_bytes"]
-    yield Figure(f"{name}_weights_bytes", after / before, "ratio")
+    yield Figure(f"{name}_weights_bytes", after / before, "ratio", 1.0, less=True)
     for program in about["cost"]["programs"]:
         before, after = program["peak_bytes"]
-        yield Figure(f"{name}_peak_bytes_{program['batch']}", after / before, "ratio")
+        yield Figure(f"{name}_peak_bytes_{program['batch']}", after / before, "ratio", 1.0, less=True)
 
 
 def timed(made: dict[str, Servable], batch: int, rounds: int, burst: float) -> Timings:
