@@ -112,9 +112,10 @@ format: $(READY) ## Format, and repair what lint can repair
 
 bench: $(READY) ## Every benchmark (hours), but those of which runs/bench has a file already; then benchmarks/RESULTS.md
 	@mkdir -p runs/bench; failed=; for script in $(BENCHMARKS:benchmarks/%.py=%); do \
-		test ! -e runs/bench/$$script.json || continue; echo "== benchmarks.$$script"; \
-		$(BIN)/python -m benchmarks.$$script --json runs/bench/$$script.json || failed="$$failed $$script"; \
-	done; $(BIN)/python -m benchmarks.results; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+		file=runs/bench/$$script; test ! -e $$file.json || { echo "== $$file.json is there"; continue; }; \
+		echo "== benchmarks.$$script"; $(BIN)/python -m benchmarks.$$script --json $$file.json || \
+		{ failed="$$failed $$script"; mv -f $$file.json $$file.failed 2>/dev/null; }; \
+	done; $(BIN)/python -m benchmarks.results || failed="$$failed results"; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 # The compiler of an exact release, so that everyone makes the same code.
 proto: | $(BIN)/uv ## Make the code of the gRPC messages again

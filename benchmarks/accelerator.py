@@ -135,7 +135,7 @@ def _of_size(
         if kind and ahead:
             peak = kind.peak(training.get("precision", "float32"))
             memory, arithmetic = cpu.moved / seconds / kind.memory_bandwidth, cpu.flops / seconds / peak
-            figures.append(Figure(f"{name}_step_over_predicted", seconds / ahead.step, "ratio"))
+            figures.append(Figure(f"{name}_step_over_predicted", seconds / ahead.step, "ratio", 1.0, less=True))
             figures.append(Figure(f"{name}_memory_share", memory, "of the datasheet", SHARES.memory))
             figures.append(Figure(f"{name}_arithmetic_share", arithmetic, "of the datasheet", SHARES.arithmetic))
         figures.append(Figure(f"{name}_memory_over_cpu", needs[side] / cpu.temporary, "ratio"))

@@ -88,7 +88,7 @@ def hits(folder: Path, number: int) -> list[Figure]:
     fields = generator.standard_normal((OBJECTS, points, points, 1)).astype(np.float32)
     found = {method: _hits(folder, method, asked, fields) for method in METHODS}
     first = len(set(asked.tolist())) / number
-    figures = [Figure(f"cache_locality_busier_{METHODS[0]}", found[METHODS[0]].busier, "share")]
+    figures = [Figure(f"cache_locality_busier_{METHODS[0]}", found[METHODS[0]].busier, "share", 0.5, less=True)]
     for method, one in found.items():
         name = "cache_locality_hit_ratio" + ("" if method == METHODS[0] else f"_{method}")
         figures.append(Figure(name, one.ratio, "share", 1 - first))  # what is asked first can be held by nobody

@@ -73,8 +73,8 @@ def hit_ratios() -> list[Figure]:
     return [
         Figure("hit_ratio_vs_lru", min(ratios["still"]), "ratio", 1.0, at_least=1.0),
         Figure("hit_ratio_vs_lru_moving", min(ratios["moving"]), "ratio", 1.0),
-        Figure("hit_ratio_vs_optimum", min(ratios["equal"]), "share"),
-        Figure("hit_ratio_vs_bound_unequal", min(ratios["unequal"]), "share"),
+        Figure("hit_ratio_vs_optimum", min(ratios["equal"]), "share", 1.0),
+        Figure("hit_ratio_vs_bound_unequal", min(ratios["unequal"]), "share", 1.0),
         *figures,
     ]
 
@@ -82,7 +82,7 @@ def hit_ratios() -> list[Figure]:
 def _of_trace(trace: Trace, served: Ratios, lru: Ratios, best: Ratios) -> list[Figure]:
     return [
         Figure(f"hit_ratio_vs_lru_{trace.name}", served.requests / lru.requests, "ratio", 1.0),
-        Figure(f"hit_ratio_vs_optimum_{trace.name}", served.requests / best.requests, "share"),
+        Figure(f"hit_ratio_vs_optimum_{trace.name}", served.requests / best.requests, "share", 1.0),
     ]
 
 

@@ -59,7 +59,7 @@ def main() -> int:
         Figure("darcy_crps_16", float(test["crps"].mean()), "pressure", 0.025, less=True),
         Figure("darcy_coverage_90", float(coverage.mean()), "share", LEVEL, at_least=0.86, at_most=0.94),
         Figure("darcy_coverage_90_std", float(coverage.std()), "share", 0.03, less=True),
-        Figure("darcy_pointwise_coverage_90", float(test["coverage"].mean()), "share"),
+        Figure("darcy_pointwise_coverage_90", float(test["coverage"].mean()), "share", LEVEL),
     ]
     return report(figures, options.json, {"training step on Darcy, batch of 50": timings})
 

@@ -150,7 +150,7 @@ def figures(found: dict[str, Found]) -> list[Figure]:
     faults = sum(count for status, count in answers if is_fault(status))
     unit = "ratio"
     growths = [
-        Figure(f"growth_{name.replace(' ', '_')}", outcome.growth, unit, 1.05, at_most=1.05)
+        Figure(f"growth_{name.replace(' ', '_')}", outcome.growth, unit, 1.0, at_most=1.05)
         for name, outcome in found.items()
     ]
     mistaken = sum(outcome.wrong_answers for outcome in found.values())

@@ -23,8 +23,9 @@ NO_REASON = "no cause is written down."
 HEAD = """\
 # Results
 
-Written by `make bench`: every benchmark, the figure, what was hoped for beforehand, and whether that was met or by how
-much not. What the figures mean is in [measured.md](../docs/measured.md). Ratios count; seconds are a machine's own.
+Written by `make bench`: the figures of each benchmark, what was hoped for beforehand, and whether that was met or by
+how much not; in brackets what is required, where that has two sides. What the figures mean is in
+[measured.md](../docs/measured.md). Ratios count; seconds are a machine's own.
 """
 
 
@@ -75,6 +76,9 @@ def table(figures: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     for name, figure in figures.items():
         interval = " to ".join(f"{bound:.4g}" for bound in figure.get("interval", ()))
         goal = f"{figure['goal']:.4g}" if "goal" in figure else ""
+        goal += (
+            f" ({figure['at_least']:.4g} to {figure['at_most']:.4g})" if {"at_least", "at_most"} <= set(figure) else ""
+        )
         yield f"| `{name}` | {figure['value']:.4g} {figure['unit']} | {interval} | {goal} | {verdict(figure)} |"
 
 
@@ -98,13 +102,18 @@ def reason(figure: str) -> str:
 
 
 def verdict(figure: Mapping[str, Any]) -> str:
-    """Whether a goal is met, or by how much it is not."""
+    """Whether a goal is met, or by how much it is not: from the bound that is broken where there are two."""
     if "met" not in figure:
         return ""
     if figure["met"]:
         return "met"
-    off = abs(figure["value"] - figure["goal"])
-    return f"missed by {off / abs(figure['goal']):.0%}" if figure["goal"] else f"missed by {off:.4g}"
+    value, goal = figure["value"], figure["goal"]
+    if value != value:
+        return "missed: not a number"
+    if {"at_least", "at_most"} <= set(figure):
+        goal = min(max(value, figure["at_least"]), figure["at_most"])
+    off = abs(value - goal)
+    return f"missed by {100 * off / abs(goal):.2g}%" if goal else f"missed by {off:.4g}"
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def _gaps(rows: Rows, name: str) -> list[float]:
 
 def _largest(name: str, values: Iterable[float], unit: str, goal: float, at_most: float | None = None) -> list[Figure]:
     values = list(values)
-    return [Figure(name, max(values), unit, goal, at_most=at_most)] if values else []
+    return [Figure(name, max(values), unit, goal, at_most=at_most, less=True)] if values else []
 
 
 def _costs(rows: Rows) -> list[float]:

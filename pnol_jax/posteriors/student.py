@@ -117,9 +117,9 @@ class Student:
 def student_nll(
     mean: jax.Array, square: jax.Array, degrees: jax.Array, truth: jax.Array, grid: GridOperands
 ) -> jax.Array:
-    """Negative logarithm of t's density at each point, averaged over domain, cases and channels: ().
+    """Negative logarithm of t's density at each point, averaged over domain, cases and channels: a number.
 
-    mean, truth, and the squared scale: (batch, *space, channels); degrees of freedom: (channels,).
+    mean, truth, and the squared scale (batch, *space, channels), degrees of freedom (channels,) -> ().
     """
     constant = betaln(degrees / 2, jnp.full_like(degrees, 0.5)) + 0.5 * jnp.log(degrees)
     tail = 0.5 * (degrees + 1) * jnp.log1p(jnp.square(truth - mean) / (square * degrees))

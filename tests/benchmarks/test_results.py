@@ -68,5 +68,18 @@ def test_the_page_in_the_repository_names_all_causes() -> None:
         assert NO_REASON not in PAGE.read_text()
 
 
+def test_bounds_on_both_sides_are_what_a_figure_is_off_from() -> None:
+    figure = {"value": 0.987, "goal": 0.9, "at_least": 0.86, "at_most": 0.94, "met": False}
+    assert verdict(figure) == "missed by 5%"
+    assert verdict({"value": float("nan"), "goal": 3.0, "met": False}) == "missed: not a number"
+
+
+def test_no_cause_hides_another() -> None:
+    """What a pattern says without its stars is a figure that no pattern before it takes."""
+    causes = tomllib.loads(MISSES.read_text())
+    for pattern, words in causes.items():
+        assert reason(pattern.replace("[0-9]", "1").replace("*", "")).startswith(words["cause"]), pattern
+
+
 def test_a_goal_of_nothing_is_missed_by_a_number() -> None:
     assert verdict({"value": 3.0, "goal": 0.0, "met": False}) == "missed by 3"

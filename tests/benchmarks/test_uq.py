@@ -131,6 +131,9 @@ def test_the_headline_is_the_worst_of_all_rows() -> None:
     assert found["laplace_cost_ratio"] == pytest.approx(14 / 40)
     assert found["laplace_cost_ratio_once_trained"] == pytest.approx(4 / 40)
     assert found["training_cost_max"] == pytest.approx(2.9)
+    met = {figure.name: figure.met for figure in headline(rows)}
+    assert [met["coverage_gap_max"], met["laplace_cost_ratio"]] == [False, False]
+    assert [met["best_crps_vs_ensemble"], met["laplace_cost_ratio_once_trained"]] == [True, True]
     slower = [rows[0], msgspec.structs.replace(rows[1], base_step_seconds=0.2)]  # the machine was, beside the ensemble
     assert by_name(slower)["training_cost_max"] == pytest.approx(1.45)
     assert found["not_finite"] == 0

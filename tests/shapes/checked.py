@@ -1,8 +1,9 @@
-"""Public functions of pnol_jax, each call of which is held to the shapes that its docstring states.
+"""Public functions and methods of pnol_jax, calls of which are held to the shapes that their docstrings state.
 
 An argument that is an array has a shape of its entry under `Args:`, or else of `stated.NAMES`, where there is one; an
 answer one of those that the docstring speaks of. A name stands for one number within a call (jaxtyping). Calls of
-shapes that were met before are not looked at again, which keeps the tests as fast as they were.
+shapes that were met before are not looked at again, which keeps the tests as fast as they were. Left out is what is no
+plain function: compiled by `jax.jit` where it is defined, static, a property, or taken by a table of its own module.
 """
 
 import functools

@@ -1,10 +1,14 @@
 """What a docstring states is read as it is meant, and an array of another shape is noticed."""
 
+import importlib
+import importlib.machinery
+import importlib.util
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.shapes.checked import WrongShape, checked
+from tests.shapes.checked import WrongShape, checked, wrap
 from tests.shapes.stated import Stated, in_words, stated
 
 Floats = NDArray[np.float64]
@@ -80,6 +84,16 @@ def test_what_fits_passes() -> None:
 def test_what_does_not_is_noticed(shapes: tuple[tuple[int, ...], ...], words: str) -> None:
     with pytest.raises(WrongShape, match=words):
         ask(*shapes)  # type: ignore[arg-type]
+
+
+def test_a_module_is_wrapped_where_its_docstrings_state_shapes() -> None:
+    package = importlib.import_module("pnol_jax.scores")
+    spec = importlib.machinery.PathFinder.find_spec("pnol_jax.scores.proper", package.__path__)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert wrap(module) >= 5
 
 
 def test_a_functions_own_words_for_a_shape_come_first() -> None:
