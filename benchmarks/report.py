@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +20,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.child import ROOT
 from benchmarks.measure import Ratio, Timings
+from experiments.runs import commit
 from pnol_jax.files import write_atomically
 
 _PACKAGES = ("pnol-jax", "jax", "jaxlib", "numpy", "flax", "optax", "litestar", "uvicorn")
@@ -114,13 +113,6 @@ def report(
         }
         write_atomically(json_file, json.dumps(content, indent=2) + "\n")
     return 0 if all(figure.holds for figure in figures) else 1
-
-
-def commit() -> str:
-    """The revision that is measured, marked with + where files differ from it; empty outside a repository."""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
