@@ -137,9 +137,12 @@ def test_a_full_disk_is_said_and_all_goes_on(little: Path, begin: Begin) -> None
     assert not asked.failed
     wait_until(lambda: {"disk full", "disk has room"} <= set(fleet.events()))
     wait_until(lambda: fleet.haproxy() != balancer)
-    book = read_book(fleet.folder)
-    assert book is not None
-    assert {replica.name for replica in book.replicas} == {each["name"] for each in fleet.replicas()}
+
+    def booked() -> bool:  # what could not be written is tried again
+        book = read_book(fleet.folder)
+        return book is not None and {each.name for each in book.replicas} == {each["name"] for each in fleet.replicas()}
+
+    wait_until(booked)
 
 
 def test_a_balancer_that_stands_still_is_replaced_by_one_with_the_same_servers(begin: Begin) -> None:
