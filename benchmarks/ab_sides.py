@@ -32,7 +32,7 @@ def loaded(folder: Path) -> Iterator[tuple[Repository, Engine]]:
     for version, (belief, bias) in VERSIONS.items():
         write(folder, version, belief * NOISE, bias * NOISE)
     repository = Repository(Settings(str(folder), batch_sizes=(1,), poll_seconds=0))
-    engine = Engine(queue_cases=64, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=64, operands_bytes=2**20, utilisation_window=60.0)
     try:
         repository.load()
         yield repository, engine

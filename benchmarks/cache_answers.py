@@ -100,7 +100,7 @@ def services(folder: Path) -> tuple[Service, Service, Engine]:
     settings = Settings(models=str(folder / "models"), batch_sizes=(1,), samples_batch_sizes=(1,))
     repository = Repository(settings)
     repository.load()
-    engine = Engine(settings.queue_cases, settings.operands_cached, settings.utilisation_window)
+    engine = Engine(settings.queue_cases, settings.operands_bytes, settings.utilisation_window)
     plain, packed = (
         Service(repository, engine, Cache(ROOM, compressed), settings.max_cases, settings.deadline_seconds)
         for compressed in (False, True)

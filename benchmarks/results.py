@@ -95,9 +95,9 @@ def reasons(name: str, figures: Mapping[str, Mapping[str, Any]]) -> Iterable[str
 
 def reason(figure: str) -> str:
     """What `misses.toml` says of BENCHMARK.FIGURE."""
-    for pattern, words in tomllib.loads(MISSES.read_text()).items():
-        if fnmatch.fnmatchcase(figure, pattern):
-            return f"{words['cause']} What would change it: {words['change'][0].lower()}{words['change'][1:]}"
+    for miss in tomllib.loads(MISSES.read_text())["miss"]:
+        if any(fnmatch.fnmatchcase(figure, pattern) for pattern in miss["figures"]):
+            return f"{miss['cause']} What would change it: {miss['change'][0].lower()}{miss['change'][1:]}"
     return NO_REASON
 
 

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write `data` beside `path`, flush it to the disk, and rename it over `path`.
+def write_atomically(path: str | os.PathLike[str], data: bytes | str, mode: int = 0o644) -> None:
+    """Write `data` beside `path`, flush it to the disk, and rename it over `path`; `mode`: who may read it.
 
     Raises:
         OSError: the disk is full or read-only; `path` is then what it was before.
@@ -22,7 +22,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
+        os.chmod(aside, mode)
         os.replace(aside, target)
     except BaseException:
         Path(aside).unlink(missing_ok=True)

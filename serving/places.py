@@ -3,7 +3,6 @@
 Requests come on few grids, and to make one costs more than everything else that a request is looked at for.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from pnol_jax.bases import make_operands
 from pnol_jax.grids import Grid
 from pnol_jax.servable import Arrays, Bucket, Servable, flatten_operands
+from serving.recent import Recent
 
-CAPACITY = 256
+CAPACITY = 64 * 2**20  # bytes of operands that each servable keeps
 
 
 class Place(NamedTuple):
@@ -32,14 +32,18 @@ def stack(places: Sequence[Place]) -> Arrays:
     return {name: np.stack([place.operands[name] for place in places]) for name in places[0].operands}
 
 
+def nbytes(operands: Arrays) -> int:
+    """What they take."""
+    return sum(array.nbytes for array in operands.values())
+
+
 class Places:
-    """The grids that a servable was asked on last. Used from the event loop's thread only."""
+    """The grids that a servable was asked on last, in so many bytes. Used from the event loop's thread only."""
 
     def __init__(self, servable: Servable, capacity: int = CAPACITY) -> None:
         self.servable = servable
         self._bases = servable.manifest.signature.bases()
-        self._capacity = capacity
-        self._held: OrderedDict[Hashable, Place] = OrderedDict()
+        self._recent = Recent[Place](capacity)
 
     def uniform(self, shape: tuple[int, ...]) -> Place:
         """The equally spaced points of this shape.
@@ -61,14 +65,11 @@ class Places:
         return self._get(key, shape, lambda: self.servable.manifest.signature.grid(points))
 
     def _get(self, key: Hashable, shape: tuple[int, ...], make: Callable[[], Grid]) -> Place:
-        held = self._held.get(key)
+        held = self._recent.get(key)
         if held is None:
             bucket = self.servable.bucket(shape)  # before a grid of that size is made
-            held = self._held[key] = self._make(make(), bucket)
-            if len(self._held) > self._capacity:
-                self._held.popitem(last=False)
-        else:
-            self._held.move_to_end(key)
+            held = self._make(make(), bucket)
+            self._recent.put(key, held, nbytes(held.operands))
         return held
 
     def _make(self, grid: Grid, bucket: Bucket) -> Place:

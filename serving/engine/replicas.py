@@ -19,7 +19,7 @@ def make_replicas(settings: Settings) -> "Replicas":
     """An engine for each device that is served on. Where there are several, the event loop runs no batch itself."""
     devices = served_devices(settings.devices)
     inline = settings.inline_seconds if len(devices) == 1 else 0.0
-    given = settings.queue_cases, settings.operands_cached, settings.utilisation_window, inline
+    given = settings.queue_cases, settings.operands_bytes, settings.utilisation_window, inline
     return Replicas([Engine(*given, device) for device in devices], settings.device_choice)
 
 

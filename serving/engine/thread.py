@@ -37,14 +37,14 @@ class Engine:
     def __init__(
         self,
         queue_cases: int,
-        operands_cached: int,
+        operands_bytes: int,
         utilisation_window: float,
         inline_seconds: float = 0.0,
         device: jax.Device | None = None,
     ) -> None:
         self._limit = queue_cases
         self._inline = inline_seconds
-        self._operands = OperandStore(operands_cached, device)  # of whoever has the device
+        self._operands = OperandStore(operands_bytes, device)  # of whoever has the device
         self._running, self._done_at = 0, 0.0  # cases, and when they should be done
         self._wake = threading.Condition()
         self._closing = False
@@ -83,11 +83,11 @@ class Engine:
         return ticket.future
 
     def close(self) -> None:
-        """Answer what is waiting, then end the thread."""
+        """Answer what is waiting, then end the thread; one that hangs in the device is left behind."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(self.free_in() + STUCK)
 
     def forget(self, ladder: Ladder) -> None:
         """Keep nothing of a servable beyond the requests that wait for it."""

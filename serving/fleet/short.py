@@ -6,19 +6,21 @@ which are those of the balancer before them.
 
 import argparse
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pnol_jax import toml
+from pnol_jax.files import write_atomically
 from serving.fleet.config import FleetConfig
 from serving.fleet.supervisor.process import supervise
 from serving.fleet.supervisor.reading import Reading
 from serving.saying import say
 from serving.settings import Settings
 from serving.sources import FLEET, read_sources
-from serving.tokens import SCOPES, add_token
+from serving.tokens import SCOPES, Tokens, add_token, read_tokens
 
 HOLDER = "fleet"
 
@@ -32,7 +34,7 @@ def run(arguments: Sequence[str]) -> None:
     read = functools.partial(configured, arguments)
     config = read()
     if config.replicas.token:
-        say(f"a token for all scopes is in {_token(config)}")
+        say(f"a token for all scopes is in {own_token(config)}")
     supervise(config, Reading(read), leave=False)
 
 
@@ -53,15 +55,16 @@ def configured(arguments: Sequence[str]) -> FleetConfig:
     return toml.parse(tree, FleetConfig, "flags")
 
 
-def _token(config: FleetConfig) -> Path:
-    """The file of the fleet's own token, which is made at the first start."""
-    file = Path(config.replicas.token)
-    if not file.exists():
+def own_token(config: FleetConfig) -> Path:
+    """The file of the fleet's own token, which is made at the first start, and where either file was lost since."""
+    file, tokens = Path(config.replicas.token), Path(str(config.serving["tokens"]))
+    known = tokens.exists() and file.exists() and Tokens(tokens).find(file.read_text(encoding="utf-8").strip())
+    if not known:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        word = add_token(Path(str(config.serving["tokens"])), HOLDER, SCOPES)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as opened:
-            opened.write(f"{word}\n")
+        holders = read_tokens(tokens) if tokens.exists() else {}
+        names = itertools.chain([HOLDER], (f"{HOLDER}-{number}" for number in itertools.count(2)))
+        word = add_token(tokens, next(name for name in names if name not in holders), SCOPES)
+        write_atomically(file, f"{word}\n", mode=0o600)
     return file
 
 

@@ -5,11 +5,12 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
 
+from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from serving.releases.ledger import Account, Ledger, State
 from serving.releases.ledgers import Ledgers
@@ -20,12 +21,19 @@ log = logging.getLogger("serving")
 
 
 class KeptLedgers(Ledgers):
-    """Each truth is counted in the file, under a lock that all take: what comes of it is as in one process."""
+    """Each truth is counted in the file, under a lock that all take: what comes of it is as in one process.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
 
     def __init__(self, remembered: int, folder: Path) -> None:
         super().__init__(remembered)
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"ledgers: {error}") from None
 
     def abandon(self, by: int) -> None:
         """Nothing: what somebody was to do is left to others after a while."""
@@ -74,9 +82,13 @@ def ledgers_in(folder: str, remembered: int) -> Ledgers:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    """The folder's lock; where it cannot be had, what comes of a truth cannot be kept either, which is said then."""
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it
+            held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, held)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        except OSError as error:
+            log.error("%s: %s; truths are counted without its lock", folder, error)
         yield
-    finally:
-        os.close(held)

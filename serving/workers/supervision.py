@@ -65,10 +65,11 @@ class Worker:
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("ready "):
-                self.said = line.rstrip()
-                self.ready.set()
+        with process.stdout as lines:
+            for line in lines:
+                if line.startswith("ready "):
+                    self.said = line.rstrip()
+                    self.ready.set()
 
     def tend(self, now: float) -> None:
         """Start it again where it has ended, at once unless it ended soon; end it where it has stalled."""
@@ -85,7 +86,10 @@ class Worker:
             return
         self._say(f"ended (status {self.process.returncode}) and is started again")
         self.pause = min(max(PAUSE, 2 * self.pause), LONGEST_PAUSE)
-        self.start()
+        try:
+            self.start()
+        except OSError as error:  # out of processes, memory or files
+            self._say(f"cannot be started, and is tried again in {self.pause:g} s: {error}")
 
     def _say(self, what: str) -> None:
         say(f"serving: worker {self.number} {what}", ERRORS)
@@ -103,9 +107,9 @@ def supervise(settings: Settings, listener: socket.socket, arguments: Sequence[s
     total, stall = settings.workers, settings.stall_seconds
     hub = Hub(total, total * settings.feedback_requests, settings.ledgers)
     workers = [Worker(command, number, total, listener.fileno(), hub, stall) for number in range(total)]
-    for worker in workers:
-        worker.start()
     try:
+        for worker in workers:
+            worker.start()
         status = _first(workers, stopping)
         if status is None and not stopping.is_set():
             say(f"{workers[0].said} in {len(workers)} workers")

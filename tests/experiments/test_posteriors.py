@@ -109,7 +109,7 @@ def _compile_fast() -> Iterator[None]:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(queue_cases=4, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=4, operands_bytes=2**20, utilisation_window=60.0)
     yield engine
     engine.close()
 

@@ -255,7 +255,7 @@ def test_the_service_answers_what_the_variant_answers_and_tells_what_it_is(home:
     models = home / "models"
     repository = Repository(Settings(str(models), batch_sizes=(1,), samples_batch_sizes=(1,)))
     repository.load()
-    engine = Engine(queue_cases=4, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=4, operands_bytes=2**20, utilisation_window=60.0)
     try:
         service = Service(repository, engine, Cache(0), max_cases=2, deadline_seconds=60.0)
         entries = {entry.version: entry for entry in repository.entries()}

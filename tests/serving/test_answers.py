@@ -42,7 +42,7 @@ def knowing(tmp_path_factory: pytest.TempPathFactory) -> Ladder:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(queue_cases=64, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=64, operands_bytes=2**20, utilisation_window=60.0)
     yield engine
     engine.close()
 

@@ -39,7 +39,7 @@ Make = Callable[[Cache], Service]
 
 @pytest.fixture
 def make(ladder: Ladder) -> Iterator[Make]:
-    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=10, operands_bytes=2**20, utilisation_window=60.0)
     yield lambda cache: Service(OneModel(ladder), engine, cache, 8, 60.0)  # type: ignore[arg-type]
     engine.close()
 

@@ -25,7 +25,7 @@ MADE = 6  # draws of heat's program
 
 @pytest.fixture
 def ask(ladder: Ladder) -> Iterator[Callable[..., Answer]]:
-    engine = Engine(queue_cases=64, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=64, operands_bytes=2**20, utilisation_window=60.0)
     service = Service(OneModel(ladder), engine, Cache(10**7), 8, 60.0)  # type: ignore[arg-type]
 
     def ask(field: Any = FIELD, **options: Any) -> Answer:

@@ -14,7 +14,7 @@ from pnol_jax.bases import make_operands
 from pnol_jax.grids import Grid
 from pnol_jax.servable import flatten_operands
 from serving.costs import Costs
-from serving.engine import Engine, Job
+from serving.engine import Engine, Job, thread
 from serving.ladder import Ladder
 from serving.places import Place, Places
 from serving.refusals import Unavailable
@@ -50,7 +50,7 @@ class Gate:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=10, operands_bytes=2**20, utilisation_window=60.0)
     yield engine
     engine.close()
 
@@ -205,7 +205,7 @@ def test_a_program_that_fails_fails_its_batch_only(engine: Engine, ladder: Ladde
 
 def test_closing_answers_what_was_accepted_and_refuses_what_comes_after(ladder: Ladder) -> None:
     async def scenario() -> None:
-        engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0)
+        engine = Engine(queue_cases=10, operands_bytes=2**20, utilisation_window=60.0)
         grid = heat.grid(9, 9)
         accepted = [engine.submit(job(ladder, grid, (1, k))) for k in (1, 2, 3)]
         await asyncio.to_thread(engine.close)
@@ -216,6 +216,19 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_after(ladder: 
         assert not engine.alive
 
     asyncio.run(scenario())
+
+
+def test_closing_leaves_a_device_that_hangs_behind(ladder: Ladder, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def closing() -> None:
+        engine, gate = Engine(10, 2**20, 60.0), Gate()
+        under_way = await held(engine, gate, gate.guard(ladder))
+        monkeypatch.setattr(thread, "STUCK", 0.1)
+        await asyncio.to_thread(engine.close)
+        assert not under_way.done()
+        gate.open.set()
+        await under_way
+
+    asyncio.run(closing())
 
 
 def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_rest_on_the_engines(
@@ -249,7 +262,7 @@ def test_what_comes_alone_and_takes_little_runs_on_the_loops_own_thread_and_the_
             ran.clear()
 
     here = threading.current_thread().name
-    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
+    engine = Engine(queue_cases=10, operands_bytes=2**20, utilisation_window=60.0, inline_seconds=2e-3)
     try:
         asyncio.run(scenario())
     finally:
@@ -273,7 +286,7 @@ def test_the_loop_runs_nothing_while_the_thread_has_the_device(ladder: Ladder) -
         check(grid, (await asyncio.gather(first, second))[1], (1, 2))
         assert order == ["first", "second"]
 
-    engine = Engine(queue_cases=10, operands_cached=4, utilisation_window=60.0, inline_seconds=2e-3)
+    engine = Engine(queue_cases=10, operands_bytes=2**20, utilisation_window=60.0, inline_seconds=2e-3)
     try:
         asyncio.run(scenario())
     finally:

@@ -1,6 +1,7 @@
 """One ledger for whoever brings truths: each counts once, one at a time acts, and a request is carried bit for bit."""
 
 import itertools
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec import msgpack
 
+from pnol_jax.errors import InputError
 from serving.query import Options, Query
 from serving.releases import kept
 from serving.releases.kept import KeptLedgers
@@ -124,3 +126,20 @@ def test_a_folder_that_holds_nonsense_stops_nobody(tmp_path: Path) -> None:
     ledgers = KeptLedgers(100, tmp_path)
     assert ledgers.count(truths(1)[0]).new == ["1", "2"]
     assert ledgers.accounts()["m"].versions["2"].truths == 1
+
+
+def test_a_folder_that_is_removed_is_made_again_and_one_that_cannot_be_made_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledgers = KeptLedgers(100, tmp_path / "kept")
+    one, two, three = truths(3)
+    ledgers.count(one)
+    shutil.rmtree(tmp_path / "kept")
+    ledgers.count(two)
+    assert ledgers.accounts()["m"].versions["2"].truths == 1
+    shutil.rmtree(tmp_path / "kept")
+    (tmp_path / "kept").write_bytes(b"")
+    assert ledgers.count(three).new == ["1", "2"]  # the truth is answered, and not kept
+    assert "a truth is not kept" in caplog.text
+    with pytest.raises(InputError, match="ledgers: "):
+        KeptLedgers(100, tmp_path / "kept")

@@ -36,7 +36,7 @@ class Releases:
     def __init__(self, models: Path) -> None:
         self.file = models / "line" / "labels.toml"
         self.repository = Repository(Settings(str(models), batch_sizes=(1,), poll_seconds=0))
-        self.engine = Engine(queue_cases=100, operands_cached=4, utilisation_window=60.0)
+        self.engine = Engine(queue_cases=100, operands_bytes=2**20, utilisation_window=60.0)
         parts = (self.repository, self.engine, Cache(2**20), 4, 60.0)
         self.service = ReleasingService(*parts, feedback_requests=100, feedback_bytes=2**20, shadow_queue=4)
         self.generator = np.random.default_rng(0)

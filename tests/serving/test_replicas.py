@@ -60,7 +60,7 @@ def test_every_device_gives_the_same_answers_with_operands_of_its_own(ladder: La
 
 @pytest.fixture
 def engines() -> Iterator[list[Engine]]:
-    engines = [Engine(queue_cases=100, operands_cached=4, utilisation_window=60.0) for _ in range(3)]
+    engines = [Engine(queue_cases=100, operands_bytes=2**20, utilisation_window=60.0) for _ in range(3)]
     yield engines
     for engine in engines:
         engine.close()

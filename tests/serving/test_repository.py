@@ -133,7 +133,7 @@ def test_a_version_that_is_changed_where_it_stands_is_taken_over_only_if_it_is_w
 def test_no_request_is_lost_while_versions_come_and_go(folder: Folder) -> None:
     folder.add("1")
     folder.look()
-    engine = Engine(queue_cases=100, operands_cached=4, utilisation_window=60.0)
+    engine = Engine(queue_cases=100, operands_bytes=2**20, utilisation_window=60.0)
     service = Service(folder.repository, engine, Cache(0), max_cases=4, deadline_seconds=60.0)
     folder.repository.on_leave.append(lambda entry: engine.forget(entry.ladder))
     over = threading.Event()
@@ -181,7 +181,7 @@ def test_nothing_is_compiled_in_the_path_of_a_request(folder: Folder) -> None:
         folder.look()
         assert compiled  # the listener hears what loading compiles
         compiled.clear()
-        engine = Engine(queue_cases=100, operands_cached=4, utilisation_window=60.0)
+        engine = Engine(queue_cases=100, operands_bytes=2**20, utilisation_window=60.0)
         service = Service(folder.repository, engine, Cache(0), max_cases=4, deadline_seconds=60.0)
 
         async def scenario() -> None:

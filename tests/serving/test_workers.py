@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import httpx
 import psutil
 import pytest
 
+from serving.workers.hub import Hub
+from serving.workers.supervision import Worker
 from tests import heat
 from tests.serving.conftest import Server, running, wait_until
 
@@ -67,3 +71,19 @@ def test_what_stops_one_at_the_start_stops_all(tmp_path: Path) -> None:
     ):
         pass
     assert "no model could be loaded" in (tmp_path / "errors").read_text()
+
+
+def test_a_worker_that_the_machine_cannot_start_is_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        worker = Worker([sys.executable, "-c", "pass"], 0, 1, listener.fileno(), Hub(1, 10), 60.0)
+        worker.start()
+        assert worker.process is not None
+        assert worker.process.wait(60) == 0
+        worker.command = ["/nowhere/python"]
+        worker.tend(time.monotonic())
+        assert "cannot be started, and is tried again in 0.5 s" in capfd.readouterr().err
+        worker.command = [sys.executable, "-c", "raise SystemExit(3)"]
+        worker.tend(worker.started)  # not before the pause is over
+        assert worker.process.wait(60) == 0
+        worker.tend(worker.started + worker.pause)
+        assert worker.process.wait(60) == 3

@@ -47,8 +47,12 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 
 def move(pid: int, cores: Sequence[int]) -> None:
-    """Have all threads of a process keep to these cores; a thread that has ended meanwhile needs nothing."""
+    """Have all threads of a process keep to these cores.
+
+    A thread that has ended meanwhile needs nothing, and one whose cores were taken from this machine since keeps to
+    those that the system gave it.
+    """
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for thread in os.listdir(PROC / str(pid) / "task"):
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):
                 os.sched_setaffinity(int(thread), cores)

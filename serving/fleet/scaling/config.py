@@ -158,6 +158,9 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"scaling.prometheus: got '', expected an address for {', '.join(self.queries())}")
         if not self.policies:
             raise ValueError("scaling.policies: got none, expected at least one")
+        names = self.names()
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"scaling.policies: got {min(twice)!r} as the name of two, expected names of their own")
 
     def names(self) -> list[str]:
         """What each policy is called in decisions."""

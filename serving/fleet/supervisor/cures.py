@@ -57,6 +57,10 @@ class Cures:
             raise InputError(last_line(self._roster.log(replica.name)) or "a replica found its input wrong")
         self._fail(now, replica)
 
+    def miss(self, now: float) -> None:
+        """One could not be started, as where the machine is out of processes: the next start waits."""
+        self._count(now, None)
+
     def heal(self, now: float) -> None:
         """Act on what is wrong: the hardest cure of each replica counts."""
         found = self._found(now)
@@ -93,10 +97,13 @@ class Cures:
 
     def _fail(self, now: float, replica: Replica) -> None:
         """One has ended by itself, or had to be ended: the next start waits, or an update ends."""
+        self._count(now, replica.ready_at)
+        self._updates.failed(replica, last_line(self._roster.log(replica.name)))
+
+    def _count(self, now: float, ready_at: float | None) -> None:
         looping = self.illness.looping
         self.failures += 1
-        self.illness.ended(now, replica)
+        self.illness.ended(now, ready_at)
         if self.illness.looping and not looping:
             row = self.illness.crashes.row
             self._decisions.note("crash loop", f"{row} replicas in a row ended soon", logging.ERROR)
-        self._updates.failed(replica, last_line(self._roster.log(replica.name)))

@@ -36,9 +36,9 @@ class Illness:
             *slow.ejected(self._records, now, self.config),
         ]
 
-    def ended(self, now: float, replica: Replica) -> None:
-        """One has ended that nobody asked to end, or had to be ended."""
-        self.crashes = crashes.ended(self.crashes, now, replica.ready_at, self.config)
+    def ended(self, now: float, ready_at: float | None) -> None:
+        """One has ended that nobody asked to end, or had to be ended, or could not be started."""
+        self.crashes = crashes.ended(self.crashes, now, ready_at, self.config)
 
     @property
     def looping(self) -> bool:

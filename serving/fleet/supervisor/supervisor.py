@@ -96,7 +96,8 @@ class Supervisor:
         spawns = follow(steps, now, self.roster, self.decisions)
         await self.edge.sync(wanted(self.roster))
         for _ in range(spawns):
-            self.roster.start(self.updates.release)
+            if self.roster.start(self.updates.release) is None:
+                self.cures.miss(now)
         self._settle()
 
     async def end(self) -> None:

@@ -1,5 +1,6 @@
 """A real fleet that falls ill under load: a replica grows, one is slow, the disk is full, HAProxy stands still."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -143,6 +144,23 @@ def test_a_full_disk_is_said_and_all_goes_on(little: Path, begin: Begin) -> None
         return book is not None and {each.name for each in book.replicas} == {each["name"] for each in fleet.replicas()}
 
     wait_until(booked)
+
+
+def test_replicas_that_cannot_be_started_are_tried_again_after_ever_longer_pauses(begin: Begin) -> None:
+    fleet = begin(minimum=1)
+    fleet.settled(1)
+    for name in ("r2", "r3", "r4"):
+        (fleet.folder / f"{name}.log").mkdir()  # where its output should go
+    (victim,) = fleet.replicas()
+    os.kill(victim["pid"], signal.SIGKILL)
+    fleet.settled(1)
+    tries = fleet.decisions(event="not started")
+    assert [line["replica"] for line in tries] == ["r2", "r3", "r4"]
+    assert "Is a directory" in tries[0]["why"]
+    times = [line["time"] for line in [*tries, *fleet.decisions(event="started", replica="r5")]]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.4, 0.9, 1.9), strict=True))
+    assert "crash loop" in fleet.events()
 
 
 def test_a_balancer_that_stands_still_is_replaced_by_one_with_the_same_servers(begin: Begin) -> None:

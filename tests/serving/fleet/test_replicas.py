@@ -55,6 +55,9 @@ def test_a_running_process_is_moved_with_all_its_threads() -> None:
         finally:
             process.kill()
     move(process.pid, cores)  # it has ended: nothing happens
+    before = os.sched_getaffinity(0)
+    move(os.getpid(), [4095])  # a core that this machine does not have: it keeps to those that it has
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_command_is_read_back_as_the_settings_that_it_was_made_of(tmp_path: Path) -> None:

@@ -147,3 +147,7 @@ def test_what_is_wrong_with_a_config_is_said() -> None:
         policies_of(ScalingConfig([ScheduleConfig(start="08:00", end="18:00", replicas=3, zone="Mars")]))
     with pytest.raises(ValueError, match="expected an address for prometheus"):
         ScalingConfig([PrometheusConfig(query="up", target=1.0)])
+    schedules = [ScheduleConfig(start="08:00", end="18:00", replicas=3, name=name) for name in ("a", "a_1", "a")]
+    with pytest.raises(ValueError, match="got 'a_1' as the name of two"):
+        ScalingConfig([*schedules])
+    assert ScalingConfig([*schedules[::2]]).names() == ["a_1", "a_2"]

@@ -13,10 +13,18 @@ import httpx
 import pytest
 
 from pnol_jax.errors import InputError
-from serving.fleet.config import check_replicas, read_fleet
-from serving.fleet.short import configured
+from serving.fleet.config import FleetConfig, check_replicas, read_fleet
+from serving.fleet.replicas.config import ReplicasConfig
+from serving.fleet.short import configured, own_token
 from serving.fleet.supervisor.service import right
+from serving.tokens import Tokens
 from tests.serving.fleet.conftest import ask, read_line
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="h") as folder:  # short, as a socket's path must be
+        yield Path(folder)
 
 
 def test_flags_of_the_service_reach_the_replicas_and_the_address_is_the_balancers(tmp_path: Path) -> None:
@@ -29,6 +37,28 @@ def test_flags_of_the_service_reach_the_replicas_and_the_address_is_the_balancer
     assert both.serving["tokens"].endswith("tokens.toml")
     assert both.replicas.token
     assert configured(["--models", "m", "--enable-auth"]).maximum == 1
+
+
+def test_the_fleets_token_is_made_once_and_anew_where_either_file_was_lost(home: Path) -> None:
+    config = FleetConfig(
+        serving={"tokens": str(home / "tokens.toml")}, replicas=ReplicasConfig(token=str(home / "own" / "token"))
+    )
+    tokens, file = home / "tokens.toml", home / "own" / "token"
+
+    def holder() -> str:
+        assert own_token(config) == file
+        assert file.stat().st_mode & 0o077 == 0
+        found = Tokens(tokens).find(file.read_text().strip())
+        assert found
+        return found[0]
+
+    assert holder() == holder() == "fleet"
+    file.unlink()  # or there was no room for it
+    assert holder() == "fleet-2"
+    tokens.unlink()
+    assert holder() == "fleet"
+    file.write_text("")
+    assert holder() == "fleet-2"
 
 
 def test_what_every_replica_has_of_its_own_is_refused(tmp_path: Path) -> None:
@@ -48,12 +78,6 @@ def test_reading_needs_read_and_changing_needs_manage() -> None:
     assert right("GET", "/health") is None
     assert right("GET", "/monitoring/fleet") == "read"
     assert {right(method, "/admin/scale") for method in ("POST", "PUT", "DELETE", "PATCH")} == {"manage"}
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="h") as folder:  # short, as a socket's path must be
-        yield Path(folder)
 
 
 @pytest.mark.slow
