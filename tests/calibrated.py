@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+from tests.devices import flags
+
+os.environ["XLA_FLAGS"] = flags(2)
 
 import jax
 import numpy as np

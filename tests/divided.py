@@ -10,8 +10,10 @@ import os
 import sys
 from typing import Any
 
+from tests.devices import flags
+
 if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[1]}"
+    os.environ["XLA_FLAGS"] = flags(int(sys.argv[1]))
 
 import jax
 import jax.numpy as jnp

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from tests.devices import flags
+
 STEPS, SAVED = 24, 10
 CONFIG = """
 name = "smoothing"
@@ -53,7 +55,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(module: str, config: Path, folder: Path, *words: str, devices: int = 1) -> dict[int, float]:
     """The losses by step of a run that must succeed."""
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = os.environ | {"XLA_FLAGS": flags(devices)}
     command = [sys.executable, "-m", module, str(config), "--run", str(folder), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -101,7 +103,7 @@ def test_a_run_is_recalibrated_on_its_mesh(config: Path) -> None:
     for mesh, devices in ((), 1), (("mesh.data=1", "mesh.fsdp=2"), 2):
         folder = config.parent / f"recalibrated-{devices}"
         run("experiments.train", config, folder, "--no-report", *mesh, devices=devices)
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        environment = os.environ | {"XLA_FLAGS": flags(devices)}
         command = [sys.executable, "-m", "experiments.recalibrate", str(folder), "calibration.level=0.8"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.devices import flags
+
 SHARDED = """
 import jax, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
@@ -22,7 +24,7 @@ print("equal")
 
 
 def test_sharded_parameters_are_trained_as_whole_ones() -> None:
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": flags(2), "JAX_PLATFORMS": "cpu"}
     environment |= {"JAX_ENABLE_X64": "1"}
     command, root = [sys.executable, "-c", SHARDED], Path(__file__).parents[2]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)

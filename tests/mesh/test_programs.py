@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.devices import flags
+
 SCRIPT = """
 import jax.numpy as jnp
 from pnol_jax.config import MeshConfig
@@ -19,7 +21,7 @@ with use(make_mesh(MeshConfig(data=2))):
 
 
 def test_one_program_takes_arguments_that_are_whole_and_the_same_divided() -> None:
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": flags(2), "JAX_PLATFORMS": "cpu"}
     command, root = [sys.executable, "-c", SCRIPT], Path(__file__).parents[2]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "6 3 6\n", done.stderr

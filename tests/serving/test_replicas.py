@@ -18,6 +18,7 @@ from serving.engine.choice import make_choice
 from serving.engine.replicas import Replicas
 from serving.ladder import Ladder
 from tests import heat
+from tests.devices import flags
 
 GRID = heat.grid(9, 10)
 DEVICES = """
@@ -31,7 +32,7 @@ from tests import heat
 devices = jax.local_devices()
 assert len(devices) == 3
 ladder = compile_ladder(load_servable(sys.argv[1]), {"moments": (1, 2), "samples": (1,)}, devices=devices)
-replicas = Replicas([Engine(100, 4, 60.0, device=device) for device in devices], "round_robin")
+replicas = Replicas([Engine(100, 2**20, 60.0, device=device) for device in devices], "round_robin")
 grid = heat.grid(9, 10)
 
 async def scenario():
@@ -45,16 +46,16 @@ async def scenario():
 asyncio.run(scenario())
 for engine, device in zip(replicas.engines, devices):
     assert engine.statistics.cases == 4, engine.statistics
-    [place] = engine._operands._held.values()
-    assert {leaf.device for leaf in place.values()} == {device}
+    operands = engine._operands.stacked([ladder.places.uniform((9, 10))], 1)
+    assert {leaf.device for leaf in operands.values()} == {device}
 replicas.close()
 """
 
 
 def test_every_device_gives_the_same_answers_with_operands_of_its_own(ladder: Ladder, models: Any) -> None:
     command = [sys.executable, "-c", DEVICES, str(models / "heat" / "1")]
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, env={**os.environ, **flags}, capture_output=True, text=True, timeout=300)
+    environment = os.environ | {"XLA_FLAGS": flags(3), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
