@@ -15,6 +15,7 @@ from pnol_jax.servable import Arrays, Bucket, Servable, flatten_operands
 from serving.recent import Recent
 
 CAPACITY = 64 * 2**20  # bytes of operands that each servable keeps
+ARRAY_BYTES = 4096  # that an array on a device takes beside its numbers, roughly
 
 
 class Place(NamedTuple):
@@ -34,7 +35,7 @@ def stack(places: Sequence[Place]) -> Arrays:
 
 def nbytes(operands: Arrays) -> int:
     """What they take."""
-    return sum(array.nbytes for array in operands.values())
+    return sum(array.nbytes + ARRAY_BYTES for array in operands.values())
 
 
 class Places:

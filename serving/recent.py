@@ -8,7 +8,7 @@ Held = TypeVar("Held")
 
 
 class Recent(Generic[Held]):
-    """Values by key; those used longest ago make room, but never the newest. Used from one thread."""
+    """Values by key; those used longest ago make room, but never the newest. Used by one thread at a time."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

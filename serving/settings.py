@@ -89,7 +89,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_approximate: Annotated[
         Distance, Meta(description="of inputs, relative, within which another's answer is given, marked; 0: never")
     ] = 0.0
-    operands_bytes: Annotated[Natural, Meta(description="of the grids of batches, kept on each device")] = 256 * 2**20
+    operands_bytes: Annotated[
+        Natural, Meta(description="of the grids of batches, kept on each device; the newest always is")
+    ] = 256 * 2**20
 
     feedback_requests: Annotated[Natural, Meta(description="answered last, whose truth may come later")] = 4096
     feedback_bytes: Annotated[Natural, Meta(description="of their inputs")] = 64 * 2**20

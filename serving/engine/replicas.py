@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import msgspec
@@ -72,5 +73,5 @@ class Replicas:
 
     def close(self) -> None:
         """Answer what is waiting, then end the threads."""
-        for engine in self.engines:
-            engine.close()
+        with ThreadPoolExecutor(len(self.engines)) as pool:
+            list(pool.map(Engine.close, self.engines))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pnol_jax import toml
+from pnol_jax.errors import InputError
 from pnol_jax.files import write_atomically
 from serving.fleet.config import FleetConfig
 from serving.fleet.supervisor.process import supervise
@@ -56,10 +57,17 @@ def configured(arguments: Sequence[str]) -> FleetConfig:
 
 
 def own_token(config: FleetConfig) -> Path:
-    """The file of the fleet's own token, which is made at the first start, and where either file was lost since."""
+    """The file of the fleet's own token, which is made where the one in it is none that the file of tokens lets in.
+
+    Raises:
+        InputError: one of the files cannot be read.
+    """
     file, tokens = Path(config.replicas.token), Path(str(config.serving["tokens"]))
-    known = tokens.exists() and file.exists() and Tokens(tokens).find(file.read_text(encoding="utf-8").strip())
-    if not known:
+    try:
+        held = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"replicas.token {file}: {error}") from None
+    if not (tokens.exists() and Tokens(tokens).find(held)):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         holders = read_tokens(tokens) if tokens.exists() else {}
         names = itertools.chain([HOLDER], (f"{HOLDER}-{number}" for number in itertools.count(2)))

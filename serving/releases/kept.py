@@ -45,10 +45,11 @@ class KeptLedgers(Ledgers):
 
     @contextmanager
     def _opened(self, model: str) -> Iterator[Ledger]:
-        with self._lock, _locked(self._folder):
+        with self._lock, _locked(self._folder) as locked:
             ledger = self._read(model)
             yield ledger
-            self._write(model, ledger.state())
+            if locked:
+                self._write(model, ledger.state())
 
     def _read(self, model: str) -> Ledger:
         """What the file says; one that cannot be read begins anew."""
@@ -76,13 +77,18 @@ class KeptLedgers(Ledgers):
 
 
 def ledgers_in(folder: str, remembered: int) -> Ledgers:
-    """Those of a folder; where none is named, those of this process alone."""
+    """Those of a folder; where none is named, those of this process alone.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
     return KeptLedgers(remembered, Path(folder)) if folder else Ledgers(remembered)
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The folder's lock; where it cannot be had, what comes of a truth cannot be kept either, which is said then."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, if it can be had, and give whether."""
+    locked = True
     with ExitStack() as stack:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it
@@ -90,5 +96,6 @@ def _locked(folder: Path) -> Iterator[None]:
             stack.callback(os.close, held)
             fcntl.flock(held, fcntl.LOCK_EX)
         except OSError as error:
-            log.error("%s: %s; truths are counted without its lock", folder, error)
-        yield
+            log.error("%s: %s; a truth is not kept", folder, error)
+            locked = False
+        yield locked

@@ -63,6 +63,14 @@ class Hub:
             self._starts += 1
         return link
 
+    def leave(self, link: Link) -> None:
+        """Of a worker that could not be started after all."""
+        link.close()
+        with self._lock:
+            self._starts -= 1
+            if self._links.get(link.number) is link:
+                del self._links[link.number]
+
     def figures(self) -> Families:
         """Those of all workers that take requests, and what those had counted that have ended."""
         with self._gathering:

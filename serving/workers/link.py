@@ -45,6 +45,11 @@ class Link:
         self.theirs.close()
         self._thread.start()
 
+    def close(self) -> None:
+        """Of a worker that could not be started."""
+        self.theirs.close()
+        self._socket.close()
+
     def send(self, message: Message) -> None:
         """Say something; a worker that cannot take it has lost its link."""
         try:

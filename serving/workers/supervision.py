@@ -42,26 +42,41 @@ class Worker:
     process: subprocess.Popen[str] | None = None
     started: float = 0.0
     pause: float = 0.0
+    due: float | None = None  # when it is started again; none while it runs
 
     def __post_init__(self) -> None:
         self._pulse = Pulse()
         self._watch = Watch(self._pulse)
 
     def start(self) -> None:
-        """Begin a new process."""
+        """Begin a new process.
+
+        Raises:
+            OSError, RuntimeError: the machine is out of processes, memory or files, or of threads.
+        """
         link = self.hub.join(self.number)
         role = Role(self.number, self.workers, self.listener, link.theirs.fileno(), self._pulse.descriptor)
         self.started = time.monotonic()
         self._watch.restart()
-        self.process = subprocess.Popen(
-            self.command,
-            env=role.environment(),
-            pass_fds=[role.listener, role.link, role.pulse],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        link.listen()
-        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+        try:
+            self.process = subprocess.Popen(
+                self.command,
+                env=role.environment(),
+                pass_fds=[role.listener, role.link, role.pulse],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        except OSError:
+            self.hub.leave(link)
+            raise
+        try:
+            link.listen()
+            threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+        except RuntimeError:  # nobody would hear it
+            self.process.kill()
+            self.process.wait()
+            self.hub.leave(link)
+            raise
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -80,16 +95,20 @@ class Worker:
                 self.process.kill()  # what it was asked is lost at once, and its clients can ask another
                 self.process.wait()
             return
-        if now - self.started >= LASTED:
-            self.pause = 0.0
-        if now - self.started < self.pause:
+        if self.due is None:
+            self.pause = 0.0 if now - self.started >= LASTED else self.pause
+            self.due = self.started + self.pause
+        if now < self.due:
             return
         self._say(f"ended (status {self.process.returncode}) and is started again")
         self.pause = min(max(PAUSE, 2 * self.pause), LONGEST_PAUSE)
         try:
             self.start()
-        except OSError as error:  # out of processes, memory or files
+        except (OSError, RuntimeError) as error:
+            self.due = now + self.pause
             self._say(f"cannot be started, and is tried again in {self.pause:g} s: {error}")
+        else:
+            self.due = None
 
     def _say(self, what: str) -> None:
         say(f"serving: worker {self.number} {what}", ERRORS)

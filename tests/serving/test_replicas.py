@@ -46,7 +46,9 @@ async def scenario():
 asyncio.run(scenario())
 for engine, device in zip(replicas.engines, devices):
     assert engine.statistics.cases == 4, engine.statistics
+    assert len(engine._operands._recent) == 1
     operands = engine._operands.stacked([ladder.places.uniform((9, 10))], 1)
+    assert len(engine._operands._recent) == 1
     assert {leaf.device for leaf in operands.values()} == {device}
 replicas.close()
 """

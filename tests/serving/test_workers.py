@@ -79,11 +79,19 @@ def test_a_worker_that_the_machine_cannot_start_is_tried_again(capfd: pytest.Cap
         worker.start()
         assert worker.process is not None
         assert worker.process.wait(60) == 0
-        worker.command = ["/nowhere/python"]
-        worker.tend(time.monotonic())
-        assert "cannot be started, and is tried again in 0.5 s" in capfd.readouterr().err
-        worker.command = [sys.executable, "-c", "raise SystemExit(3)"]
-        worker.tend(worker.started)  # not before the pause is over
-        assert worker.process.wait(60) == 0
-        worker.tend(worker.started + worker.pause)
+        command, worker.command = worker.command, ["/nowhere/python"]
+        ended, before = worker.started + 1.0, len(os.listdir("/proc/self/fd"))
+        worker.tend(ended)
+        for pause in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+            assert worker.due == ended + pause
+            assert f"cannot be started, and is tried again in {pause:g} s" in capfd.readouterr().err
+            worker.tend(ended + 0.9 * pause)
+            assert not capfd.readouterr().err
+            ended += pause
+            worker.tend(ended)
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert not worker.hub._links
+        worker.command = [*command[:2], "raise SystemExit(3)"]
+        worker.tend(ended + 30.0)
         assert worker.process.wait(60) == 3
+        assert worker.due is None

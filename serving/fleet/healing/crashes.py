@@ -1,4 +1,4 @@
-"""Replicas that end again and again: how long to wait before the next start, and when to say so."""
+"""Replicas that end again and again, or cannot be started: how long to wait for the next start, and when to say so."""
 
 from dataclasses import dataclass
 from math import inf
@@ -8,7 +8,7 @@ from serving.fleet.healing.config import HealingConfig
 
 @dataclass(frozen=True)
 class Crashes:
-    """Ends in a row that came too soon, and when the next start may be."""
+    """Ends that came too soon and starts that failed, in a row, and when the next start may be."""
 
     row: int = 0
     until: float = -inf

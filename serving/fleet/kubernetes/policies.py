@@ -43,13 +43,12 @@ class External:
 
 def externals(fleet: FleetConfig, settings: Settings) -> list[External]:
     """The metrics of the autoscaler, at least one."""
-    found = [
-        _external(policy, number, watched(fleet, settings)) for number, policy in enumerate(fleet.scaling.policies)
-    ]
+    named = zip(fleet.scaling.names(), fleet.scaling.policies, strict=True)
+    found = [_external(policy, name, watched(fleet, settings)) for name, policy in named]
     return [of for of in found if of is not None] or [External(LOAD, settings.utilisation_target)]
 
 
-def _external(policy: AnyPolicy, number: int, about: Watched) -> External | None:
+def _external(policy: AnyPolicy, name: str, about: Watched) -> External | None:
     """The metric of a policy; None: Kubernetes has none of its kind."""
     match policy:
         case UtilisationConfig(target=target):
@@ -57,9 +56,9 @@ def _external(policy: AnyPolicy, number: int, about: Watched) -> External | None
         case RequestsConfig(per_replica=target):
             return External(REQUESTS, target)
         case ConcurrencyConfig(per_replica=target, window_seconds=window):
-            return External(f"pnol:in_flight:{policy.name or number}", target, query=_in_flight(about, window))
+            return External(f"pnol:in_flight:{name}", target, query=_in_flight(about, window))
         case PrometheusConfig(query=query, target=target, per_replica=each):
-            return External(f"pnol:query:{policy.name or number}", target, each, query)
+            return External(f"pnol:query:{name}", target, each, query)
         case _:
             return None
 
@@ -73,7 +72,7 @@ def _in_flight(about: Watched, window: float) -> str:
 def left_out(fleet: FleetConfig) -> list[str]:
     """The kinds of policies that Kubernetes has none of."""
     about, policies = watched(fleet, settings_of(fleet)), fleet.scaling.policies
-    return sorted({str(policy.__struct_config__.tag) for policy in policies if _external(policy, 0, about) is None})
+    return sorted({str(policy.__struct_config__.tag) for policy in policies if _external(policy, "", about) is None})
 
 
 def kept(fleet: FleetConfig) -> list[str]:

@@ -150,7 +150,7 @@ function show(said) {
   const gone = [...left.values()].map(({ replica }) => row(replica, true));
   part("replicas").replaceChildren(...said.replicas.map((each) => row(each, false)), ...gone);
   const balancer = said.balancer;
-  part("counts").textContent = `${said.starts} started so far; ${said.failures} crashed or had to be killed` +
+  part("counts").textContent = `${said.starts} started so far; ${said.failures} crashed, had to be killed or could not be started` +
     (balancer === null ? "; the balancer has not answered yet." : `; ${balancer.open_requests} ${balancer.open_requests === 1 ? "request" : "requests"} open, ${balancer.retries + balancer.redispatches} asked again elsewhere, ${balancer.errors_5xx} answered with an error of the server.`);
   part("decisions").replaceChildren(...said.decisions.slice().reverse().map(decision));
 }

@@ -39,13 +39,13 @@ def written(value: Any) -> str:
 
 def spawn(
     name: str, words: Sequence[str], folder: Path, cores: Sequence[int], environment: Mapping[str, str]
-) -> tuple[Identity | None, subprocess.Popen[bytes]]:
+) -> tuple[Identity, subprocess.Popen[bytes]]:
     """Start a process in a session of its own, on these cores, with its output in `FOLDER/NAME.log`.
 
-    XLA makes as many threads as the process has cores when it starts. The identity is None if it has ended already.
+    XLA makes as many threads as the process has cores when it starts.
 
     Raises:
-        OSError: it cannot be started, as where the machine is out of processes or disk.
+        OSError: it cannot be started, as where the machine is out of processes or disk, or has ended already.
     """
     log = os.open(folder / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
@@ -60,7 +60,15 @@ def spawn(
             )
     finally:
         os.close(log)
-    return Identity.of(process.pid), process
+    try:
+        identity = Identity.of(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
+    if identity is None:
+        raise ChildProcessError(f"it ended at once, with status {process.wait()}")
+    return identity, process
 
 
 def mark(folder: Path, name: str) -> str:

@@ -153,7 +153,7 @@ class ScalingConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prometheus_seconds: Positive = 2.0  # to wait for its answer
 
     def __post_init__(self) -> None:
-        """Refuse queries that nobody could be asked."""
+        """Refuse queries that nobody could be asked, and policies that decisions could not tell apart."""
         if self.queries() and not self.prometheus:
             raise ValueError(f"scaling.prometheus: got '', expected an address for {', '.join(self.queries())}")
         if not self.policies:

@@ -106,4 +106,6 @@ class Cures:
         self.illness.ended(now, ready_at)
         if self.illness.looping and not looping:
             row = self.illness.crashes.row
-            self._decisions.note("crash loop", f"{row} replicas in a row ended soon", logging.ERROR)
+            self._decisions.note(
+                "crash loop", f"{row} replicas in a row ended soon or could not be started", logging.ERROR
+            )

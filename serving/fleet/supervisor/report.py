@@ -99,14 +99,20 @@ class _Figures(Collector):
             "desired": ("Replicas that should get requests.", fleet.scale.desired),
             "ill": ("Replicas with which something is wrong.", len(fleet.cures.verdicts)),
             "crash_loop": ("1 while replicas end again and again.", fleet.cures.illness.looping),
-            "crashes_in_a_row": ("Replicas that ended soon, one after the other.", fleet.cures.illness.crashes.row),
+            "crashes_in_a_row": (
+                "Replicas that ended soon or could not be started, one after the other.",
+                fleet.cures.illness.crashes.row,
+            ),
             "disk_full": ("1 while the fleet's disk has too little room.", fleet.disk.full),
             "updating": ("1 while a release replaces another.", fleet.updates.before is not None),
         }
         counters = {
             "starts": ("Replicas that were started, by all supervisors of this folder.", fleet.roster.names),
             "balancer_starts": ("Times that this supervisor found or started a balancer.", fleet.edge.starts),
-            "failures": ("Replicas that ended by themselves or had to be ended.", fleet.cures.failures),
+            "failures": (
+                "Replicas that ended by themselves, had to be ended, or could not be started.",
+                fleet.cures.failures,
+            ),
             "rollbacks": ("Releases that did not become ready.", fleet.updates.rollbacks),
         }
         return [

@@ -1,6 +1,7 @@
 """The replicas of a fleet: started, taken over, watched, signalled."""
 
 import logging
+import os
 import signal
 import subprocess
 import time
@@ -63,24 +64,32 @@ class Roster:
     def start(self, release: Release) -> Replica | None:
         """A new one; None where the machine can start none, which is noted."""
         self.names += 1
-        name, port, now = f"r{self.names}", free_port(), time.monotonic()
-        agent = free_port() if self._asks_agents else None
-        taken = [each.cores for each in self.replicas.values() if each.staying]
-        pinned = cores.choose(self._available, self._config.cores, taken)
-        words = command({"ledgers": str(self._folder / LEDGERS), **release.settings}, port, agent)
+        name = f"r{self.names}"
         try:
-            identity, process = spawn(name, words, self._folder, pinned, self._config.environment)
+            replica = self._spawn(name, release)
         except OSError as error:
             self._decisions.note("not started", str(error), logging.ERROR, replica=name)
             return None
-        if identity is None:
-            self._decisions.note("not started", f"status {process.wait()}", logging.ERROR, replica=name)
-            return None
-        self._children[name] = process
-        replica = Replica(name, port, identity, release.number, now, pinned, agent, since=now)
-        self.replicas[name], self.watches[name] = replica, self._watch(replica, False)
-        where = f"pid {identity.pid}, port {port}, cores {','.join(map(str, pinned))}, release {release.number}"
+        pinned = ",".join(map(str, replica.cores))
+        where = f"pid {replica.identity.pid}, port {replica.port}, cores {pinned}, release {release.number}"
         self._decisions.note("started", where, replica=name)
+        return replica
+
+    def _spawn(self, name: str, release: Release) -> Replica:
+        port, now = free_port(), time.monotonic()
+        agent = free_port() if self._asks_agents else None
+        taken = [each.cores for each in self.replicas.values() if each.staying]
+        pinned = cores.choose(self._cores(), self._config.cores, taken)
+        words = command({"ledgers": str(self._folder / LEDGERS), **release.settings}, port, agent)
+        identity, process = spawn(name, words, self._folder, pinned, self._config.environment)
+        replica = Replica(name, port, identity, release.number, now, pinned, agent, since=now)
+        try:
+            self.watches[name] = self._watch(replica, False)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
+        self.replicas[name], self._children[name] = replica, process
         return replica
 
     def advance(self, now: float, open_requests: Mapping[str, int]) -> Iterator[Lost]:
@@ -117,7 +126,7 @@ class Roster:
         ready = [replica for replica in self.replicas.values() if replica.phase is Phase.READY]
         ready.sort(key=lambda replica: (not replica.serving, replica.spawned))
         held = [(replica.name, replica.cores) for replica in ready]
-        for name, wanted in cores.spread(self._available, self._config.cores, held).items():
+        for name, wanted in cores.spread(self._cores(), self._config.cores, held).items():
             cores.move(self.replicas[name].identity.pid, wanted)
             self.replicas[name] = replace(self.replicas[name], cores=wanted)
 
@@ -125,6 +134,11 @@ class Roster:
         """Look no more; the replicas go on."""
         for watch in self.watches.values():
             watch.close()
+
+    def _cores(self) -> list[int]:
+        """Those of the beginning that were not taken from this machine since."""
+        present = os.sched_getaffinity(0)
+        return [core for core in self._available if core in present] or sorted(present)
 
     def _reap(self, name: str) -> int | None:
         process = self._children.pop(name, None)

@@ -98,6 +98,7 @@ class Supervisor:
         for _ in range(spawns):
             if self.roster.start(self.updates.release) is None:
                 self.cures.miss(now)
+                break
         self._settle()
 
     async def end(self) -> None:

@@ -153,6 +153,7 @@ def test_replicas_that_cannot_be_started_are_tried_again_after_ever_longer_pause
         (fleet.folder / f"{name}.log").mkdir()  # where its output should go
     (victim,) = fleet.replicas()
     os.kill(victim["pid"], signal.SIGKILL)
+    wait_until(lambda: not fleet.replicas(name=victim["name"]))
     fleet.settled(1)
     tries = fleet.decisions(event="not started")
     assert [line["replica"] for line in tries] == ["r2", "r3", "r4"]

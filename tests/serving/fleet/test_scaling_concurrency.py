@@ -114,10 +114,10 @@ def test_kubernetes_is_told_the_same_number_by_little_s_law() -> None:
     policies = [{"kind": "concurrency", "per_replica": 8.0, "window_seconds": 45.0}, {"kind": "queue_time"}]
     tree = {"minimum": 1, "maximum": 3, "serving": {"models": "here"}, "kubernetes": {"image": "pnol:1"}}
     fleet = toml.parse(tree | {"scaling": {"policies": policies}}, FleetConfig, "test")
-    assert (kept(fleet), left_out(fleet)) == (["pnol_in_flight_0"], ["queue_time"])
+    assert (kept(fleet), left_out(fleet)) == (["pnol_in_flight_concurrency"], ["queue_time"])
     (metric,) = manifests(fleet)["autoscaler"]["spec"]["metrics"]
     assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "8000m"}
     rules = [rule for group in manifests(fleet)["rules"]["spec"]["groups"] for rule in group["rules"]]
-    (rule,) = (rule for rule in rules if rule.get("record") == "pnol:in_flight:0")
+    (rule,) = (rule for rule in rules if rule.get("record") == "pnol:in_flight:concurrency")
     assert rule["expr"].startswith("sum by (instance, namespace) (rate(pnol_request_seconds_sum{")
     assert rule["expr"].endswith("[45s]))")
