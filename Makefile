@@ -66,8 +66,8 @@ test: $(READY) ## All tests that have no target of their own (twelve minutes on 
 test-slow: $(READY) ## Runs, searches and data sets that are killed and go on, and what else takes long (fifteen minutes)
 	@$(BIN)/pytest -n $(WORKERS) --maxprocesses 4 --dist load $(APART) --ignore tests/serving/fleet -m slow
 
-test-mesh: $(READY) ## Meshes of simulated devices and of several processes (twenty-five minutes)
-	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist load
+test-mesh: $(READY) ## Meshes of simulated devices and of several processes (eighteen minutes)
+	@$(BIN)/pytest tests/mesh -n $(WORKERS) --maxprocesses 2 --dist loadgroup
 
 test-clusters: $(READY) ## A real SLURM and Open MPI on this machine (eight minutes); root on Debian gets what is missing
 	@dpkg -s $(CLUSTERS) >/dev/null 2>&1 || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from tests.devices import flags
 
+pytestmark = pytest.mark.xdist_group("elastic")  # one process makes the runs that all of them go on from
 STEPS, SAVED = 24, 10
 CONFIG = """
 name = "smoothing"

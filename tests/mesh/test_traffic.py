@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("traffic")  # one process makes what all of them look at
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import collections, json, sys
