@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.measure import Ratio, Timings
 from experiments.runs import commit
@@ -165,7 +165,7 @@ def _seconds_table(title: str, timings: Timings) -> Table:
 
 
 def _figures_table(figures: Iterable[Figure]) -> Table:
-    table = Table("figure", "value", "95% interval", "goal", "required", "")
+    table = Table(Column("figure", overflow="fold"), "value", "95% interval", "goal", "required", "")
     for figure in figures:
         interval = "" if figure.interval is None else " to ".join(f"{bound:.4g}" for bound in figure.interval)
         goal = "" if figure.goal is None else f"{figure.goal:.4g}, {'met' if figure.met else '[yellow]missed'}"
