@@ -79,6 +79,8 @@ def test_a_worker_that_the_machine_cannot_start_is_tried_again(capfd: pytest.Cap
         worker.start()
         assert worker.process is not None
         assert worker.process.wait(60) == 0
+        first = worker.process.stdout
+        wait_until(lambda: first is not None and first.closed and not worker.hub._links)  # its threads have ended
         command, worker.command = worker.command, ["/nowhere/python"]
         ended, before = worker.started + 1.0, len(os.listdir("/proc/self/fd"))
         worker.tend(ended)
