@@ -8,7 +8,7 @@ At every boundary a field is (batch, *space, channels). Inside it is rows, one a
 
 Pointwise layers act on rows and see neither; what acts over space unfolds them, which moves nothing. That rows are
 what passes between layers matters for speed: where a layer's output goes into a reshape instead, XLA computes it once
-for every shape that it is read in (ARCHITECTURE.md, "Speed on a CPU").
+for every shape that it is read in (docs/design/devices.md, "Speed on a CPU").
 """
 
 import jax
