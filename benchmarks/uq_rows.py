@@ -42,7 +42,8 @@ class Row(msgspec.Struct, frozen=True):
     steps: int
     training_seconds: float
     fit_seconds: float
-    base_step_seconds: float  # of the deterministic run, timed beside this one
+    cost: float  # of both, in multiples of what the deterministic run's take
+    base_seconds: float  # what that would take where the machine is as fast as it was beside this row
     prediction_seconds: float  # of all test cases
     cases: int
     tasks: dict[str, dict[str, Figure]]
@@ -53,6 +54,11 @@ class Row(msgspec.Struct, frozen=True):
     def learning_seconds(self) -> float:
         """Training and `fit`."""
         return self.training_seconds + self.fit_seconds
+
+    @property
+    def prediction_cost(self) -> float:
+        """Of all test cases, in the same multiples."""
+        return self.prediction_seconds / self.base_seconds
 
     @property
     def milliseconds(self) -> float:

@@ -1,9 +1,9 @@
 """Training at equal cost: how many steps a posterior gets, so that its wall time is the allowed multiple of the base's.
 
-The base is the deterministic posterior, trained for the steps of the problem's config. A posterior's step is timed on
-its real batches once it is compiled; what compiling took, and the descent that SWAG's `fit` goes on with, are taken off
-its allowance. Hours lie between the first row and the last, and a machine is not always as fast: beside every training,
-before and after it, steps of the base are timed again, and the base's time counts as it would be then.
+The base is the deterministic posterior, trained for the steps of the problem's config. What a training step costs is
+measured in turns with steps of the base, on real batches, once both are compiled: hours lie between the first row and
+the last, and a machine is not always as fast. From it follow how many steps a posterior gets, what compiling took and
+the descent that SWAG's `fit` goes on with taken off; and, timed again after training, what all of it cost.
 """
 
 import tempfile
@@ -71,15 +71,6 @@ def steps_for(allowed: float, cost: Cost, others: float = 0.0) -> int:
     return max(LEAST, int(left / cost.step))
 
 
-def equal_cost(posterior: str, experiment: Experiment, base_seconds: float) -> Experiment:
-    """The experiment with as many steps as the posterior's share of the base's seconds pays for."""
-    with Clock(experiment) as clock:
-        cost = Cost(clock.compiling, clock.step_seconds())
-    settings = experiment.config.posterior
-    after = cost.compiling + settings.steps * cost.step if isinstance(settings, SWAGConfig) else 0.0
-    return with_training(experiment, {"steps": steps_for(SHARES[posterior] * base_seconds, cost, after)})
-
-
 class Clock:
     """Training steps of an experiment, batches included, to be timed again and again."""
 
@@ -89,13 +80,10 @@ class Clock:
         self._state = initial_state(experiment.posterior, optimizer, config.training.seed, config.training.ema > 0)
         self._step = make_step(experiment.posterior, optimizer, config.training.ema)
         self._constants, self._batches = experiment.constants(), experiment.batches()
-        self.compiling = self._one()
+        self.compiling = self.step()
 
-    def step_seconds(self) -> float:
-        """Of a step, now."""
-        return float(np.median([self._one() for _ in range(WARM + TIMED)][WARM:]))
-
-    def _one(self) -> float:
+    def step(self) -> float:
+        """What a step takes, in seconds."""
         began = time.perf_counter()
         drawn = next(self._batches)
         batch = Batch(drawn.inputs, drawn.outputs)
@@ -109,6 +97,45 @@ class Clock:
     def __exit__(self, *_: object) -> None:
         """Let go of the batches."""
         self._batches.close()
+
+
+class Base(NamedTuple):
+    """The deterministic run, whose time is the others' measure."""
+
+    clock: Clock
+    steps: int
+    fit_seconds: float
+
+    def seconds(self, step: float) -> float:
+        """Of all its training where a step takes so long."""
+        return self.clock.compiling + self.steps * step + self.fit_seconds
+
+
+class Pace(NamedTuple):
+    """Seconds of a step, and of the base's, taken in turns."""
+
+    step: float
+    base: float
+
+
+def paced(clock: Clock, base: Clock) -> Pace:
+    """Medians over steps in turns, so that both meet the same machine; of the base itself, twice the same."""
+    pairs = [(clock.step(), base.step()) for _ in range(WARM + TIMED)][WARM:]
+    step, base_step = map(float, np.median(pairs, axis=0))
+    return Pace(base_step if clock is base else step, base_step)
+
+
+def training_cost(clock: Clock, steps: int, fit_seconds: float, base: Base, pace: Pace) -> float:
+    """Of so many steps and a `fit`, in multiples of what the base's take."""
+    return (clock.compiling + steps * pace.step + fit_seconds) / base.seconds(pace.base)
+
+
+def equal_cost(posterior: str, experiment: Experiment, clock: Clock, base: Base) -> Experiment:
+    """The experiment with as many steps as the posterior's share of the base's time pays for."""
+    settings, pace = experiment.config.posterior, paced(clock, base.clock)
+    after = clock.compiling + settings.steps * pace.step if isinstance(settings, SWAGConfig) else 0.0
+    allowed = SHARES[posterior] * base.seconds(pace.base)
+    return with_training(experiment, {"steps": steps_for(allowed, Cost(clock.compiling, pace.step), after)})
 
 
 def trained(experiment: Experiment) -> Trained:

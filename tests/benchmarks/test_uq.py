@@ -18,7 +18,7 @@ from benchmarks.uq_problems import CONFIGS, POSTERIORS, PROBLEMS, chosen, shrunk
 from benchmarks.uq_rows import Row, Shift, as_figures
 from benchmarks.uq_scores import KINDS, Noisy
 from benchmarks.uq_shifts import SHIFTS
-from benchmarks.uq_training import LEAST, MARGIN, MOST, SHARES, Cost, steps_for
+from benchmarks.uq_training import LEAST, MARGIN, MOST, SHARES, Base, Cost, Pace, paced, steps_for, training_cost
 from experiments.simulation import make_plan
 from pnol_jax import toml
 from pnol_jax.data.simulators import SIMULATORS
@@ -38,7 +38,8 @@ def a_row(posterior: str, crps: float = 1.0, coverage: float = 0.9, **changes: A
         steps=5,
         training_seconds=10.0,
         fit_seconds=0.0,
-        base_step_seconds=0.1,
+        cost=1.0,
+        base_seconds=10.0,
         prediction_seconds=2.0,
         cases=4,
         tasks={"darcy": as_figures({name: Estimate(value, value, value) for name, value in values.items()})},
@@ -121,22 +122,41 @@ def by_name(rows: list[Row]) -> dict[str, float]:
 def test_the_headline_is_the_worst_of_all_rows() -> None:
     rows = [
         a_row("deterministic", crps=1.5, coverage=0.88),
-        a_row("ensemble", crps=1.0, coverage=0.95, training_seconds=29.0, prediction_seconds=11.0),
-        a_row("laplace", crps=0.8, coverage=0.9, fit_seconds=1.0, prediction_seconds=3.0),
+        a_row("ensemble", crps=1.0, coverage=0.95, cost=2.9, prediction_seconds=11.0),
+        a_row("laplace", crps=0.8, coverage=0.9, cost=0.8, fit_seconds=1.0, prediction_seconds=3.0),
     ]
     found = by_name(rows)
     assert found["coverage_gap_max"] == pytest.approx(0.05)
     assert found["best_crps_vs_ensemble"] == pytest.approx(0.8)
     assert found["best_crps_vs_ensemble_darcy"] == pytest.approx(0.8)
-    assert found["laplace_cost_ratio"] == pytest.approx(14 / 40)
+    assert found["laplace_cost_ratio"] == pytest.approx((0.8 + 0.3) / (2.9 + 1.1))
     assert found["laplace_cost_ratio_once_trained"] == pytest.approx(4 / 40)
     assert found["training_cost_max"] == pytest.approx(2.9)
     met = {figure.name: figure.met for figure in headline(rows)}
-    assert [met["coverage_gap_max"], met["laplace_cost_ratio"]] == [False, False]
+    assert [met["coverage_gap_max"], met["laplace_cost_ratio"]] == [False, True]
     assert [met["best_crps_vs_ensemble"], met["laplace_cost_ratio_once_trained"]] == [True, True]
-    slower = [rows[0], msgspec.structs.replace(rows[1], base_step_seconds=0.2)]  # the machine was, beside the ensemble
-    assert by_name(slower)["training_cost_max"] == pytest.approx(1.45)
+    slower = [rows[0], msgspec.structs.replace(rows[1], base_seconds=20.0), rows[2]]  # the machine was, beside it
+    assert by_name(slower)["laplace_cost_ratio"] == pytest.approx((0.8 + 0.3) / (2.9 + 11 / 20))
     assert found["not_finite"] == 0
+
+
+def test_a_machine_that_is_slower_from_pair_to_pair_changes_no_cost() -> None:
+    slowness = 1.0
+
+    def own_step() -> float:
+        nonlocal slowness
+        slowness *= 1.1
+        return 0.3 * slowness
+
+    own: Any = SimpleNamespace(compiling=8.0, step=own_step)
+    clock: Any = SimpleNamespace(compiling=2.0, step=lambda: 0.1 * slowness)
+    pace = paced(own, clock)
+    assert pace.step / pace.base == pytest.approx(3)
+    base, still = Base(clock, steps=900, fit_seconds=5.0), Pace(0.3, 0.1)
+    assert base.seconds(still.base) == pytest.approx(2 + 90 + 5)
+    steps = steps_for(MOST * base.seconds(still.base), Cost(own.compiling, still.step))
+    assert training_cost(own, steps, 0.0, base, still) == pytest.approx(MARGIN * MOST, abs=0.3 / 97)
+    assert training_cost(clock, base.steps, base.fit_seconds, base, Pace(0.1, 0.1)) == pytest.approx(1)
 
 
 def test_what_blew_up_is_counted_and_hides_no_other_figure() -> None:
