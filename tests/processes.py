@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SECONDS = 180.0  # after which something hangs, on a machine with much else to do too
+SECONDS = 300.0  # after which something hangs, on a machine with much else to do too
 
 
 @contextlib.contextmanager
@@ -44,12 +44,22 @@ def call(*words: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
-def until(happened: Callable[[], Any], what: str, *suppressed: type[Exception], pause: float = 0.1) -> Any:
-    """Wait for something that is true, and give it; exceptions of these types are as if it were not."""
+def until(
+    happened: Callable[[], Any],
+    what: str | Callable[[], object] = "it did not happen",
+    *suppressed: type[Exception],
+    pause: float = 0.05,
+) -> Any:
+    """Wait for something that is true, and give it; exceptions of these types are as if it were not.
+
+    Raises:
+        AssertionError: it did not come in time, with `what`.
+    """
     end = time.monotonic() + SECONDS
     while True:
         with contextlib.suppress(*suppressed):
             if found := happened():
                 return found
-        assert time.monotonic() < end, f"not within {SECONDS:g} s: {what}"
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {SECONDS:g} s: {what() if callable(what) else what}")
         time.sleep(pause)

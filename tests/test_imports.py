@@ -18,6 +18,7 @@ SERVING_READS = (
     "grids",
     "bases",
     "normal",
+    "ports",
     "quantiles",
     "predictive",
     "risk",

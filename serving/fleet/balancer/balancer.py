@@ -66,6 +66,7 @@ class Balancer(Roster):
 
         Raises:
             InputError: HAProxy is not installed, the address is taken, or it refuses the config.
+            OSError: the machine is out of processes, memory or files.
         """
         if self.identity is None and (record := process.recall(self.folder)) is not None:
             self.identity, self._address, self._began_with = record.identity, (record.host, record.port), record.config

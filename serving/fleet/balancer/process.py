@@ -68,6 +68,7 @@ def launch(folder: Path, config: Path, listener: socket.socket, runtime: Runtime
 
     Raises:
         InputError: it is not installed, too old, or refuses the config: what it said first.
+        OSError: the machine is out of processes, memory or files.
     """
     program, log = find_haproxy(), folder / LOG
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -83,16 +84,18 @@ def launch(folder: Path, config: Path, listener: socket.socket, runtime: Runtime
         ],
         setsid=True,
     )
-    identity = Identity.of(pid)
-    end = time.monotonic() + PATIENCE
-    while identity is not None and identity.alive() and time.monotonic() < end:
-        if answers(runtime, identity):
-            return _new_enough(runtime, identity)
-        time.sleep(0.001)
-    if identity is not None:
-        identity.signal(signal.SIGKILL)
-    reap(pid)
-    raise InputError(_reason(log))
+    try:
+        identity = Identity.of(pid)
+        end = time.monotonic() + PATIENCE
+        while identity is not None and identity.alive() and time.monotonic() < end:
+            if answers(runtime, identity):
+                return _new_enough(runtime, identity)
+            time.sleep(0.001)
+        raise InputError(_reason(log))
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # a child that nobody has waited for: the number is its own
+        os.waitpid(pid, 0)
+        raise
 
 
 def answers(runtime: Runtime, identity: Identity) -> bool:
@@ -132,7 +135,6 @@ def recall(folder: Path) -> Record | None:
 def _new_enough(runtime: Runtime, identity: Identity) -> Identity:
     version = runtime.information()["Version"]
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
-        identity.signal(signal.SIGKILL)
         raise InputError(f"haproxy: got version {version}, expected 2.6 or later")
     return identity
 

@@ -3,6 +3,8 @@
 import socket
 from pathlib import Path
 
+from serving.fleet.shortage import is_shortage
+
 PATIENCE = 1.0  # seconds for an answer, which takes HAProxy a tenth of a millisecond
 
 
@@ -25,6 +27,7 @@ class Runtime:
 
         Raises:
             Unreachable: it is not there, or stands still.
+            OSError: it could not be asked, for want of open files.
         """
         found = bytearray()
         try:
@@ -35,6 +38,8 @@ class Runtime:
                 while part := connection.recv(2**16):
                     found += part
         except OSError as error:
+            if is_shortage(error):
+                raise
             raise Unreachable(f"haproxy: {self.path}: {error}") from None
         return found.decode(errors="replace").strip()
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from serving.refusals import NotFound
 
@@ -24,7 +25,7 @@ def page() -> Response[bytes]:
 
 
 @get(BELOW + "{name:str}", sync_to_thread=False)
-def part(name: str) -> Response[bytes]:
+def part(name: FromPath[str]) -> Response[bytes]:
     """Its style or its script."""
     if name not in FILES:
         raise NotFound(f"file: got {name!r}, expected one of {sorted(FILES)}")

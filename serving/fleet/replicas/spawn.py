@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +16,6 @@ from serving.sources import flag
 
 MARK = "PNOL_FLEET_REPLICA"  # in a replica's environment: its fleet's folder and its name
 HOST = "127.0.0.1"
-
-
-def free_port() -> int:
-    """One that nobody listens on now. Who takes it in the meantime makes the replica end, and another one start."""
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def command(settings: Mapping[str, Any], port: int, agent_port: int | None) -> list[str]:

@@ -68,6 +68,7 @@ class Cures:
             replica, known = self._roster.replicas[name], self.verdicts.get(name)
             if known is None or known.cure is not verdict.cure:
                 self._decisions.note(f"ill ({verdict.cure.value})", verdict.why, logging.WARNING, replica=name)
+                self.verdicts[name] = verdict
             if verdict.cure is Cure.KILL:
                 self._roster.change(*kill(replica, now, verdict.why))
                 self._fail(now, replica)

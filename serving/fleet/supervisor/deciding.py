@@ -33,8 +33,8 @@ class Deciding:
         """Read what is due, at each look while a replica waits for its last request; decide if that is due."""
         draining = any(replica.phase is Phase.DRAINING for replica in self._roster.replicas.values())
         if now - self._looked >= (self._tick if draining else self._reading):
-            self._looked = now
             await self._edge.look(wanted(self._roster))
+            self._looked = now
         if now - self._decided >= self._interval:
             self._decided = now
             seen = observe(self._scale.desired, self._roster, self._edge.figures, self._queries.values)

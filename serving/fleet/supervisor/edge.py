@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pnol_jax.errors import InputError
 from serving.fleet.balancer import Balancer, BalancerFigures, CommandError, Server, ServerState, Unreachable
+from serving.fleet.shortage import is_shortage
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.watch import End
 
@@ -45,6 +46,7 @@ class Edge:
         self._stall, self._decisions, self._wake = stall, decisions, wake
         self._heard = time.monotonic()
         self._again = float("-inf")  # when it may be started
+        self._down: str | None = None  # why it was not started, since it was lost
         self._end: End | None = None
         self._supervisor: tuple[str, int] | None = None
         self._thread = ThreadPoolExecutor(1, "balancer")
@@ -54,6 +56,7 @@ class Edge:
 
         Raises:
             InputError: it cannot be started.
+            OSError: for want of open files; what was started is found the next time.
         """
         serving = [server for server, traffic in wanted.values() if traffic is Traffic.ALL]
         await self.call(self.balancer.start, serving)
@@ -62,6 +65,7 @@ class Edge:
         self._heard = time.monotonic()
         if self._end is not None:
             self._end.close()
+            self._end = None
         identity = self.balancer.identity
         if identity is None:
             return
@@ -80,6 +84,9 @@ class Edge:
         """Tell it what it has not been told; start it again where it has ended or stands still.
 
         What it cannot be told now is told at the next call.
+
+        Raises:
+            OSError: it cannot be asked, for want of open files.
         """
         if self._end is None or not self._end.alive:
             await self._revive(wanted, "ended")
@@ -95,9 +102,16 @@ class Edge:
                 self._decisions.note("balancer refused", str(error))
             self._fault = str(error)
             await self._suspect(wanted)
+        except OSError as error:  # for want of files of our own
+            self._fault = str(error)
+            raise
 
     async def look(self, wanted: Wanted) -> None:
-        """Read its figures."""
+        """Read its figures.
+
+        Raises:
+            OSError: it cannot be asked, for want of open files.
+        """
         try:
             self.figures = await self.call(self.balancer.figures)
             self.servers = await self.call(self.balancer.servers)
@@ -105,6 +119,9 @@ class Edge:
         except FAULTS:
             self.figures = None
             await self._suspect(wanted)
+        except OSError:
+            self.figures = None
+            raise
 
     async def stop(self, seconds: float) -> None:
         """End it, once what is under way is answered."""
@@ -120,7 +137,12 @@ class Edge:
 
     async def call(self, act: Callable[..., T], *arguments: object) -> T:
         """Have the balancer's thread do something."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, act, *arguments)
+        except OSError as error:
+            if is_shortage(error):  # it was not asked
+                self._heard = time.monotonic()
+            raise
 
     def _know(self, found: dict[str, ServerState]) -> None:
         self.servers = found
@@ -137,13 +159,17 @@ class Edge:
         if now < self._again:
             return
         self._again = now + PAUSE
-        self._decisions.note("balancer lost", why, logging.WARNING)
+        if self._down is None:
+            self._decisions.note("balancer lost", why, logging.WARNING)
+            self._down = ""
         try:
             await self.start(wanted)
         except (InputError, OSError, *FAULTS) as error:
-            self._decisions.note("balancer not started", str(error), logging.ERROR)
+            if self._down != str(error):
+                self._decisions.note("balancer not started", str(error), logging.ERROR)
+            self._down = str(error)
         else:
-            self._again = now
+            self._again, self._down = now, None
 
     async def _tell(self, wanted: Wanted) -> None:
         """Whoever gets requests first, so that there is always one."""

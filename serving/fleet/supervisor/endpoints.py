@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from msgspec import Meta
 
 from pnol_jax.errors import InputError
@@ -50,31 +51,31 @@ async def health() -> Response[bytes]:
 
 
 @get("/monitoring/scaling")
-async def scaling(fleet: Supervisor) -> Response[bytes]:
+async def scaling(fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """How many replicas there are and shall be, and why."""
     return _json(report.scaling(fleet))
 
 
 @get("/monitoring/fleet")
-async def about(fleet: Supervisor) -> Response[bytes]:
+async def about(fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """Every replica and the balancer."""
     return _json(report.fleet(fleet))
 
 
 @get("/monitoring/metrics")
-async def metrics(fleet: Supervisor) -> Response[bytes]:
+async def metrics(fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """The same for Prometheus."""
     return Response(report.metrics(fleet), media_type=PROMETHEUS)
 
 
 @get("/load_balancer")
-async def balancer(fleet: Supervisor) -> Response[bytes]:
+async def balancer(fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """Servers with shares and figures."""
     return _json(report.balancer(fleet))
 
 
 @post("/load_balancer", status_code=200)
-async def set_balancer(request: AnyRequest, fleet: Supervisor) -> Response[bytes]:
+async def set_balancer(request: AnyRequest, fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """Shares, and whether a replica gets requests."""
     body = await _body(request, BalancerBody)
     if body.method not in (None, fleet.config.balancer.method):
@@ -88,7 +89,7 @@ async def set_balancer(request: AnyRequest, fleet: Supervisor) -> Response[bytes
             await fleet.edge.call(fleet.edge.balancer.weight, name, share)
     except InputError as error:
         raise Refusal(str(error)) from None
-    except FAULTS as error:
+    except (*FAULTS, OSError) as error:
         raise Unavailable(str(error)) from None
     if body.replica is not None:
         fleet.hold(body.replica, body.state == "drain")
@@ -96,7 +97,7 @@ async def set_balancer(request: AnyRequest, fleet: Supervisor) -> Response[bytes
 
 
 @post("/admin/scale", status_code=200)
-async def scale(request: AnyRequest, fleet: Supervisor) -> Response[bytes]:
+async def scale(request: AnyRequest, fleet: NamedDependency[Supervisor]) -> Response[bytes]:
     """Fix or bound the number of replicas, or give it back to the policies."""
     body = await _body(request, ScaleBody)
     fleet.bound(Bounds(body.replicas, body.minimum, body.maximum))
@@ -104,7 +105,9 @@ async def scale(request: AnyRequest, fleet: Supervisor) -> Response[bytes]:
 
 
 @post("/admin/restart", status_code=202)
-async def restart(request: AnyRequest, fleet: Supervisor, reading: Reading) -> Response[bytes]:
+async def restart(
+    request: AnyRequest, fleet: NamedDependency[Supervisor], reading: NamedDependency[Reading]
+) -> Response[bytes]:
     """Read the config again, and replace all replicas by such with its settings and today's code, one by one."""
     await _body(request, RestartBody)
     release = fleet.update(reading.settings())

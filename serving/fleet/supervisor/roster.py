@@ -11,11 +11,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pnol_jax.ports import free_port
 from serving.fleet.config import FleetConfig
 from serving.fleet.replicas import cores
 from serving.fleet.replicas.book import Release
 from serving.fleet.replicas.life import Note, Orders, Phase, Replica, Seen, Send, advance
-from serving.fleet.replicas.spawn import command, free_port, spawn
+from serving.fleet.replicas.spawn import command, spawn
 from serving.fleet.supervisor.decisions import Decisions
 from serving.fleet.supervisor.watch import Watch
 
@@ -107,14 +108,18 @@ class Roster:
                 yield Lost(replica, status)
 
     def change(self, replica: Replica, orders: Orders = ()) -> None:
-        """A replica is another one now; and what is to be done for that."""
-        self.replicas[replica.name] = replica
+        """A replica is another one now; and what is to be done for that. It stays as it was where that fails.
+
+        Raises:
+            OSError: it cannot be sent a signal, for want of open files.
+        """
         for order in orders:
             match order:
                 case Send(number):
                     replica.identity.signal(number)
                 case Note(event, why):
                     self._decisions.note(event, why, replica=replica.name)
+        self.replicas[replica.name] = replica
 
     def forget(self, name: str) -> None:
         """One that is gone."""

@@ -15,6 +15,7 @@ from serving.fleet.config import FleetConfig
 from serving.fleet.replicas.book import Book, Bounds, Release, read_book
 from serving.fleet.replicas.life import Phase, stop
 from serving.fleet.replicas.spawn import end_strays
+from serving.fleet.shortage import Shortages
 from serving.fleet.supervisor.cures import Cures
 from serving.fleet.supervisor.deciding import Deciding
 from serving.fleet.supervisor.decisions import Decisions
@@ -40,6 +41,7 @@ class Supervisor:
         self.roster = Roster(config, folder, cores, headers, self.decisions, self._wake.set)
         self.disk = Disk(folder, config, self.decisions, self._later)
         self.first_ready = asyncio.Event()
+        self._shortages = Shortages(lambda why: self.decisions.note("could not look", why, logging.ERROR))
 
     async def begin(self) -> None:
         """Take over what runs, or start what should.
@@ -75,7 +77,8 @@ class Supervisor:
         ends = asyncio.create_task(stopping.wait())
         try:
             while not stopping.is_set():
-                await self.tick()
+                with self._shortages.borne():  # what was not done is done at the next look
+                    await self.tick()
                 waits = asyncio.create_task(self._wake.wait())
                 await asyncio.wait(
                     [waits, ends], timeout=self.config.supervisor.tick, return_when=asyncio.FIRST_COMPLETED
@@ -105,18 +108,29 @@ class Supervisor:
         """Let the whole fleet answer what it has, and end."""
         self.decisions.note("stopping", "asked to")
         drain_seconds = self.config.replicas.drain_seconds
-        await self.edge.stop(drain_seconds if self.roster.replicas else 0.0)
+        with self._shortages.borne():
+            await self.edge.stop(drain_seconds if self.roster.replicas else 0.0)
         until = time.monotonic() + self.config.replicas.stop_seconds + drain_seconds
-        for replica in list(self.roster.replicas.values()):
-            self.roster.change(*stop(replica, time.monotonic(), "the fleet stops"))
-        while any(watch.alive for watch in self.roster.watches.values()) and time.monotonic() < until:
+        told: set[str] = set()
+        while True:
             self._wake.clear()
-            list(self.roster.advance(time.monotonic(), {}))
+            alive = any(watch.alive for watch in self.roster.watches.values())
+            with self._shortages.borne():
+                self._stop(told)
+            if not alive or time.monotonic() > until:
+                break
             await asyncio.wait([asyncio.create_task(self._wake.wait())], timeout=self.config.supervisor.tick)
-        list(self.roster.advance(time.monotonic(), {}))
         # what a person said of the number was of this fleet, not of the next one in the folder
         desired = self.scale.desired if self.scale.bounds.fixed is None else None
         self._close(replace(self._book(), replicas=(), desired=desired, bounds=Bounds()))
+
+    def _stop(self, told: set[str]) -> None:
+        """Tell the replicas to stop that were not told yet, and look at all."""
+        for name, replica in list(self.roster.replicas.items()):
+            if name not in told:
+                self.roster.change(*stop(replica, time.monotonic(), "the fleet stops"))
+                told.add(name)
+        list(self.roster.advance(time.monotonic(), {}))
 
     def leave(self) -> None:
         """Let the fleet go on by itself."""

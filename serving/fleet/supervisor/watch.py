@@ -18,6 +18,7 @@ from serving.fleet.replicas.asking import get
 from serving.fleet.replicas.config import ReplicasConfig
 from serving.fleet.replicas.figures import Figures, Reading
 from serving.fleet.replicas.spawn import HOST
+from serving.fleet.shortage import is_shortage
 
 SAMPLES = 1024  # of memory, and of waits, that are kept
 log = logging.getLogger("serving.fleet")
@@ -68,7 +69,11 @@ class Watch:
         interval, deadline = self._config.probe_interval, self._config.probe_deadline
         while self.alive:
             began, before = time.monotonic(), (self.silence.seconds > 0, self.silence.answered, self.ready)
-            health = await self._health(deadline)
+            try:
+                health = await self._health(deadline)
+            except OSError:  # it was not asked: nothing is known of it
+                await asyncio.sleep(interval)
+                continue
             self._waits.append(time.monotonic() - began)
             if health is not None and health.live:
                 self.silence, self.ready = self.silence.heard(), health.ready
@@ -82,7 +87,9 @@ class Watch:
         try:
             _, body = await get(HOST, self._port, "/health", deadline)
             return msgspec.json.decode(body, type=Health)
-        except (OSError, ValueError):  # TimeoutError is an OSError, msgspec's a ValueError
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError, msgspec's a ValueError
+            if is_shortage(error):
+                raise
             return None
 
     async def _count(self) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from serving.fleet.replicas.book import read_book
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.conftest import Begin, load
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def test_one_above_its_memory_is_replaced_once_another_is_ready(begin: Begin, tm
     with load(fleet.url) as asked:
         (tmp_path / "part").write_text(victim)
         (tmp_path / "part").rename(sign)
-        wait_until(lambda: victim not in fleet.serving(), 60)
+        until(lambda: victim not in fleet.serving())
         fleet.settled(1)
     assert not asked.failed
     (ill,) = fleet.decisions(event="ill (retire)")
@@ -93,9 +94,9 @@ def test_one_that_is_slow_gets_no_requests_for_a_while_and_comes_back(begin: Beg
     (process,) = [each["pid"] for each in fleet.replicas(name=victim)]
     with load(fleet.url, again=True) as asked:
         with slowed(process):
-            wait_until(lambda: victim not in fleet.serving(), 60)
+            until(lambda: victim not in fleet.serving())
             assert fleet.serving() == before - {victim}
-        wait_until(lambda: fleet.serving() == before, 60)
+        until(lambda: fleet.serving() == before)
     assert not asked.failed
     assert [line["why"].split(":")[0] for line in fleet.decisions(event="ill (hold)", replica=victim)] == ["slow"]
     assert fleet.events().count("started") == 2
@@ -122,28 +123,28 @@ def test_a_full_disk_is_said_and_all_goes_on(little: Path, begin: Begin) -> None
         with (little / "filling").open("wb", buffering=0) as filling, suppress(OSError):
             while True:
                 filling.write(bytes(4096))
-        wait_until(lambda: fleet.about()["disk_full"])
+        until(lambda: fleet.about()["disk_full"])
         assert "pnol_fleet_disk_full 1.0" in httpx.get(f"{fleet.own}/monitoring/metrics").text
         (victim, *_) = fleet.replicas(serving=True)
         os.kill(victim["pid"], signal.SIGKILL)
-        wait_until(lambda: victim["name"] not in fleet.serving())
+        until(lambda: victim["name"] not in fleet.serving())
         fleet.settled(2, 1)
         balancer = fleet.haproxy()
         os.kill(balancer, signal.SIGKILL)
-        wait_until(lambda: fleet.about()["balancer"] is not None)
+        until(lambda: fleet.about()["balancer"] is not None)
         before = len(asked.answers)
-        wait_until(lambda: len(asked.answers) > before + 10)
+        until(lambda: len(asked.answers) > before + 10)
         (little / "filling").unlink()
-        wait_until(lambda: not fleet.about()["disk_full"])
+        until(lambda: not fleet.about()["disk_full"])
     assert not asked.failed
-    wait_until(lambda: {"disk full", "disk has room"} <= set(fleet.events()))
-    wait_until(lambda: fleet.haproxy() != balancer)
+    until(lambda: {"disk full", "disk has room"} <= set(fleet.events()))
+    until(lambda: fleet.haproxy() != balancer)
 
     def booked() -> bool:  # what could not be written is tried again
         book = read_book(fleet.folder)
         return book is not None and {each.name for each in book.replicas} == {each["name"] for each in fleet.replicas()}
 
-    wait_until(booked)
+    until(booked)
 
 
 def test_replicas_that_cannot_be_started_are_tried_again_after_ever_longer_pauses(begin: Begin) -> None:
@@ -153,7 +154,7 @@ def test_replicas_that_cannot_be_started_are_tried_again_after_ever_longer_pause
         (fleet.folder / f"{name}.log").mkdir()  # where its output should go
     (victim,) = fleet.replicas()
     os.kill(victim["pid"], signal.SIGKILL)
-    wait_until(lambda: not fleet.replicas(name=victim["name"]))
+    until(lambda: not fleet.replicas(name=victim["name"]))
     fleet.settled(1)
     tries = fleet.decisions(event="not started")
     assert [line["replica"] for line in tries] == ["r2", "r3", "r4"]
@@ -170,12 +171,35 @@ def test_a_balancer_that_stands_still_is_replaced_by_one_with_the_same_servers(b
     before, victim = fleet.serving(), fleet.haproxy()
     with load(fleet.url, again=True) as asked:
         os.kill(victim, signal.SIGSTOP)
-        wait_until(lambda: fleet.haproxy() != victim)
+        until(lambda: fleet.haproxy() != victim)
 
         def ready() -> set[str]:
             servers = httpx.get(f"{fleet.own}/load_balancer").json()["servers"]
             return {name for name, server in servers.items() if server["admin"] == "ready" and server["up"]}
 
-        wait_until(lambda: ready() == before)
+        until(lambda: ready() == before)
     assert not asked.failed
     assert [line["why"] for line in fleet.decisions(event="balancer lost")] == ["no answer for 2 s"]
+
+
+def test_a_supervisor_that_can_open_no_file_harms_nobody_and_goes_on_once_it_can(begin: Begin) -> None:
+    fleet = begin("healing.stall_all_seconds=3.0")
+    fleet.settled(2)
+    before, balancer, pid = fleet.serving(), fleet.haproxy(), fleet.process.pid
+    victim = min(before)
+    (process,) = [each["pid"] for each in fleet.replicas(name=victim)]
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    with load(fleet.url, again=True) as asked:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        until(lambda: "could not look" in fleet.events())
+        time.sleep(5.0)  # longer than its patience with replicas, and with the balancer
+        os.kill(process, signal.SIGKILL)
+        time.sleep(1.0)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        until(lambda: victim not in fleet.serving())
+        fleet.settled(2)
+    assert not asked.failed
+    assert before - {victim} < fleet.serving()
+    assert fleet.haproxy() == balancer
+    since = fleet.events()[fleet.events().index("could not look") + 1 :]
+    assert not [event for event in since if event in ("could not look", "killed", "balancer lost")]

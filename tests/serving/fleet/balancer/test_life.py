@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from pnol_jax.errors import InputError
 from serving.fleet.balancer import Balancer, BalancerConfig, CommandError, Unreachable, process
 from serving.fleet.identity import Identity
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.balancer.asking import Load, ask, at_once, names
 from tests.serving.fleet.balancer.backends import Backend
 from tests.serving.fleet.balancer.conftest import QUICK, Begin
@@ -38,12 +39,12 @@ def test_servers_are_added_drained_and_removed_under_load_and_nothing_is_lost(
     with Load(balancer) as load:
         for leaving, coming in ((a, c), (b, a), (c, b)):
             balancer.add(coming.server)
-            wait_until(lambda: coming.name in load.got)  # noqa: B023
+            until(lambda: coming.name in load.got)  # noqa: B023
             balancer.drain(leaving.name)
-            wait_until(lambda: balancer.servers()[leaving.name].open_requests == 0)  # noqa: B023
+            until(lambda: balancer.servers()[leaving.name].open_requests == 0)  # noqa: B023
             seen = len(leaving.got)
             before = load.got.total()
-            wait_until(lambda: load.got.total() > before + 50)  # noqa: B023
+            until(lambda: load.got.total() > before + 50)  # noqa: B023
             assert len(leaving.got) == seen
             balancer.remove(leaving.name)
     assert set(load.got) == {"a", "b", "c"}, load.got
@@ -55,11 +56,11 @@ def test_a_server_that_dies_costs_no_request_that_may_be_repeated(begin: Begin, 
     balancer = begin(a, b)
     a.closed = True
     with Load(balancer, clients=4) as load:
-        wait_until(lambda: a.held)
+        until(lambda: a.held)
         a.die()
-        wait_until(lambda: not balancer.servers()["a"].up)
+        until(lambda: not balancer.servers()["a"].up)
         before = load.got["b"]
-        wait_until(lambda: load.got["b"] > before + 50)
+        until(lambda: load.got["b"] > before + 50)
     assert set(load.got) - {"a"} == {"b"}, load.got
     assert balancer.figures().retries > 0
 
@@ -69,7 +70,7 @@ def test_a_request_that_may_not_be_repeated_is_sent_once(begin: Begin, backends:
     balancer = begin(a, b, method="sticky")
     a.closed = b.closed = True
     with at_once(balancer, 1, path="/feedback", content=b"{}") as asked:
-        wait_until(lambda: a.held + b.held == 1)
+        until(lambda: a.held + b.held == 1)
         (a if a.held else b).die()
         answer = asked[0].result(20)
         a.closed = b.closed = False
@@ -81,11 +82,11 @@ def test_a_server_that_is_not_ready_gets_nothing_until_it_is(begin: Begin, backe
     a, b, _ = backends
     balancer = begin(a, b)
     b.ready = False
-    wait_until(lambda: not balancer.servers()["b"].up)
+    until(lambda: not balancer.servers()["b"].up)
     assert balancer.servers()["b"].check == "L7STS"
     assert names(balancer, 6) == {"a": 6}
     b.ready = True
-    wait_until(lambda: balancer.servers()["b"].up)
+    until(lambda: balancer.servers()["b"].up)
     assert set(names(balancer, 6)) == {"a", "b"}
 
 
@@ -126,7 +127,7 @@ def test_the_next_supervisor_finds_what_the_last_one_left(folder: Path, begin: B
     assert {name: state.share for name, state in balancer.servers().items()} == {"a": 0.5, "b": 1.0}
     assert set(names(balancer, 6)) == {"a", "b"}
     os.kill(balancer.identity.pid, signal.SIGKILL)
-    wait_until(lambda: not balancer.running())
+    until(lambda: not balancer.running())
     balancer.start([a.server, b.server])
     assert balancer.url == url
     assert not balancer.outdated
@@ -146,7 +147,7 @@ def test_after_its_death_the_next_has_the_same_servers_and_who_came_meanwhile_is
     before, identity = balancer.servers(), balancer.identity
     assert identity is not None
     identity.signal(signal.SIGKILL)
-    wait_until(lambda: not balancer.running())
+    until(lambda: not balancer.running())
     with pytest.raises(Unreachable):
         balancer.servers()
     with at_once(balancer, 3) as asked:
@@ -160,6 +161,27 @@ def test_after_its_death_the_next_has_the_same_servers_and_who_came_meanwhile_is
         assert [getattr(state, each) for each in kept] == [getattr(before[name], each) for each in kept]
     balancer.enable("c")
     assert balancer.servers()["c"].admin == "ready"
+
+
+def test_for_want_of_files_of_ours_it_is_neither_lost_nor_replaced(begin: Begin, backends: list[Backend]) -> None:
+    balancer = begin(backends[0])
+    identity, limits = balancer.identity, resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert identity is not None
+    faults = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        for act in (balancer.figures, balancer.servers, lambda: balancer.start([backends[0].server])):
+            try:
+                act()
+            except OSError as error:
+                faults.append(error.errno)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert faults == [errno.EMFILE] * 3
+    assert identity.alive()
+    balancer.start([backends[0].server])
+    assert balancer.identity == identity
+    until(lambda: ask(balancer).text == "a")  # the backend had no files either
 
 
 def test_one_that_stands_still_is_replaced(begin: Begin, backends: list[Backend]) -> None:
@@ -181,7 +203,7 @@ def test_a_gentle_stop_answers_what_is_open_and_takes_nothing_more(begin: Begin,
     identity = balancer.identity
     a.closed = True
     with at_once(balancer, 1) as asked:
-        wait_until(lambda: a.held)
+        until(lambda: a.held)
         balancer.stop(0.3)  # too short
         assert identity is not None
         assert not identity.alive()
@@ -191,7 +213,7 @@ def test_a_gentle_stop_answers_what_is_open_and_takes_nothing_more(begin: Begin,
     balancer.start([a.server])
     a.closed = True
     with at_once(balancer, 1) as asked:
-        wait_until(lambda: a.held)
+        until(lambda: a.held)
         os.kill(balancer.identity.pid, signal.SIGUSR1)  # type: ignore[union-attr]
         a.closed = False
         assert asked[0].result(20).text == "a"
@@ -277,9 +299,9 @@ def test_what_a_server_that_is_abandoned_would_not_answer_is_asked_of_another(
     balancer = begin(a, b)
     a.closed = b.closed = True
     with at_once(balancer, 4, content=b"x") as asked:
-        wait_until(lambda: a.held == 2 and b.held == 2)
+        until(lambda: a.held == 2 and b.held == 2)
         balancer.abandon("a")
-        wait_until(lambda: b.held == 4)
+        until(lambda: b.held == 4)
         b.closed = False
         assert [answer.result().text for answer in asked] == ["b"] * 4
     assert balancer.servers()["a"].admin == "maint"
