@@ -32,9 +32,7 @@ Scores = dict[tuple[str, str], Score]  # of side and trace
 
 def main() -> int:
     """Run the benchmark."""
-    parser = argument_parser(__doc__, rounds=3)
-    parser.set_defaults(burst=0.0)  # nothing is timed
-    options = parser.parse_args()
+    options = argument_parser(__doc__, rounds=3).parse_args()
     scores = measure((OURS, *DEFAULTS, *FAST), range(JUDGED, JUDGED + options.rounds))
     equal, best, fast = nearest(scores, DEFAULTS), fewest(scores, DEFAULTS), nearest(scores, FAST)
     Console().print(_table(scores, (OURS, *DEFAULTS, *FAST)))

@@ -28,6 +28,7 @@ from benchmarks.measure import median_interval
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.served_requests import binary_requests
 from experiments.command import run
+from pnol_jax.ports import free_port
 from serving.fleet.balancer import Balancer, BalancerConfig, Server
 from serving.fleet.balancer.config import Method
 from serving.wire import npy
@@ -49,7 +50,7 @@ class Hits:
 
 def main() -> int:
     """Measure all of it."""
-    parser = argument_parser(__doc__, rounds=10)
+    parser = argument_parser(__doc__, rounds=10, burst=1.0)
     parser.add_argument("--requests", type=int, default=8_000, help="of each method (default 8000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="balancer-") as folder:
@@ -139,7 +140,7 @@ def replicas(folder: Path, model: str, number: int, *flags: str) -> Iterator[lis
     with contextlib.ExitStack() as stack:
         found = []
         for index in range(number):
-            port = servers.free_port()
+            port = free_port()
             command = servers.ours(folder / model, port, "--batch-sizes=[1, 2, 4]", *flags)
             stack.enter_context(servers.running(command, folder / f"{model}-{index}.log"))
             found.append(Server(f"replica-{index}", "127.0.0.1", port))

@@ -28,7 +28,7 @@ MIXED, FIXED = "five grids in one batch", "64x64, operands shared"
 
 def main() -> int:
     """Measure error and time."""
-    options = argument_parser(__doc__).parse_args()
+    options = argument_parser(__doc__, rounds=15, burst=1.0).parse_args()
     keep_arena()
     operator = functional(FNO(1, 1, BASES, rngs=nnx.Rngs(0)))
     apply = jax.jit(operator.apply)
@@ -41,7 +41,8 @@ def main() -> int:
     def asker(inputs: jax.Array, grid: GridOperands) -> Callable[[], object]:
         return lambda: jax.block_until_ready(apply(operator.params, inputs, grid))
 
-    timings = alternate([LocalSide(MIXED, asker(mixed, own)), LocalSide(FIXED, asker(fixed, shared))], options.rounds)
+    sides = [LocalSide(MIXED, asker(mixed, own)), LocalSide(FIXED, asker(fixed, shared))]
+    timings = alternate(sides, options.rounds, options.burst)
     error = largest_error(operator, np.asarray(apply(operator.params, mixed, own)), fields)
     figures = [
         Figure("bucket_max_error", error, "relative", 1e-6, less=True),

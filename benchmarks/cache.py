@@ -36,7 +36,7 @@ KEYS = 100  # made in one step
 
 def main() -> int:
     """Measure all of it."""
-    parser = argument_parser(__doc__, burst=0.3)
+    parser = argument_parser(__doc__, rounds=15, burst=0.3)
     parser.add_argument("--look-ups", type=int, default=10**6, help="that share bytes (default a million)")
     options = parser.parse_args()
     keep_arena()

@@ -19,6 +19,7 @@ from benchmarks.measure import paired_ratio
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.serving import SIZES
 from experiments.command import run
+from pnol_jax.ports import free_port
 
 MODEL = "medium"
 
@@ -47,7 +48,7 @@ def main() -> int:
 
 def first_answer(models: Path, executables: Path) -> float:
     """Seconds from a start to an answer."""
-    port = servers.free_port()
+    port = free_port()
     command = servers.ours(models, port, "--batch-sizes", str(list(SIZES)), "--executables", str(executables))
     size = served_models.SERVED[MODEL].bucket
     body = str(np.zeros((size, size)).tolist())

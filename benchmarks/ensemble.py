@@ -43,7 +43,7 @@ Scored = dict[str, NDArray[Any]]
 
 def main() -> int:
     """Measure cost, then worth."""
-    options = argument_parser(__doc__).parse_args()
+    options = argument_parser(__doc__, rounds=15, burst=1.0).parse_args()
     keep_arena()
     fetch.main(["darcy"])
     held = [f"data.calibration={HELD_OUT}"]

@@ -29,6 +29,7 @@ from benchmarks.measure import Ratio, median_interval, paired_ratio
 from benchmarks.report import Figure, argument_parser, report
 from benchmarks.served_requests import binary_requests
 from experiments.command import run
+from pnol_jax.ports import free_port
 from serving.fleet.balancer import Balancer, BalancerConfig, Server
 from serving.fleet.replicas.cores import pinned
 
@@ -129,7 +130,7 @@ def speedup(folder: Path, rounds: int, burst: float) -> list[Figure]:
     with contextlib.ExitStack() as stack:
         both = []
         for core in sorted(os.sched_getaffinity(0))[:2]:
-            port = servers.free_port()
+            port = free_port()
             with pinned((core,)):
                 command = servers.ours(folder / HEAVY, port, "--batch-sizes=[1]", "--cache-bytes=0")
                 stack.enter_context(servers.running(command, folder / f"heavy{core}.log"))

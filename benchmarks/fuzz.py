@@ -27,6 +27,7 @@ from benchmarks.fuzz_targets import Target, in_process, over_the_network
 from benchmarks.fuzz_trees import Rng
 from benchmarks.report import Figure, argument_parser, report
 from experiments.command import run
+from pnol_jax.ports import free_port
 from serving.settings import read_settings
 from serving.wire import inference_pb2 as pb
 
@@ -63,7 +64,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the requests (0)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        models, port = Path(folder) / "models", servers.free_port(2)
+        models, port = Path(folder) / "models", free_port(2)
         served_models.write(models, [MODEL, MARCHING])
         flags = (*FLAGS, "--grpc-port", str(port + 1))
         pid = stack.enter_context(servers.running(servers.ours(models, port, *flags), Path(folder) / "log"))

@@ -37,7 +37,7 @@ def ours(size: str, folder: Path, precision: str = "float32") -> Child:
 
 def main() -> int:
     """Measure, then compare the answers."""
-    options = argument_parser(__doc__, rounds=9).parse_args()
+    options = argument_parser(__doc__, rounds=9, burst=1.0).parse_args()
     timings: dict[str, Timings] = {}
     figures: list[Figure] = []
     versions: dict[str, str] = {}

@@ -6,12 +6,12 @@ which the kernel counts for each process.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from benchmarks.child import ROOT
+from pnol_jax.ports import free_port
 
 STEPS, WARM = 20, 3
 COUNTER = Path("/proc/self/io")
@@ -19,9 +19,7 @@ COUNTER = Path("/proc/self/io")
 
 def measured_and_predicted() -> tuple[float, float]:
     """Bytes that a process sent in a step, by the system's count and by the compiled program's collectives."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    coordinator = f"127.0.0.1:{free_port()}"
     processes = [_start(index, coordinator) for index in range(2)]
     answers = [json.loads(process.communicate(timeout=600)[0].splitlines()[-1]) for process in processes]
     return sum(answer["written"] for answer in answers) / 2, answers[0]["predicted"]

@@ -74,12 +74,16 @@ class Figure:
         return {"value": self.value, "unit": self.unit, **present}
 
 
-def argument_parser(description: str | None, rounds: int = 15, burst: float = 1.0) -> argparse.ArgumentParser:
-    """The arguments that every benchmark takes: where the JSON goes, and how long it measures."""
+def argument_parser(
+    description: str | None, rounds: int | None = None, burst: float | None = None
+) -> argparse.ArgumentParser:
+    """The arguments of a benchmark: where the JSON goes, and how long it measures where it has turns."""
     parser = argparse.ArgumentParser(description=(description or "").strip().split("\n\n")[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures, machine and versions here")
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each side (default {rounds})")
-    parser.add_argument("--burst", type=float, default=burst, help=f"seconds of a turn, about (default {burst})")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each side (default {rounds})")
+    if burst is not None:
+        parser.add_argument("--burst", type=float, default=burst, help=f"seconds of a turn, about (default {burst})")
     return parser
 
 

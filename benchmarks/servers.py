@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +14,6 @@ from benchmarks.peers import KEEP_MEMORY, python_of
 
 TRITON = ("triton", "tritonserver")  # by PyTriton, and with its Python backend alone
 SCRIPTS = ROOT / "benchmarks" / "peer_scripts"
-
-
-def free_port(together: int = 1) -> int:
-    """A port that is free, and those after it."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + together):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return int(first)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from benchmarks.report import Figure, argument_parser, report
 from benchmarks.served_hlo import write_hlo
 from benchmarks.served_requests import binary_requests, json_requests
 from experiments.command import run
+from pnol_jax.ports import free_port
 
 CONNECTIONS = (1, 8, 32, 64)
 SIZES = (1, 2, 4, 8, 16)
@@ -110,7 +111,7 @@ def _possible(peer: str, model: str) -> bool:
 @contextlib.contextmanager
 def ours(model: str, folder: Path, flags: Sequence[str]) -> Iterator[Asked]:
     """Our service; without its cache where no request is like another."""
-    models, port = folder / f"{model}-models", servers.free_port()
+    models, port = folder / f"{model}-models", free_port()
     served_models.write(models, [model])
     cache: list[str] = [] if model == "cached" else ["--cache-bytes", "0"]
     command = servers.ours(models, port, "--batch-sizes", str(list(SIZES)), *cache, *flags)
@@ -121,7 +122,7 @@ def ours(model: str, folder: Path, flags: Sequence[str]) -> Iterator[Asked]:
 @contextlib.contextmanager
 def peer(name: str, model: str, folder: Path) -> Iterator[Asked]:
     """A peer with the same program."""
-    port = servers.free_port(3)
+    port = free_port(3)
     command = servers.peer(name, folder / f"{model}-hlo", model, port, *(["--cache"] if model == "cached" else []))
     with servers.running(command, folder / f"{model}-{name}.log", servers.ENVIRONMENT):
         if name in servers.TRITON:

@@ -18,10 +18,12 @@ import httpx
 import msgspec
 import numpy as np
 import psutil
+import safetensors.numpy
 
 from benchmarks import served_models, servers
 from benchmarks.report import Figure, argument_parser, report
 from experiments.command import run
+from pnol_jax.ports import free_port
 
 MODEL, POINTS, CLIENTS, KEPT = "small", (20, 25, 32), 6, 2
 SAMPLE_SECONDS = 1.0
@@ -35,7 +37,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=5.0, help="seconds between versions (5)")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        models, port = Path(folder) / "models", servers.free_port()
+        models, port = Path(folder) / "models", free_port()
         served_models.write(models, [MODEL])
         flags = ("--poll-seconds", "0.5", "--cache-bytes", str(16 * 2**20), "--batch-sizes", "[1, 4]")
         with servers.running(servers.ours(models, port, *flags), Path(folder) / "log") as pid:
@@ -112,7 +114,7 @@ def traffic(rng: np.random.Generator) -> Iterator[Sent]:
         field = known[rng.integers(len(known))]
         if rng.random() < 0.5:
             field = rng.standard_normal(field.shape).astype(np.float32)
-        yield [as_json, as_npy, as_msgpack, as_binary][rng.integers(4)](field)
+        yield FORMATS[rng.integers(len(FORMATS))](field)
 
 
 def as_json(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
@@ -134,6 +136,11 @@ def as_msgpack(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
     return "/predict", {"content-type": "application/msgpack"}, msgspec.msgpack.encode({"inputs": array})
 
 
+def as_safetensors(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
+    """`POST /predict` with a file of safetensors."""
+    return "/predict", {"content-type": "application/x-safetensors"}, safetensors.numpy.save({"inputs": field})
+
+
 def as_binary(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
     """The Open Inference Protocol with binary tensors."""
     about = {"datatype": "FP32", "parameters": {"binary_data_size": field.nbytes}}
@@ -141,6 +148,8 @@ def as_binary(field: np.ndarray) -> Sent:  # type: ignore[type-arg]
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     return f"/v2/models/{MODEL}/infer", {"Inference-Header-Content-Length": str(len(head))}, head + field.tobytes()
 
+
+FORMATS = (as_json, as_npy, as_msgpack, as_safetensors, as_binary)
 
 if __name__ == "__main__":
     run(main)

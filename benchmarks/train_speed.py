@@ -25,7 +25,7 @@ REQUIRED = {"train_speedup_2d_64": 1.8}
 
 def main() -> int:
     """Measure the sizes that were asked for."""
-    parser = argument_parser(__doc__, rounds=11)
+    parser = argument_parser(__doc__, rounds=11, burst=1.0)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     options = parser.parse_args()
     keep_arena()

@@ -94,7 +94,7 @@ def _litestar(
     """All routes, those that `application` goes to by itself among them, as the router names them."""
     return Litestar(
         route_handlers=[
-            *(asgi(list(endpoint.paths))(endpoint.__call__) for endpoint in endpoints),
+            *(asgi(list(endpoint.paths), copy_scope=False)(endpoint.__call__) for endpoint in endpoints),
             *INFORMATION,
             *REPOSITORY,
             *RELEASES,

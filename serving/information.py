@@ -3,6 +3,8 @@
 from typing import Any
 
 from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from serving import openapi
 from serving.monitoring import exposition, summary
@@ -16,43 +18,43 @@ from serving.workers.team import Team
 
 
 @get("/health")
-async def health(readiness: Readiness) -> Response[bytes]:
+async def health(readiness: NamedDependency[Readiness]) -> Response[bytes]:
     """Live (the engine runs) and ready (a model answers)."""
     return _json(readiness.report(), 200 if readiness.ready else 503)
 
 
 @get(["/health/live", "/v2/health/live"])
-async def live(readiness: Readiness) -> Response[bytes]:
+async def live(readiness: NamedDependency[Readiness]) -> Response[bytes]:
     """200 while the process need not be restarted."""
     return _json({"live": readiness.live}, 200 if readiness.live else 503)
 
 
 @get(["/health/ready", "/v2/health/ready"])
-async def ready(readiness: Readiness) -> Response[bytes]:
+async def ready(readiness: NamedDependency[Readiness]) -> Response[bytes]:
     """200 while requests should be sent here."""
     return _json({"ready": readiness.ready}, 200 if readiness.ready else 503)
 
 
 @get("/stats")
-async def stats(team: Team, readiness: Readiness) -> Response[bytes]:
+async def stats(team: NamedDependency[Team], readiness: NamedDependency[Readiness]) -> Response[bytes]:
     """Figures of all workers since the start."""
     return _json({"uptime_seconds": readiness.uptime(), **summary.stats(await team.figures())})
 
 
 @get("/monitoring/metrics")
-async def prometheus(team: Team) -> Response[bytes]:
+async def prometheus(team: NamedDependency[Team]) -> Response[bytes]:
     """Figures of all workers for Prometheus."""
     return Response(exposition.text(await team.figures()), media_type=exposition.MEDIA_TYPE)
 
 
 @get("/monitoring/scaling")
-async def scaling(team: Team, settings: Settings) -> Response[bytes]:
+async def scaling(team: NamedDependency[Team], settings: NamedDependency[Settings]) -> Response[bytes]:
     """Figures of all workers for an autoscaler."""
     return _json(summary.scaling(await team.figures(), settings))
 
 
 @get("/models")
-async def models(service: Service) -> Response[bytes]:
+async def models(service: NamedDependency[Service]) -> Response[bytes]:
     """Every version in the folder: its state, signature and calibration, or why it does not answer."""
     return _json({"models": [_describe(entry, service.repository.catalogue) for entry in service.repository.entries()]})
 
@@ -70,25 +72,29 @@ async def server() -> Response[bytes]:
 
 
 @get("/v2/models/{name:str}")
-async def model(name: str, service: Service) -> Response[bytes]:
+async def model(name: FromPath[str], service: NamedDependency[Service]) -> Response[bytes]:
     """A model's metadata."""
     return _json(find_metadata(service, name, None))
 
 
 @get("/v2/models/{name:str}/versions/{number:str}")
-async def model_version(name: str, number: str, service: Service) -> Response[bytes]:
+async def model_version(
+    name: FromPath[str], number: FromPath[str], service: NamedDependency[Service]
+) -> Response[bytes]:
     """A version's metadata."""
     return _json(find_metadata(service, name, number))
 
 
 @get("/v2/models/{name:str}/ready")
-async def model_ready(name: str, service: Service) -> Response[bytes]:
+async def model_ready(name: FromPath[str], service: NamedDependency[Service]) -> Response[bytes]:
     """200 if the model answers, 404 if not."""
     return _ready(service, name, None)
 
 
 @get("/v2/models/{name:str}/versions/{number:str}/ready")
-async def version_ready(name: str, number: str, service: Service) -> Response[bytes]:
+async def version_ready(
+    name: FromPath[str], number: FromPath[str], service: NamedDependency[Service]
+) -> Response[bytes]:
     """200 if the version answers, 404 if not."""
     return _ready(service, name, number)
 

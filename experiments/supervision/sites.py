@@ -9,7 +9,6 @@ import os
 import random
 import shlex
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from experiments.supervision.nodes import alive
 from experiments.supervision.workers import LIFELINE, Client, Worker, with_environment
+from pnol_jax.ports import free_port
 from pnol_jax.sharding.heartbeat import heartbeat_file
 from pnol_jax.sharding.processes import LOGS
 
@@ -62,7 +62,7 @@ class Local:
         """Start all; with a minimum without those that were lost, as many as were left."""
         if self.minimum is not None and lost:
             self.processes = max(self.minimum, self.processes - len(lost))
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         every = range(self.processes)
         return [self._worker(command, folder, index, address) for index in every], every
 
@@ -187,12 +187,6 @@ def _environment(index: int, count: int, local: int, local_count: int, address: 
         "PNOL_COORDINATOR": address,
         **LIFELINE,
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _some_port() -> int:

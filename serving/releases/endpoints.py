@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from serving.body import read_whole
 from serving.monitoring.summary import Summary
@@ -36,7 +38,9 @@ _decoder = msgspec.json.Decoder(Truth)
 
 
 @post("/feedback", status_code=200)
-async def feedback(request: AnyRequest, service: ReleasingService, settings: Settings) -> Response[bytes]:
+async def feedback(
+    request: AnyRequest, service: NamedDependency[ReleasingService], settings: NamedDependency[Settings]
+) -> Response[bytes]:
     """Score a request's version, and those that the model's rule compares, on the truth."""
     try:
         body = _decoder.decode(await read_whole(request, settings))
@@ -48,7 +52,9 @@ async def feedback(request: AnyRequest, service: ReleasingService, settings: Set
 
 
 @get("/models/{name:str}/releases")
-async def releases(name: str, service: ReleasingService, team: Team) -> Response[bytes]:
+async def releases(
+    name: FromPath[str], service: NamedDependency[ReleasingService], team: NamedDependency[Team]
+) -> Response[bytes]:
     """Labels, shares, scores of each version, evidence between two, and what was done, by all workers."""
     catalogue = service.repository.catalogue
     model = catalogue.model(name)

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import MediaType, Request, Response, post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from serving.body import read_whole
 from serving.refusals import Forbidden, Refusal
@@ -39,7 +41,9 @@ class ControlBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @post("/v2/repository/index", status_code=200)
-async def index(request: AnyRequest, service: Service, settings: Settings) -> Response[bytes]:
+async def index(
+    request: AnyRequest, service: NamedDependency[Service], settings: NamedDependency[Settings]
+) -> Response[bytes]:
     """Every version in the folder and its state."""
     body = _decode(await read_whole(request, settings), IndexBody)
     entries = [entry for entry in service.repository.entries() if not body.ready or entry.state == "ready"]
@@ -47,7 +51,9 @@ async def index(request: AnyRequest, service: Service, settings: Settings) -> Re
 
 
 @post("/v2/repository/models/{name:str}/load", status_code=200)
-async def load(request: AnyRequest, name: str, team: Team, settings: Settings) -> Response[bytes]:
+async def load(
+    request: AnyRequest, name: FromPath[str], team: NamedDependency[Team], settings: NamedDependency[Settings]
+) -> Response[bytes]:
     """Load a model, or load anew what failed; answers when it is done."""
     which = await _which(request, settings)
     await team.act(Act("load", name, which.version))
@@ -55,7 +61,9 @@ async def load(request: AnyRequest, name: str, team: Team, settings: Settings) -
 
 
 @post("/v2/repository/models/{name:str}/unload", status_code=200)
-async def unload(request: AnyRequest, name: str, team: Team, settings: Settings) -> Response[bytes]:
+async def unload(
+    request: AnyRequest, name: FromPath[str], team: NamedDependency[Team], settings: NamedDependency[Settings]
+) -> Response[bytes]:
     """Unload a model: no new request finds it, those that have begun are answered."""
     which = await _which(request, settings)
     await team.act(Act("unload", name, which.version))

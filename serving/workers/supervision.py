@@ -58,25 +58,24 @@ class Worker:
         role = Role(self.number, self.workers, self.listener, link.theirs.fileno(), self._pulse.descriptor)
         self.started = time.monotonic()
         self._watch.restart()
+        process = None
         try:
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 self.command,
                 env=role.environment(),
                 pass_fds=[role.listener, role.link, role.pulse],
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        except OSError:
-            self.hub.leave(link)
-            raise
-        try:
             link.listen()
-            threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
-        except RuntimeError:  # nobody would hear it
-            self.process.kill()
-            self.process.wait()
+            threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        except (OSError, RuntimeError):
+            if process is not None:  # nobody would hear it
+                process.kill()
+                process.wait()
             self.hub.leave(link)
             raise
+        self.process = process
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

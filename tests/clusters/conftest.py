@@ -1,11 +1,11 @@
 """A SLURM for the whole run, a work folder for each test, and jobs that run stand-ins for launcher and worker."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,10 @@ from experiments.clusters import record, watch
 from experiments.clusters.interface import Job, Status, Submitted
 from experiments.clusters.table import CLUSTERS
 from tests.clusters import virtual
+from tests.processes import until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PATIENCE = 300.0  # seconds after which something hangs, on a machine with much else to do too
 
 
 @pytest.fixture(scope="session")
@@ -91,19 +91,16 @@ def log(submitted: Submitted, task: str | None = None) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def until(happened: Callable[[], object], what: Callable[[], object]) -> None:
-    """Wait for something; `what` is said where it does not happen."""
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {PATIENCE:g} s: {what()}")
-        time.sleep(0.1)
-
-
 def until_ended(submitted: Submitted) -> list[Status]:
     """Wait for the end of every task."""
     until(lambda: all(each.final for each in ask(submitted)), lambda: f"{ask(submitted)}\n{log(submitted)}")
     return ask(submitted)
+
+
+def until_workers(submitted: Submitted, starts: int = 1) -> dict[int, int]:
+    """Wait until both workers have met, as often as they were started: the last process ids by their ranks."""
+    until(lambda: log(submitted).count("the sum is 3") == 2 * starts, lambda: f"{ask(submitted)}\n{log(submitted)}")
+    return {int(rank): int(pid) for rank, pid in re.findall(r"process (\d) of 2, pid (\d+)", log(submitted))}
 
 
 def gone(*pids: int) -> bool:

@@ -1,22 +1,16 @@
 """A real Open MPI: two processes find each other, save when told to, and end together."""
 
 import os
-import re
 import signal
 from pathlib import Path
 
 import pytest
 
 from experiments.clusters import mpi
-from experiments.clusters.interface import Submitted
-from tests.clusters.conftest import ask, cancel, gone, hand_in, launch, log, make_job, until, until_ended
+from tests.clusters.conftest import ask, cancel, gone, hand_in, launch, log, make_job, until_ended, until_workers
+from tests.processes import until
 
 pytestmark = pytest.mark.usefixtures("open_mpi")
-
-
-def _wait_for_workers(submitted: Submitted, starts: int = 1) -> dict[int, int]:
-    until(lambda: log(submitted).count("the sum is 3") == 2 * starts, lambda: f"{ask(submitted)}\n{log(submitted)}")
-    return {int(rank): int(pid) for rank, pid in re.findall(r"process (\d) of 2, pid (\d+)", log(submitted))}
 
 
 def test_two_processes_find_each_other_by_jax_distributed() -> None:
@@ -28,7 +22,7 @@ def test_two_processes_find_each_other_by_jax_distributed() -> None:
 
 def test_a_killed_worker_ends_the_other_and_fails_the_job() -> None:
     submitted = hand_in("mpi", launch("mpi", "stay", processes_per_node=2))
-    pids = _wait_for_workers(submitted)
+    pids = until_workers(submitted)
     os.kill(pids[1], signal.SIGKILL)
     (status,) = until_ended(submitted)
     assert (status.state, status.exit) == ("failed", 128 + signal.SIGKILL), log(submitted)
@@ -37,7 +31,7 @@ def test_a_killed_worker_ends_the_other_and_fails_the_job() -> None:
 
 def test_before_its_time_is_up_a_job_saves_and_is_started_again() -> None:
     submitted = hand_in("mpi", launch("mpi", "stay", processes_per_node=2, time="35s", signal_before=10, requeue=1))
-    _wait_for_workers(submitted, starts=2)
+    until_workers(submitted, starts=2)
     assert log(submitted).count("saved") == 2
     assert [(status.state, status.restarts) for status in ask(submitted)] == [("running", 1)]
     (status,) = until_ended(submitted)  # it may be started again once only
@@ -47,7 +41,7 @@ def test_before_its_time_is_up_a_job_saves_and_is_started_again() -> None:
 
 def test_cancel_ends_every_process() -> None:
     submitted = hand_in("mpi", launch("mpi", "stay", processes_per_node=2))
-    pids = _wait_for_workers(submitted)
+    pids = until_workers(submitted)
     cancel(submitted)
     assert until_ended(submitted)[0].state == "cancelled"
     until(lambda: gone(*pids.values()), lambda: pids)

@@ -1,7 +1,6 @@
 """A real SLURM of two nodes: what is handed in runs, on both, and its end is told as it was."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,20 +10,20 @@ import pytest
 from experiments.clusters import batch, slurm
 from experiments.clusters.interface import Submitted
 from pnol_jax.errors import InputError
-from tests.clusters.conftest import ask, cancel, gone, hand_in, launch, log, make_job, until, until_ended
+from tests.clusters.conftest import (
+    ask,
+    cancel,
+    gone,
+    hand_in,
+    launch,
+    log,
+    make_job,
+    until_ended,
+    until_workers,
+)
+from tests.processes import until
 
 pytestmark = pytest.mark.usefixtures("empty_queue")
-
-
-def _pids(submitted: Submitted) -> dict[int, int]:
-    """The workers' process ids by their ranks, those of the last start."""
-    found = re.findall(r"process (\d) of 2, pid (\d+)", log(submitted))
-    return {int(rank): int(pid) for rank, pid in found}
-
-
-def _wait_for_workers(submitted: Submitted, starts: int = 1) -> dict[int, int]:
-    until(lambda: log(submitted).count("the sum is 3") == 2 * starts, lambda: f"{ask(submitted)}\n{log(submitted)}")
-    return _pids(submitted)
 
 
 def test_two_nodes_find_each_other_by_jax_distributed() -> None:
@@ -36,7 +35,7 @@ def test_two_nodes_find_each_other_by_jax_distributed() -> None:
 
 def test_a_killed_worker_ends_the_others_and_fails_the_job() -> None:
     submitted = hand_in("slurm", launch("slurm", "stay", nodes=2))
-    pids = _wait_for_workers(submitted)
+    pids = until_workers(submitted)
     os.kill(pids[1], signal.SIGKILL)
     (status,) = until_ended(submitted)
     assert (status.state, status.exit) == ("failed", 128 + signal.SIGKILL), log(submitted)
@@ -45,9 +44,9 @@ def test_a_killed_worker_ends_the_others_and_fails_the_job() -> None:
 
 def test_preemption_saves_and_puts_back_into_the_queue() -> None:
     submitted = hand_in("slurm", launch("slurm", "stay", nodes=2, requeue=1))
-    _wait_for_workers(submitted)
+    until_workers(submitted)
     subprocess.run(["scancel", "--batch", "--signal=USR1", submitted.id], check=True, timeout=30)
-    _wait_for_workers(submitted, starts=2)
+    until_workers(submitted, starts=2)
     assert log(submitted).count("saved") == 2
     assert [(status.state, status.restarts) for status in ask(submitted)] == [("running", 1)]
     subprocess.run(["scancel", "--batch", "--signal=USR1", submitted.id], check=True, timeout=30)
@@ -57,7 +56,7 @@ def test_preemption_saves_and_puts_back_into_the_queue() -> None:
 
 def test_before_its_time_is_up_a_job_saves_and_is_put_back_into_the_queue() -> None:
     submitted = hand_in("slurm", launch("slurm", "stay", nodes=2, time="1m", signal_before=15))
-    _wait_for_workers(submitted)
+    until_workers(submitted)
     until(lambda: ask(submitted)[0].restarts == 1, lambda: f"{ask(submitted)}\n{log(submitted)}")
     assert log(submitted).count("saved") == 2
     cancel(submitted)

@@ -14,8 +14,9 @@ import pytest
 from experiments import submit
 from experiments.clusters import record
 from experiments.supervision.supervise import newest_checkpoint
-from tests.clusters.conftest import ask, log, until
+from tests.clusters.conftest import ask, log
 from tests.clusters.virtual import Slurm
+from tests.processes import until
 from tests.smoothing import BARE
 
 RUN = Path("runs/smoothing")

@@ -11,13 +11,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from tests.processes import end
+from pnol_jax.ports import free_port
+from tests.processes import end, until
 
 NODES = ("node-a", "node-b")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "scontrol", "unshare")
@@ -87,7 +87,7 @@ class Slurm:
 
     def until_idle(self) -> None:
         """Wait until no job is on any node."""
-        _wait_for(lambda: _sinfo(self.conf).count("idle") == len(NODES), "all nodes are idle", self.folder)
+        until(lambda: _sinfo(self.conf).count("idle") == len(NODES), lambda: _said(self.folder))
 
     def lose(self, node: str) -> None:
         """Kill all that runs on a node, as when its power fails."""
@@ -131,20 +131,12 @@ def _write(folder: Path) -> Path:
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o400)
     (folder / "hosts").write_text(Path("/etc/hosts").read_text() + f"\n127.0.0.1 {' '.join(NODES)}\n")
-    controller, *ports = _free_ports(1 + len(NODES))
-    nodes = "\n".join(NODE.format(name=name, port=port) for name, port in zip(NODES, ports, strict=True))
+    controller = free_port(1 + len(NODES))
+    nodes = "\n".join(NODE.format(name=name, port=port) for port, name in enumerate(NODES, controller + 1))
     conf = folder / "slurm.conf"
     conf.write_text(CONF.format(host=socket.gethostname(), folder=folder, controller=controller, nodes=nodes))
     (folder / "cgroup.conf").write_text("")
     return conf
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _munged(folder: Path) -> subprocess.Popen[bytes]:
@@ -160,7 +152,7 @@ def _munged(folder: Path) -> subprocess.Popen[bytes]:
         f"--log-file={files['log']}",
         f"--seed-file={files['seed']}",
     )
-    _wait_for(lambda: Path(files["socket"]).exists(), "munged opens its socket", folder)
+    until(lambda: Path(files["socket"]).exists(), lambda: _said(folder))
     return process
 
 
@@ -176,10 +168,6 @@ def _sinfo(conf: Path) -> list[str]:
     return done.stdout.split()
 
 
-def _wait_for(happened: Callable[[], bool], what: str, folder: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > deadline:
-            logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))
-            raise TimeoutError(f"not within {seconds:g} s: {what}\n{logs}")
-        time.sleep(0.1)
+def _said(folder: Path) -> str:
+    """The ends of all logs."""
+    return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(folder.glob("*.log")))

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.servers import free_port
+from pnol_jax.ports import free_port
 from tests import heat
 from tests.containers import podman
+from tests.processes import until
 
 PATIENCE = 180.0  # seconds after which something hangs, on a machine with much else to do too
 FIELD, SOLUTION = heat.wave(heat.grid(10, 11), 1, 2)
@@ -131,14 +131,6 @@ def serve(engine: podman.Podman, image: str, models: Path) -> Iterator[Callable[
             return service
 
         yield start
-
-
-def until(happened: Callable[[], object], what: Callable[[], object]) -> None:
-    """Wait for something; `what` is said where it does not happen."""
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what()}"
-        time.sleep(0.02)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.containers.conftest import FIELD, FIGURES, SOLUTION, Service, until
+from tests.containers.conftest import FIELD, FIGURES, SOLUTION, Service
 from tests.containers.podman import Podman
+from tests.processes import until
 
 CLIENTS = 8
 RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

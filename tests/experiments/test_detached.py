@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,6 +15,7 @@ from experiments.clusters import board, detached, local, processes, record
 from experiments.clusters.interface import Job, Status, Submitted
 from experiments.clusters.watch import wait
 from pnol_jax.errors import InputError
+from tests.processes import until
 
 pytestmark = pytest.mark.slow
 
@@ -50,16 +49,9 @@ def _log(submitted: Submitted, task: str | None = None) -> str:
     return "".join(local.logs(submitted, task or submitted.id, follow=False))
 
 
-def _until(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def _until_it_says(submitted: Submitted, text: str) -> None:
     path = submitted.job.submit / f"{submitted.id}.log"
-    _until(lambda: path.exists() and text in path.read_text())
+    until(lambda: path.exists() and text in path.read_text())
 
 
 def _supervisor(submitted: Submitted) -> psutil.Process:
@@ -151,7 +143,7 @@ def test_a_job_that_has_ended_is_not_cancelled_and_that_is_said(capsys: pytest.C
 def test_cancel_ends_a_job_and_all_that_it_started() -> None:
     submitted = _bash("sleep 600 & sleep 600 & echo ready; wait", tasks=[["a"], ["b"]])
     path = submitted.job.submit / f"{submitted.id}_0.log"
-    _until(lambda: path.exists() and "ready" in path.read_text())
+    until(lambda: path.exists() and "ready" in path.read_text())
     family = processes.kin(_supervisor(submitted))
     assert len(family) == 4
     assert submit.main(["cancel", submitted.id]) == 0
@@ -164,7 +156,7 @@ def test_a_process_that_does_not_heed_sigterm_is_killed_with_its_own() -> None:
     process = psutil.Popen(["bash", "-c", text], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    _until(lambda: len(processes.kin(process)) == 2)
+    until(lambda: len(processes.kin(process)) == 2)
     family = processes.kin(process)
     processes.end(process, 0.2)
     assert psutil.wait_procs(family, 20)[1] == []
@@ -172,7 +164,7 @@ def test_a_process_that_does_not_heed_sigterm_is_killed_with_its_own() -> None:
 
 def test_a_job_whose_supervisor_was_killed_is_over_and_can_still_be_ended() -> None:
     submitted = _bash("echo ready; exec sleep 600")
-    _until(lambda: board.read(detached.folder_of(submitted)).tasks[submitted.id].process)  # which it may outrun
+    until(lambda: board.read(detached.folder_of(submitted)).tasks[submitted.id].process)  # which it may outrun
     supervisor = _supervisor(submitted)
     (child,) = supervisor.children()
     supervisor.kill()
@@ -181,7 +173,7 @@ def test_a_job_whose_supervisor_was_killed_is_over_and_can_still_be_ended() -> N
     assert status.state == "failed"
     assert f"process {child.pid} still runs" in status.detail
     assert submit.main(["cancel", submitted.id]) == 0
-    _until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_process_that_got_the_number_of_another_is_not_taken_for_it() -> None:

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,9 @@ from pnol_jax.errors import InputError
 from tests.experiments.test_submit import CONFIG
 from tests.experiments.test_train import CONFIG as TRAINING
 from tests.experiments.test_train import _cases
+from tests.processes import until
 
 STAND_IN = Path(__file__).parent / "pbs_stand_in.py"
-PATIENCE = 120.0
 SAVING = "trap 'echo saved; exit 75' USR1; trap 'echo told; exit 75' TERM; echo on; while :; do sleep 0.1; done"
 
 
@@ -68,13 +67,6 @@ def ask(submitted: Submitted) -> list[Status]:
 def log(submitted: Submitted, number: int = 0) -> str:
     path = submitted.job.submit / f"{pbs._own(submitted, submitted.task_ids()[number])}.log"
     return path.read_text() if path.exists() else ""
-
-
-def until(holds: Callable[[], bool], said: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, said()
-        time.sleep(0.05)
 
 
 def until_ended(submitted: Submitted) -> list[Status]:

@@ -14,11 +14,12 @@ import pytest
 from experiments.supervision import nodes
 from experiments.supervision.events import read_events
 from experiments.supervision.machine import Policy
-from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site, _free_port, log_file
+from experiments.supervision.sites import Allocation, Hosts, Local, Pod, Site, log_file
 from experiments.supervision.supervise import supervise
 from experiments.supervision.workers import Client
 from pnol_jax.errors import InputError
-from tests.serving.conftest import wait_until
+from pnol_jax.ports import free_port
+from tests.processes import until
 
 STAND_IN = str(Path(__file__).with_name("stand_in.py"))
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
@@ -43,7 +44,7 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
     shutil.copy(folder / "user.pub", folder / "allowed")
-    port = _free_port()
+    port = free_port()
     server = f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/allowed\nStrictModes no\nPidFile none\nUsePAM no\n"
     (folder / "sshd").write_text(f"{server}ListenAddress 127.0.0.1:{port}\nPermitUserEnvironment no\n")
     client = f"Host one two\n HostName 127.0.0.1\n Port {port}\nHost down\n HostName 127.0.0.1\n Port 1\n"
@@ -54,7 +55,7 @@ def ssh(tmp_path: Path) -> Iterator[list[str]]:
     process = subprocess.Popen([SSHD, "-D", "-f", str(folder / "sshd"), "-E", str(folder / "log")])
     reach = ["ssh", "-F", str(folder / "config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
     try:
-        wait_until(lambda: not subprocess.run([*reach, "one", "true"], check=False, capture_output=True).returncode)
+        until(lambda: not subprocess.run([*reach, "one", "true"], check=False, capture_output=True).returncode)
         yield reach
     finally:
         process.terminate()
@@ -96,9 +97,9 @@ def test_elastic_goes_on_with_the_hosts_that_answer(ssh: list[str], run_dir: Pat
 @needs_sshd
 def test_a_process_on_another_host_saves_when_it_is_told(ssh: list[str], run_dir: Path) -> None:
     [worker], _ = Hosts(["one"], ssh=ssh).start(_words(run_dir, 10**6), run_dir, ())
-    wait_until(lambda: (run_dir / "checkpoints").exists())
+    until(lambda: (run_dir / "checkpoints").exists())
     worker.send(signal.SIGTERM)
-    wait_until(lambda: worker.status() is not None)
+    until(lambda: worker.status() is not None)
     assert worker.status() == 75
     assert "saved as asked" in log_file(run_dir, 0).read_text()
 
@@ -106,10 +107,10 @@ def test_a_process_on_another_host_saves_when_it_is_told(ssh: list[str], run_dir
 @needs_sshd
 def test_a_process_on_another_host_ends_with_its_connection(ssh: list[str], run_dir: Path) -> None:
     [worker], _ = Hosts(["one"], ssh=ssh).start(_words(run_dir, 10**6), run_dir, ())
-    wait_until(lambda: (run_dir / "checkpoints").exists())
+    until(lambda: (run_dir / "checkpoints").exists())
     assert f"{STAND_IN} {run_dir}" in _command_lines()
     worker.send(signal.SIGKILL)
-    wait_until(lambda: f"{STAND_IN} {run_dir}" not in _command_lines())
+    until(lambda: f"{STAND_IN} {run_dir}" not in _command_lines())
     worker.close()
 
 
@@ -137,7 +138,7 @@ def test_a_wrong_input_of_one_process_counts_where_the_client_ends_the_others(ru
     """As srun does it: the status of the whole is the largest, here of one that was killed on the way."""
     begin = "import sys; from pnol_jax.sharding import processes; from pnol_jax.errors import InputError\n"
     refuse = begin + "with processes.together(start_seconds=60): raise InputError('no such file')"
-    port = _free_port()
+    port = free_port()
 
     def command(words: list[str], using: list[str] | None, each: int) -> list[str]:
         own = f"PNOL_PROCESSES=2 PNOL_COORDINATOR=127.0.0.1:{port}"
@@ -195,12 +196,12 @@ def test_a_client_that_does_not_go_is_killed_the_second_time(run_dir: Path) -> N
         ],
         run_dir / "log",
     )
-    wait_until(lambda: "here" in (run_dir / "log").read_text())
+    until(lambda: "here" in (run_dir / "log").read_text())
     client.send(signal.SIGKILL)
-    wait_until(lambda: "no" in (run_dir / "log").read_text())
+    until(lambda: "no" in (run_dir / "log").read_text())
     assert client.status() is None
     client.send(signal.SIGKILL)
-    wait_until(lambda: client.status() == -signal.SIGKILL)
+    until(lambda: client.status() == -signal.SIGKILL)
     client.close()
 
 

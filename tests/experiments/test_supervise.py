@@ -18,7 +18,7 @@ from experiments.supervision.sites import Local, log_file
 from experiments.supervision.supervise import newest_checkpoint, supervise
 from experiments.supervision.terminal import Terminal
 from pnol_jax.errors import InputError
-from tests.serving.conftest import wait_until
+from tests.processes import until
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 POLICY = Policy(first_delay=0.05, longest_delay=0.1, grace=2, hang=0.5, begin=30, stacks=0.3)
@@ -63,8 +63,8 @@ def started(run_dir: Path) -> Any:
     words = json.dumps(_command(run_dir, 10**6, "3:1:orphan")(None))
     process = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(run_dir), words], stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (run_dir / "launch.jsonl").exists() and "stepping" in _names(run_dir))
-        wait_until(lambda: newest_checkpoint(run_dir) and "child" in log_file(run_dir, 1).read_text())
+        until(lambda: (run_dir / "launch.jsonl").exists() and "stepping" in _names(run_dir))
+        until(lambda: newest_checkpoint(run_dir) and "child" in log_file(run_dir, 1).read_text())
         yield process
     finally:
         process.kill()
@@ -148,7 +148,7 @@ def test_when_the_supervisor_is_killed_the_workers_and_what_they_started_are_gon
     assert all(_runs(pid) for pid in (*pids, child))
     started.kill()
     started.wait()
-    wait_until(lambda: not any(_runs(pid) for pid in (*pids, child)))
+    until(lambda: not any(_runs(pid) for pid in (*pids, child)))
     assert "the supervisor of this process is gone" in log_file(run_dir, 0).read_text()
 
 

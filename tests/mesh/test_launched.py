@@ -11,7 +11,7 @@ from experiments.supervision.events import read_events
 from experiments.supervision.supervise import newest_checkpoint
 from tests.experiments.test_faults import config as short
 from tests.experiments.test_launch import _launch, config
-from tests.serving.conftest import wait_until
+from tests.processes import until
 
 __all__ = ["config", "short"]
 
@@ -22,7 +22,7 @@ def test_when_one_of_two_processes_is_killed_training_goes_on_and_equals_an_unbr
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert _launch(config, whole, "--processes", "2").wait(300) == 0
     second = _launch(config, broken, "--processes", "2")
-    wait_until(lambda: newest_checkpoint(broken), 120)
+    until(lambda: newest_checkpoint(broken))
     os.kill(next(event for event in read_events(broken) if event["event"] == "started")["pids"][1], signal.SIGKILL)
     assert second.wait(300) == 0
     names = [event["event"] for event in read_events(broken) if event["event"] != "stepping"]
@@ -36,12 +36,12 @@ def test_a_training_that_is_told_to_stop_saves_exits_75_and_goes_on_when_launche
     run = tmp_path / "run"
     words = ("training.steps=1000000", "--processes", "2")
     process = _launch(config, run, *words)
-    wait_until(lambda: newest_checkpoint(run), 120)
+    until(lambda: newest_checkpoint(run))
     process.send_signal(signal.SIGUSR1)
     assert process.wait(120) == 75
     stopped = newest_checkpoint(run)
     process = _launch(config, run, *words)
-    wait_until(lambda: (newest_checkpoint(run) or 0) > (stopped or 0), 120)
+    until(lambda: (newest_checkpoint(run) or 0) > (stopped or 0))
     process.terminate()
     assert process.wait(120) == 75
 

@@ -4,37 +4,24 @@ import contextlib
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from serving.fleet.replicas.spawn import free_port
-from tests.processes import running
+from pnol_jax.ports import free_port
+from tests.processes import running, until
 
 PROMETHEUS, ALERTMANAGER = "prometheus", "prometheus-alertmanager"  # as Debian calls them
 PROMTOOL, AMTOOL = "promtool", "amtool"
-SECONDS = 120.0  # after which something hangs, on a machine with much else to do too
 
 
 def missing(*programs: str) -> str | None:
     """Why a test cannot run here; None if it can."""
     absent = [program for program in programs if shutil.which(program) is None]
     return f"not installed: {', '.join(absent)} (make test-monitoring installs them on Debian)" if absent else None
-
-
-def until(happened: Callable[[], Any], what: str) -> Any:
-    """Wait for something that is true, and give it."""
-    end = time.monotonic() + SECONDS
-    while True:
-        with contextlib.suppress(httpx.HTTPError):
-            if found := happened():
-                return found
-        assert time.monotonic() < end, f"not within {SECONDS:g} s: {what}"
-        time.sleep(0.2)
 
 
 @contextlib.contextmanager
@@ -53,7 +40,7 @@ def prometheus(folder: Path, job: str, target: str, rules: Path, alertmanager: s
     address = f"127.0.0.1:{free_port()}"
     files = [f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/series"]
     with running(folder, PROMETHEUS, PROMETHEUS, *files, f"--web.listen-address={address}"):
-        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Prometheus is ready")
+        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Prometheus is ready", httpx.HTTPError)
         yield f"http://{address}"
 
 
@@ -65,7 +52,7 @@ def alertmanager(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     files = [f"--config.file={folder}/alertmanager.json", f"--storage.path={folder}/alerts"]
     alone = ["--cluster.listen-address="]  # no others to agree with
     with running(folder, ALERTMANAGER, ALERTMANAGER, *files, *alone, f"--web.listen-address={address}"):
-        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Alertmanager is ready")
+        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Alertmanager is ready", httpx.HTTPError)
         yield address
 
 

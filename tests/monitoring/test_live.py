@@ -16,7 +16,8 @@ from serving.fleet.alerts.dashboard import queries
 from serving.fleet.alerts.panels import STEP
 from serving.fleet.config import FleetConfig
 from tests.monitoring import programs
-from tests.monitoring.programs import query, until
+from tests.monitoring.programs import query
+from tests.processes import until
 from tests.serving.conftest import Server
 from tests.serving.fleet.watching import busy
 
@@ -43,7 +44,9 @@ def test_queries_are_answered_and_alerts_delivered(service: Server, tmp_path: Pa
             programs.prometheus(tmp_path, JOB, target, tmp_path / "rules.json", alerts) as prometheus,
         ):
             scraped_while_busy(service, prometheus)
-            until(lambda: not unanswered(prometheus, files["dashboard"]), "every panel shows something")
+            until(
+                lambda: not unanswered(prometheus, files["dashboard"]), "every panel shows something", httpx.HTTPError
+            )
             told = until(lambda: {"ErrorBudgetBurns", "InputDrift", "CoverageDrift"} <= firing(came) and came, "alerts")
             burning = next(each for each in all_of(told) if each["labels"]["alertname"] == "ErrorBudgetBurns")
             assert (burning["labels"]["job"], burning["status"]) == (JOB, "firing")
@@ -59,7 +62,11 @@ def test_queries_are_answered_and_alerts_delivered(service: Server, tmp_path: Pa
 def scraped_while_busy(service: Server, prometheus: str) -> None:
     """A rate is of two scrapes: one before the requests, one after; and requests of which Prometheus saw the first."""
     busy.ask(service, 1)
-    until(lambda: query(prometheus, f'pnol_requests_total{{job="{JOB}", status="504"}}'), "a scrape with a failure")
+    until(
+        lambda: query(prometheus, f'pnol_requests_total{{job="{JOB}", status="504"}}'),
+        "a scrape with a failure",
+        httpx.HTTPError,
+    )
     busy.ask(service)
 
 

@@ -20,6 +20,7 @@ from pnol_jax.training.integrity import seal
 from pnol_jax.training.loop import Diverged, NotFinite, Stopped
 from pnol_jax.training.storage import SaveFailed
 from tests.loop import Batches, run, same
+from tests.processes import until
 
 
 def faults(folder: Path) -> list[tuple[int, str]]:
@@ -34,9 +35,7 @@ def steps(folder: Path) -> list[int]:
 
 def wait_for(folder: Path, step: int) -> None:
     """Saving goes on beside the steps, which here are faster."""
-    until = time.monotonic() + 60
-    while step not in steps(folder) and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: step in steps(folder))
 
 
 def damage(folder: Path, step: int, how: str) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pnol_jax.errors import InputError
+from pnol_jax.ports import free_port
 from pnol_jax.sharding import agreement
 from pnol_jax.sharding.heartbeat import Beat, Heartbeat, heartbeat_file, read_beat
 
@@ -19,12 +19,6 @@ import sys
 from pnol_jax.sharding import processes
 from pnol_jax.sharding.agreement import agree, facts
 """
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _begin(script: str, index: int, port: int, **more: str) -> subprocess.Popen[str]:
@@ -41,7 +35,7 @@ def _begin(script: str, index: int, port: int, **more: str) -> subprocess.Popen[
 
 def _both(script: str) -> list[tuple[int, str, str]]:
     """Run a script as processes 0 and 1; of each the status, the output and the errors."""
-    port = _free_port()
+    port = free_port()
     running = [_begin(script, index, port) for index in range(2)]
     outputs = []
     for process in running:
@@ -104,7 +98,7 @@ with processes.together() as place:
 
 
 def test_nobody_to_meet_is_said_with_the_address() -> None:
-    port = _free_port()
+    port = free_port()
     lonely = _begin("with processes.together(start_seconds=2): pass", 1, port)
     _, errors = lonely.communicate(timeout=120)
     assert lonely.returncode != 0

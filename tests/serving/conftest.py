@@ -7,7 +7,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,12 +114,3 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield client
         assert client.get("/health").json()["ready"]
         assert server.process.poll() is None
-
-
-def wait_until(condition: object, seconds: float = 30.0) -> None:
-    """Until a function gives something true."""
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)

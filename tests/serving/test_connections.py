@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from tests import heat
-from tests.serving.conftest import Server, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, running
 
 GRID = heat.grid(12)
 FIELD, SOLUTION = heat.wave(GRID, 1)
@@ -40,7 +41,7 @@ def server(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 def _goes_on(server: Server) -> Iterator[None]:
     yield
     assert ask(server) == 200
-    wait_until(lambda: not connections(server))
+    until(lambda: not connections(server))
     assert "Exception" not in server.errors.read_text()
 
 
@@ -156,7 +157,7 @@ def test_clients_that_do_not_read_are_let_go_and_hold_little(server: Server) -> 
     sent = [pour(reader, content, 0.7) for reader in readers]
     assert sum(sent) > 0
     assert ask(server) == 200  # beside them
-    wait_until(lambda: not connections(server))
+    until(lambda: not connections(server))
     assert memory().rss - before < 100e6
     for reader in readers:
         with reader:
@@ -167,7 +168,7 @@ def test_a_client_that_does_not_read_does_not_keep_its_answer_by_closing_politel
     asked = request(MANY).replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n")
     with connect(server) as connection:
         connection.sendall(asked)
-        wait_until(lambda: not connections(server))
+        until(lambda: not connections(server))
         assert ended(connection)
 
 
@@ -208,6 +209,6 @@ def test_a_peer_over_grpc_that_vanished_is_let_go(server: Server) -> None:
             assert client.stdout
             assert client.stdout.readline() == "asked\n"
             client.send_signal(signal.SIGSTOP)
-            wait_until(lambda: not connections(server), 90)
+            until(lambda: not connections(server))
         finally:
             client.kill()

@@ -1,4 +1,4 @@
-"""Faults around a server process: what stops, dies, fills up or jumps, and what comes of it (ARCHITECTURE.md)."""
+"""Faults around a server process: what stops, dies, fills up or jumps, and what comes of it (docs/design/faults.md)."""
 
 import ast
 import json
@@ -20,11 +20,12 @@ import psutil
 import pytest
 
 import serving
-from benchmarks.servers import free_port
+from pnol_jax.ports import free_port
 from serving.client import Client, DeadlineExceeded
 from serving.pulse import Pulse, Watch
 from tests import heat
-from tests.serving.conftest import Server, command, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, command, running
 
 FIELD, SOLUTION = heat.wave(heat.grid(12), 1)
 CLIENTS = 8
@@ -64,7 +65,7 @@ def held_by(pid: int) -> int:
 @pytest.fixture
 def clients(workers: Server) -> Iterator[list[Client]]:
     """Clients with connections to both workers."""
-    wait_until(lambda: len(pids(workers)) == 2)
+    until(lambda: len(pids(workers)) == 2)
     found: list[Client] = []
     try:
         while len(found) < CLIENTS or not all(held_by(pid) for pid in pids(workers)):
@@ -105,7 +106,7 @@ def test_a_worker_that_stays_stopped_is_replaced_and_its_clients_ask_another(
     before = pids(workers)
     os.kill(before[0], signal.SIGSTOP)
     assert all(all_at_once(clients))
-    wait_until(lambda: len(pids(workers)) == 2 and before[0] not in pids(workers))
+    until(lambda: len(pids(workers)) == 2 and before[0] not in pids(workers))
     assert before[1] in pids(workers)
     assert "gave no sign of life for 3 s and is ended" in workers.errors.read_text()
 
@@ -170,7 +171,7 @@ def test_a_full_disk_costs_the_programs_that_are_kept_and_the_log_and_no_answer(
     ):
         assert is_right(client, 1.0)
         shutil.rmtree(models / "line" / "10")
-        wait_until(lambda: client.predict(FIELD).version == "1")
+        until(lambda: client.predict(FIELD).version == "1")
         assert server.stop() == 0
     assert (tmp_path / "errors").stat().st_size <= 512
     with running(models, tmp_path / "later", *flags) as server, Client(server.url) as client:
@@ -192,7 +193,7 @@ def test_a_server_whose_output_goes_to_a_full_disk_serves(small: Path, workers: 
                     except httpx.TransportError:
                         return False
 
-                wait_until(ready, 120)
+                until(ready)
                 for child in psutil.Process(process.pid).children()[:1]:
                     child.kill()  # of which its parent cannot say a word
                 assert is_right(client, 1.0)
@@ -259,7 +260,7 @@ def test_sigterm_answers_every_request_that_was_begun(small: Path, tmp_path: Pat
         for connection in connections[::2]:
             connection.sendall(body)
         server.process.terminate()
-        wait_until(lambda: refused(server.port))
+        until(lambda: refused(server.port))
         for connection in connections[1::2]:
             connection.sendall(body)
         for connection in connections:

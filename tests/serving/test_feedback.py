@@ -9,8 +9,9 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.processes import until
 from tests.serving import rivals
-from tests.serving.conftest import running, wait_until
+from tests.serving.conftest import running
 
 FLAGS = ["--batch-sizes", "[1]", "--poll-seconds", "0.1"]
 SECTIONS = "[split]\nstable = 0.5\ncanary = 0.5\n[rule]\nminimum = 20\n"
@@ -75,7 +76,7 @@ def test_truths_that_come_over_http_roll_a_worse_version_back(tmp_path: Path) ->
             assert answer["version"] == "1"
 
         file.write_text('stable = "2"\n')  # as a person would
-        wait_until(lambda: about()["labels"] == {"stable": {"target": "2", "version": "2", "last": "2"}})
+        until(lambda: about()["labels"] == {"stable": {"target": "2", "version": "2", "last": "2"}})
         assert own.post("/predict", json={"inputs": field.tolist()}).json()["version"] == "2"
         assert own.get("/models/wave/releases").status_code == 404
 

@@ -17,7 +17,8 @@ from pnol_jax.errors import InputError
 from serving.refusals import Expired, Refusal, Unavailable
 from serving.settings import Settings, read_settings
 from tests import heat
-from tests.serving.conftest import Server, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, running
 
 grpc = pytest.importorskip("grpc")
 
@@ -214,7 +215,7 @@ def test_sigterm_answers_the_calls_that_were_accepted_and_exits_with_0(small: Pa
             fields = np.multiply.outer(np.arange(1, 501), FIELD)
             request = pool.submit(call, channel, "ModelInfer", infer(fields), timeout=60)
             engine = f"{server.url}/stats"
-            wait_until(lambda: httpx.get(engine).json()["engine"]["waiting"] > 0 or request.done())
+            until(lambda: httpx.get(engine).json()["engine"]["waiting"] > 0 or request.done())
             assert server.stop() == 0
             answer = arrays(request.result())["mean"]
         np.testing.assert_allclose(answer, np.multiply.outer(np.arange(1, 501), SOLUTION), rtol=0, atol=1e-3)
@@ -272,5 +273,5 @@ def test_calls_are_recorded_with_the_bytes_that_came(small: Path, tmp_path: Path
             found = [json.loads(line) for line in server.errors.read_text().splitlines()]
             return [line for line in found if line["logger"] == "serving.access"]
 
-        wait_until(lambda: len(lines()) == 1)
+        until(lambda: len(lines()) == 1)
         assert (lines()[0]["status"], lines()[0]["bytes_in"]) == ("OK", 6)

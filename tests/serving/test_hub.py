@@ -30,7 +30,7 @@ from serving.workers.messages import (
     pack,
     unpack,
 )
-from tests.serving.conftest import wait_until
+from tests.processes import until
 
 ASKED: list[tuple[str, str, Literal["load", "unload"]]] = [("m", "1", "unload")]
 M = TypeVar("M", bound=Message)
@@ -101,7 +101,7 @@ def workers(hub: Hub) -> Iterator[list[Worker]]:
     workers = [Worker(hub, number, {f"of {number}": b"%d" % number, "of all": b"!"}) for number in range(3)]
     for worker in workers:
         worker.say(Ready())
-    wait_until(lambda: all(worker.link.ready for worker in workers))
+    until(lambda: all(worker.link.ready for worker in workers))
     yield workers
     for worker in workers:
         worker.leave()
@@ -122,9 +122,9 @@ def test_one_that_is_silent_is_told_of_and_not_asked_again_before_it_answers(wor
     [question] = stuck.of(Recall)
     stuck.stuck = False
     stuck.answer(question)  # at last
-    wait_until(lambda: asking.recall("of 1").found == [b"1"])
+    until(lambda: asking.recall("of 1").found == [b"1"])
     stuck.leave()  # and what it remembered is lost
-    wait_until(lambda: asking.recall("of 1").found == [])
+    until(lambda: asking.recall("of 1").found == [])
     assert asking.recall("of 1").silent == 0
 
 
@@ -151,7 +151,7 @@ def test_one_that_is_killed_within_a_message_has_ended(workers: list[Worker]) ->
     asking, other, _ = workers
     other.end.sendall(pack(Recalled(1, [bytes(1000)]))[:500])
     other.leave()
-    wait_until(lambda: asking.recall("of 1").found == [])
+    until(lambda: asking.recall("of 1").found == [])
     assert asking.recall("of 2") == Recalled(asking._recalls, [b"2"])
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_taken_does_not_end_the_link(hub: Hub, workers: list[Work
     taken = hub._hear
     workers[1].link._hear = lambda *_: 1 / 0
     workers[1].say(Ready())
-    wait_until(lambda: "Ready could not be taken" in caplog.text)
+    until(lambda: "Ready could not be taken" in caplog.text)
     workers[1].link._hear = taken
     assert workers[1].recall("of 2") == Recalled(1, [b"2"])
 

@@ -16,7 +16,8 @@ from serving.monitoring.logs import JsonLines
 from serving.monitoring.record import RECORD, Record
 from serving.monitoring.recorder import Recorder, Sink
 from tests import heat
-from tests.serving.conftest import running, wait_until
+from tests.processes import until
+from tests.serving.conftest import running
 
 FIELD = heat.wave(heat.grid(12), 1)[0]
 
@@ -34,7 +35,7 @@ def test_every_request_has_its_line_with_all_that_is_known_of_it(small: Path, tm
         second = client.post("/predict", json=body)
         refused = client.post("/predict", content=b"{")
         health = client.get("/health")
-        wait_until(lambda: len(lines()) == 4)
+        until(lambda: len(lines()) == 4)
         one, two, three, four = lines()
     assert (one["request_id"], one["model"], one["version"], one["bucket"]) == ("mine", "line", "10", [16])
     assert (one["status"], one["worker"], one["cached"]) == (200, 0, False)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from tests import heat
-from tests.serving.conftest import command, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import command, running
 
 
 def test_a_broken_version_says_why_and_the_others_serve(small: Path, tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_sigterm_answers_what_was_accepted_and_exits_with_0(small: Path, tmp_pat
 
         engine = f"{server.url}/stats"
         request = pool.submit(ask)
-        wait_until(lambda: httpx.get(engine).json()["engine"]["waiting"] > 0 or request.done())
+        until(lambda: httpx.get(engine).json()["engine"]["waiting"] > 0 or request.done())
         assert server.stop() == 0
         answer = np.asarray(request.result().json()["outputs"]["mean"])
         np.testing.assert_allclose(answer, np.multiply.outer(scales, solution), rtol=0, atol=1e-3)
@@ -126,10 +127,10 @@ def test_clients_that_leave_take_their_requests_out_of_the_engine(small: Path, t
         clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(12)]
         for number, client in enumerate(clients):
             client.sendall(request(number))
-        wait_until(lambda: engine()["waiting"] > 0)
+        until(lambda: engine()["waiting"] > 0)
         for client in clients:
             client.close()
-        wait_until(lambda: engine()["waiting"] == 0)
+        until(lambda: engine()["waiting"] == 0)
         assert engine()["cases"] < 12_000
         assert "Exception" not in server.errors.read_text()
         assert server.stop() == 0

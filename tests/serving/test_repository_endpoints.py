@@ -10,7 +10,8 @@ import httpx
 import numpy as np
 
 from tests import heat
-from tests.serving.conftest import running, wait_until
+from tests.processes import until
+from tests.serving.conftest import running
 
 FIELD, SOLUTION = heat.wave(heat.grid(12), 1)
 FLAGS = ["--batch-sizes", "[1, 4]", "--cache-bytes", "0", "--repository-control", "true", "--poll-seconds", "0.1"]
@@ -41,14 +42,14 @@ def test_versions_come_and_go_under_load_without_a_failed_request(tmp_path: Path
         with ThreadPoolExecutor(4) as pool:
             clients = [pool.submit(client, number) for number in range(4)]
             try:
-                wait_until(lambda: all(answered))
+                until(lambda: all(answered))
                 write(models, "2")
-                wait_until(lambda: states() == {"1": "ready", "2": "ready"})
+                until(lambda: states() == {"1": "ready", "2": "ready"})
                 shutil.copytree(models / "line" / "1", models / "line" / "3")  # its manifest says 1
-                wait_until(lambda: states().get("3") == "failed")
+                until(lambda: states().get("3") == "failed")
                 shutil.rmtree(models / "line" / "1")
-                wait_until(lambda: "1" not in states())
-                wait_until(lambda: answered == [{"1", "2"}] * 4)
+                until(lambda: "1" not in states())
+                until(lambda: answered == [{"1", "2"}] * 4)
             finally:
                 over.set()
             for done in clients:
@@ -80,7 +81,7 @@ def test_the_protocol_loads_unloads_and_lists(tmp_path: Path) -> None:
         assert [model["labels"] for model in own.get("/models").json()["models"]] == [["stable"], []]
         assert own.get("/v2/models/line/versions/stable").status_code == 200
         assert act("unload", parameters={"version": "2"}).status_code == 200
-        wait_until(lambda: listed() == [("1", "READY"), ("2", "UNAVAILABLE")])
+        until(lambda: listed() == [("1", "READY"), ("2", "UNAVAILABLE")])
         assert listed(ready=True) == [("1", "READY")]
         assert (ask("1"), ask("stable"), ask("2")) == (200, 200, 404)
         write(models, "3")

@@ -25,7 +25,7 @@ from serving.rollouts.query import RolloutBody, RolloutOptions
 from serving.rollouts.service import Step
 from serving.settings import Settings
 from tests import heat, marching
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.test_engine import Gate
 
 POINTS, SEED = 13, 7
@@ -192,7 +192,7 @@ class Reader:
         return [frame["step"] for frame in self.frames if "step" in frame]
 
 
-async def until(condition: Any) -> None:
+async def becomes(condition: Any) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
@@ -204,7 +204,7 @@ def test_a_reader_that_stops_holds_its_own_rollout_only(ladder: Ladder, engine: 
     async def go() -> None:
         slow, quick = Reader(), Reader()
         task = asyncio.create_task(slow.ask(rollouts, steps=1000))
-        await until(lambda: len(slow.numbers) > 2)
+        await becomes(lambda: len(slow.numbers) > 2)
         slow.willing.clear()
         await asyncio.sleep(0)
         reached = rollouts.steps
@@ -226,12 +226,12 @@ def test_a_client_that_leaves_ends_its_rollout(ladder: Ladder, engine: Engine) -
     async def go() -> None:
         reader = Reader()
         task = asyncio.create_task(reader.ask(rollouts, steps=1000))
-        await until(lambda: len(reader.numbers) > 2)
+        await becomes(lambda: len(reader.numbers) > 2)
         reader.leave()
         await task
 
     asyncio.run(go())
-    wait_until(lambda: engine.statistics.waiting == 0)  # its last job is dropped when its turn comes
+    until(lambda: engine.statistics.waiting == 0)  # its last job is dropped when its turn comes
     assert (rollouts.open, rollouts.bytes) == (0, 0)
     assert rollouts.steps < 1000
 
@@ -244,7 +244,7 @@ def test_an_error_in_the_midst_is_the_last_frame(ladder: Ladder, engine: Engine)
     async def broken() -> Reader:
         reader = Reader()
         task = asyncio.create_task(reader.ask(rollouts, steps=1000))
-        await until(lambda: len(reader.numbers) > 2)
+        await becomes(lambda: len(reader.numbers) > 2)
         gate.error = RuntimeError("out of memory")
         await task
         return reader
@@ -279,7 +279,7 @@ def test_a_service_that_stops_says_so_in_the_last_frame(ladder: Ladder, engine: 
     async def go() -> Reader:
         reader = Reader()
         task = asyncio.create_task(reader.ask(rollouts, steps=1000))
-        await until(lambda: len(reader.numbers) > 2)
+        await becomes(lambda: len(reader.numbers) > 2)
         task.cancel()  # as uvicorn does once the time for draining is up
         await task
         return reader
@@ -300,7 +300,7 @@ def test_a_step_has_a_deadline_of_its_own(ladder: Ladder, engine: Engine) -> Non
         gate.open.set()
         reader = Reader()
         task = asyncio.create_task(reader.ask(rollouts, steps=1000, timeout=0.5))
-        await until(lambda: len(reader.numbers) > 2)
+        await becomes(lambda: len(reader.numbers) > 2)
         gate.open.clear()
         await task
         gate.open.set()

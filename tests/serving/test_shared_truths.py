@@ -15,8 +15,9 @@ import pytest
 from serving.releases.ledger import Action, Ledger
 from serving.releases.tally import Scores
 from serving.rule import Rule
+from tests.processes import until
 from tests.serving import rivals
-from tests.serving.conftest import Server, running, wait_until
+from tests.serving.conftest import Server, running
 from tests.serving.test_team import figures, only, workers
 
 pytestmark = pytest.mark.slow
@@ -96,8 +97,8 @@ def test_a_worse_version_is_rolled_back_as_by_one_process_though_a_worker_dies(p
             kept, _ = pair.asked(pair.clients[1])
             survivor = psutil.Process(workers(pair.server)[1].pid)
             os.kill(workers(pair.server)[0].pid, signal.SIGKILL)
-            wait_until(lambda: figures(pair.server)["pnol_worker_starts_total", ""] == 3, 120)
-            wait_until(lambda: figures(pair.server)["pnol_workers", ""] == 2, 120)
+            until(lambda: figures(pair.server)["pnol_worker_starts_total", ""] == 3)
+            until(lambda: figures(pair.server)["pnol_workers", ""] == 2)
             assert pair.clients[1].get("/models/line/releases").json()["comparison"] == about["comparison"]
             [new] = [worker for worker in workers(pair.server) if worker.pid != survivor.pid]
             pair.clients[0].close()
@@ -129,7 +130,7 @@ def test_memory_and_counts_are_of_both(pair: Pair) -> None:
     for client in pair.clients:
         for _ in range(5):
             pair.asked(client, version="1")
-    wait_until(lambda: _copies(one) == 10)
+    until(lambda: _copies(one) == 10)
     assert _copies(other) == 10
     assert one.get("/models/line/releases").json()["versions"]["1"]["requests"] == 10
 
@@ -158,7 +159,7 @@ def test_memory_and_counts_are_of_both(pair: Pair) -> None:
         assert (response.status_code, "retry-after" in response.headers) == (503, True)
     finally:
         stopped.resume()
-    wait_until(lambda: given(one, its_truth, id=its["id"]).status_code == 200)
+    until(lambda: given(one, its_truth, id=its["id"]).status_code == 200)
     about = pair.releases()
     assert about["versions"]["1"]["truths"] == about["comparison"]["truths"] == 4
     assert pair.server.stop() == 0

@@ -20,7 +20,8 @@ from pnol_jax.bases import make_operands, stack_operands
 from serving.client import Abstained, AsyncClient, Client, Refused
 from serving.openapi import document
 from tests import heat, marching
-from tests.serving.conftest import Server, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, running
 
 POINTS, STEPS, SEED = 13, 6, 7
 CLOSE = 1e-5  # float32: some hundred roundings of values of order one
@@ -104,7 +105,7 @@ def test_rollouts_and_derivatives_are_recorded_as_predictions_are(server: Server
     for path, body in asked.items():
         name = f"of{path[1:]}"
         answer = httpx.post(server.url + path, json=body, headers={"x-request-id": name})
-        wait_until(lambda name=name: len(lines(server, request_id=name)) == 1)  # type: ignore[misc]
+        until(lambda name=name: len(lines(server, request_id=name)) == 1)  # type: ignore[misc]
         (line,) = lines(server, request_id=name)
         assert (line["endpoint"], line["status"], line["model"], line["version"]) == (path, 200, "march", "1")
         assert (line["bucket"], line["cached"]) == ([16], False)
@@ -116,7 +117,7 @@ def test_rollouts_and_derivatives_are_recorded_as_predictions_are(server: Server
 def test_a_rollout_that_nobody_waits_for_is_recorded_as_left(server: Server, client: Client) -> None:
     left = len(lines(server, endpoint="/rollout", status=499))
     next(client.rollout(FIRST, 1_000_000))
-    wait_until(lambda: len(lines(server, endpoint="/rollout", status=499)) == left + 1)
+    until(lambda: len(lines(server, endpoint="/rollout", status=499)) == left + 1)
     assert lines(server, endpoint="/rollout", status=499)[-1]["bytes_out"] > 0
 
 
@@ -138,7 +139,7 @@ def test_a_client_that_has_enough_ends_the_rollout(server: Server, client: Clien
     for step in client.rollout(FIRST, 1_000_000):
         if step.number == 3:
             break
-    wait_until(lambda: figure(server, "pnol_rollouts_open") == 0)
+    until(lambda: figure(server, "pnol_rollouts_open") == 0)
     assert figure(server, "pnol_rollout_steps_total") < before + 1_000_000
     assert figure(server, "pnol_rollouts_bytes") == 0
 
@@ -158,9 +159,9 @@ def test_a_connection_whose_reader_stops_is_closed(server: Server, client: Clien
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(head + body)
         assert connection.recv(12) == b"HTTP/1.1 200"
-        wait_until(lambda: figure(server, "pnol_rollouts_open") == 1)
+        until(lambda: figure(server, "pnol_rollouts_open") == 1)
         assert len(list(client.rollout(FIRST, 3))) == 3
-        wait_until(lambda: figure(server, "pnol_rollouts_open") == 0, 60)
+        until(lambda: figure(server, "pnol_rollouts_open") == 0)
     assert "Traceback" not in server.errors.read_text()
 
 

@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import heat
-from tests.serving.conftest import Server, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, running
 
 FIELD = heat.wave(heat.grid(12), 1)[0].tolist()
 FLAGS = [
@@ -103,9 +104,9 @@ def test_figures_are_of_all_workers_and_outlive_each(pair: Server) -> None:
     assert httpx.get(f"{pair.url}/monitoring/scaling").json()["queue_limit"] == 2 * 1024
 
     os.kill(workers(pair)[0].pid, signal.SIGKILL)
-    wait_until(lambda: figures(pair)["pnol_workers", ""] == 1)
+    until(lambda: figures(pair)["pnol_workers", ""] == 1)
     assert figures(pair)["pnol_requests_total", ""] == 10
-    wait_until(lambda: figures(pair)["pnol_workers", ""] == 2, seconds=120)
+    until(lambda: figures(pair)["pnol_workers", ""] == 2)
     assert ask(pair) == 200
     after = figures(pair)
     assert after["pnol_requests_total", ""] == 11
@@ -135,8 +136,8 @@ def test_versions_and_labels_are_the_same_in_all_and_in_one_that_comes_later(pai
     assert control(pair, "unload", parameters={"version": "2"}) == 200
 
     os.kill(workers(pair)[0].pid, signal.SIGKILL)
-    wait_until(lambda: figures(pair)["pnol_worker_starts_total", ""] == 3)
-    wait_until(lambda: figures(pair)["pnol_workers", ""] == 2, seconds=120)
+    until(lambda: figures(pair)["pnol_worker_starts_total", ""] == 3)
+    until(lambda: figures(pair)["pnol_workers", ""] == 2)
     assert asked_each(pair, "2") == [404, 404]
     assert asked_each(pair, "1") == [200, 200]
     assert control(pair, "load", parameters={"version": "2"}) == 200

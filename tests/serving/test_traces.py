@@ -18,7 +18,8 @@ from serving.monitoring.recorder import make_recorder
 from serving.monitoring.traces import MOST_STAGES, Traces
 from serving.settings import Settings
 from tests import heat
-from tests.serving.conftest import running, wait_until
+from tests.processes import until
+from tests.serving.conftest import running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CALLER = f"00-{TRACE}-{PARENT}-01"
@@ -128,7 +129,7 @@ def test_a_server_sends_its_spans_to_the_collector(
             response = httpx.post(f"{server.url}/predict", json={"inputs": field}, headers={"traceparent": CALLER})
             assert response.status_code == 200
         assert server.stop() == 0  # what was not sent yet is sent at the end
-    wait_until(lambda: len(got) >= 8)
+    until(lambda: len(got) >= 8)
     mine = [span for span in got if span.trace_id.hex() == TRACE]
     requests = [span for span in mine if span.name == "/predict"]
     assert [request.parent_span_id.hex() for request in requests] == [PARENT, PARENT]

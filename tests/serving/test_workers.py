@@ -14,7 +14,8 @@ import pytest
 from serving.workers.hub import Hub
 from serving.workers.supervision import Worker
 from tests import heat
-from tests.serving.conftest import Server, running, wait_until
+from tests.processes import until
+from tests.serving.conftest import Server, running
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_worker_that_is_killed_is_missed_for_less_than_a_second_and_comes_back
         except httpx.TransportError:  # a connection that the dead one had accepted
             errors.append(time.monotonic() - killed)
     assert all(error < 1 for error in errors)
-    wait_until(lambda: len(children(pair)) == 2)
+    until(lambda: len(children(pair)) == 2)
     assert first[1].pid in {child.pid for child in children(pair)}
     assert "worker" in pair.errors.read_text()
     assert pair.stop() == 0
@@ -60,7 +61,7 @@ def test_each_has_cores_of_its_own_and_ends_with_its_parent(pair: Server) -> Non
         assert set.union(*shares) == set(cores)
         assert not set.intersection(*shares)
     pair.process.kill()
-    wait_until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
+    until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
 
 
 def test_what_stops_one_at_the_start_stops_all(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_worker_that_the_machine_cannot_start_is_tried_again(capfd: pytest.Cap
         assert worker.process is not None
         assert worker.process.wait(60) == 0
         first = worker.process.stdout
-        wait_until(lambda: first is not None and first.closed and not worker.hub._links)  # its threads have ended
+        until(lambda: first is not None and first.closed and not worker.hub._links)  # its threads have ended
         command, worker.command = worker.command, ["/nowhere/python"]
         ended, before = worker.started + 1.0, len(os.listdir("/proc/self/fd"))
         worker.tend(ended)

@@ -24,7 +24,7 @@ from serving.client import Client, ServingError
 from serving.fleet.identity import Identity
 from serving.fleet.replicas.book import read_book
 from tests import heat
-from tests.serving.conftest import wait_until
+from tests.processes import until
 
 START_SECONDS = 120.0
 CONFIG = """
@@ -94,7 +94,7 @@ class Fleet:
             ready = [each for each in replicas if each["phase"] == "ready"]
             return len(ready) == len(replicas) == serving + spares and len(self.serving()) == serving
 
-        wait_until(reached, 120)
+        until(reached)
 
 
 def ask(url: str, number: float = 0.5) -> httpx.Response:
@@ -135,10 +135,10 @@ def load(url: str, threads: int = 3, again: bool = False) -> Iterator[Load]:
     for worker in workers:
         worker.start()
     try:
-        wait_until(lambda: len(made.answers) > threads)
+        until(lambda: len(made.answers) > threads)
         yield made
         before = len(made.answers)
-        wait_until(lambda: len(made.answers) > before + 5 * threads)
+        until(lambda: len(made.answers) > before + 5 * threads)
     finally:
         made.stopping.set()
         for worker in workers:
@@ -199,5 +199,5 @@ def gone(pid: int) -> bool:
 
 def seconds_until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
-    wait_until(condition, 60)
+    until(condition)
     return time.monotonic() - began

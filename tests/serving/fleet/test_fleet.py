@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.conftest import Begin, ask, gone, load
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def test_a_replica_that_is_killed_is_replaced_by_the_spare_and_nothing_is_lost(b
     with load(fleet.url, again=True) as asked:
         (victim,) = fleet.replicas(serving=True)
         os.kill(victim["pid"], signal.SIGKILL)
-        wait_until(lambda: fleet.serving() and victim["name"] not in fleet.serving())
+        until(lambda: fleet.serving() and victim["name"] not in fleet.serving())
         fleet.settled(1, 1)
     assert not asked.failed
     assert fleet.events().count("started") == 3
@@ -37,9 +37,9 @@ def test_one_that_stands_still_gets_no_requests_then_ends(begin: Begin) -> None:
     with load(fleet.url, again=True) as asked:
         victim = fleet.replicas(serving=True)[0]
         os.kill(victim["pid"], signal.SIGSTOP)
-        wait_until(lambda: victim["name"] not in fleet.serving())
+        until(lambda: victim["name"] not in fleet.serving())
         assert fleet.serving()
-        wait_until(lambda: gone(victim["pid"]))
+        until(lambda: gone(victim["pid"]))
         fleet.settled(2)
     assert not asked.failed
     assert "ill (hold)" in fleet.events()
@@ -52,9 +52,9 @@ def test_one_that_stood_still_for_a_moment_comes_back(begin: Begin) -> None:
     before = fleet.serving()
     victim = fleet.replicas(serving=True)[0]
     os.kill(victim["pid"], signal.SIGSTOP)
-    wait_until(lambda: victim["name"] not in fleet.serving())
+    until(lambda: victim["name"] not in fleet.serving())
     os.kill(victim["pid"], signal.SIGCONT)
-    wait_until(lambda: fleet.serving() == before)
+    until(lambda: fleet.serving() == before)
     assert not gone(victim["pid"])
 
 
@@ -108,14 +108,14 @@ def test_the_balancer_is_killed_and_started_with_the_same_servers(begin: Begin) 
     fleet.settled(2)
     before, victim = fleet.serving(), fleet.haproxy()
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: fleet.haproxy() != victim)
+    until(lambda: fleet.haproxy() != victim)
     assert ask(fleet.url).status_code == 200
 
     def ready() -> set[str]:
         servers = httpx.get(f"{fleet.own}/load_balancer").json()["servers"]
         return {name for name, server in servers.items() if server["admin"] == "ready" and server["up"]}
 
-    wait_until(lambda: ready() == before)
+    until(lambda: ready() == before)
     assert fleet.events().count("balancer") == 2
 
 
@@ -141,7 +141,7 @@ def test_it_grows_and_shrinks_by_request_and_no_request_fails(begin: Begin) -> N
     assert fleet.post("/load_balancer", method="cache").status_code == 400
     name = min(fleet.serving())
     assert fleet.post("/load_balancer", replica=name, state="drain").status_code == 200
-    wait_until(lambda: name not in fleet.serving())
+    until(lambda: name not in fleet.serving())
     assert fleet.post("/load_balancer", weights={"r99": 1.0}).status_code == 404
 
 
@@ -153,7 +153,7 @@ def test_an_update_replaces_all_and_one_that_does_not_start_none(begin: Begin, t
     with load(fleet.url) as asked:
         fleet.config.write_text(text.replace("cache_bytes = 0", "cache_bytes = 1000"))
         assert fleet.post("/admin/restart").json()["release"] == 2
-        wait_until(lambda: "updated" in fleet.events(), 120)
+        until(lambda: "updated" in fleet.events())
         fleet.settled(2)
         after = {each["pid"] for each in fleet.replicas(release=2)}
         assert len(after) == 2
@@ -163,7 +163,7 @@ def test_an_update_replaces_all_and_one_that_does_not_start_none(begin: Begin, t
         shared.mkdir(mode=0o755)  # which a replica finds out only when it starts
         fleet.config.write_text(text.replace("cache_bytes = 0", f'executables = "{shared}"'))
         fleet.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: "rolled back" in fleet.events(), 120)
+        until(lambda: "rolled back" in fleet.events())
         fleet.settled(2)
         assert {each["pid"] for each in fleet.replicas(release=2)} == after
         fleet.config.write_text(text + "\nunknown = 1\n")

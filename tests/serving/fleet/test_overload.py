@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests import heat
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.conftest import Begin
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_a_queue_brings_the_spare_in(begin: Begin) -> None:
     for worker in workers:
         worker.start()
     try:
-        wait_until(lambda: len(fleet.serving()) > 1)
+        until(lambda: len(fleet.serving()) > 1)
     finally:
         over.set()
         for worker in workers:

@@ -20,7 +20,7 @@ from serving.fleet.replicas.life import Replica
 from serving.fleet.replicas.logs import last_line, older, rotate
 from serving.fleet.replicas.spawn import command, end_strays, spawn
 from serving.settings import read_settings
-from tests.serving.conftest import wait_until
+from tests.processes import until
 
 
 def test_cores_are_those_that_the_fewest_have() -> None:
@@ -75,7 +75,7 @@ def test_one_that_is_spawned_is_apart_pinned_and_writes_to_its_log(tmp_path: Pat
     try:
         assert identity == Identity.of(process.pid)
         assert os.getsid(process.pid) == process.pid
-        wait_until(lambda: last_line(tmp_path / "r1.log") == f"yes [{core}]")
+        until(lambda: last_line(tmp_path / "r1.log") == f"yes [{core}]")
         assert os.sched_getaffinity(0) == before
         assert end_strays(tmp_path, {process.pid}) == 0  # it is known
         assert end_strays(tmp_path / "other", set()) == 0  # it is another fleet's

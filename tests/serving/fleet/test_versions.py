@@ -7,8 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.processes import until
 from tests.serving import rivals
-from tests.serving.conftest import wait_until
 from tests.serving.fleet.conftest import Begin, Fleet, load
 
 pytestmark = pytest.mark.slow
@@ -46,14 +46,14 @@ def test_a_version_comes_without_a_failure_and_goes_by_itself_as_it_is_worse(beg
     with load(fleet.url) as asked, httpx.Client(base_url=fleet.url, timeout=60) as client:
         (aside / "line" / "2").rename(models / "line" / "2")
         (models / "line" / "labels.toml").write_text(rivals.LABELS + SECTIONS)
-        wait_until(lambda: [canary(about) for about in releases(fleet)] == ["2", "2"], 60)
+        until(lambda: [canary(about) for about in releases(fleet)] == ["2", "2"])
         generator = np.random.default_rng(0)
         while truths < MOST and 'canary = "2"' in (models / "line" / "labels.toml").read_text():
             told, replica = answered(client, generator)
             assert told.status_code == 200, told.text
             truths += 1
             met.add(replica)
-        wait_until(lambda: [canary(about) for about in releases(fleet)] == ["1", "1"])
+        until(lambda: [canary(about) for about in releases(fleet)] == ["1", "1"])
     assert not asked.failed
     assert len(met) == 2
     one, other = releases(fleet)
@@ -75,7 +75,7 @@ def test_evidence_outlives_the_replica_that_counted_it(begin: Begin, tmp_path: P
             assert answered(client, generator)[0].status_code == 200
         (before,) = releases(fleet)
         assert fleet.post("/admin/restart").json()["release"] == 2
-        wait_until(lambda: "updated" in fleet.events(), 120)
+        until(lambda: "updated" in fleet.events())
         fleet.settled(1)
         (after,) = releases(fleet)
     assert before["comparison"]["truths"] == 10

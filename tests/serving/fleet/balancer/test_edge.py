@@ -18,7 +18,7 @@ from serving.derivatives import DerivativesEndpoint
 from serving.fleet.balancer import Balancer, render
 from serving.predictions import Predictions
 from serving.rollouts import RolloutEndpoint
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.balancer.asking import ask
 from tests.serving.fleet.balancer.backends import Backend
 from tests.serving.fleet.balancer.conftest import Begin
@@ -48,7 +48,7 @@ def test_a_large_body_that_stops_coming_is_cut(begin: Begin, backends: list[Back
         client.sendall(HEAD.replace(b"1000", b"1000000") + b"x" * 500_000)
         assert not _rest(client).startswith(b"HTTP/1.1 200")
     assert backends[0].got == []
-    wait_until(lambda: balancer.servers()["a"].open_requests == 0)
+    until(lambda: balancer.servers()["a"].open_requests == 0)
 
 
 def test_a_client_that_does_not_take_its_answer_is_let_go(begin: Begin, backends: list[Backend]) -> None:
@@ -56,8 +56,8 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(begin: Begin, backends
     balancer = begin(backends[0], client_seconds=0.3)
     with _connected(balancer) as client:
         client.sendall(b"GET /predict HTTP/1.1\r\nhost: x\r\n\r\n")
-        wait_until(lambda: balancer.servers()["a"].open_requests == 1)
-        wait_until(lambda: balancer.servers()["a"].open_requests == 0)
+        until(lambda: balancer.servers()["a"].open_requests == 1)
+        until(lambda: balancer.servers()["a"].open_requests == 0)
         assert len(_rest(client)) < len(backends[0].answer)
 
 
@@ -74,12 +74,12 @@ def test_who_finds_every_replica_full_waits_and_not_for_long(begin: Begin, backe
     backends[0].closed = True
     with _connected(balancer) as first:
         first.sendall(b"GET /predict HTTP/1.1\r\nhost: x\r\n\r\n")
-        wait_until(lambda: backends[0].held)
+        until(lambda: backends[0].held)
         answer = ask(balancer, content=b"x")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         backends[0].closed = False
-        wait_until(lambda: balancer.figures().open_requests == 0)
+        until(lambda: balancer.figures().open_requests == 0)
 
 
 def test_ids_and_headers_of_requests_stay(begin: Begin, backends: list[Backend]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pnol_jax.errors import InputError
 from serving.fleet.balancer import Balancer, BalancerConfig, Server
-from tests.serving.conftest import wait_until
+from tests.processes import until
 from tests.serving.fleet.balancer.asking import ask, at_once, names
 from tests.serving.fleet.balancer.backends import Backend
 from tests.serving.fleet.balancer.conftest import Begin
@@ -24,7 +24,7 @@ def test_least_connections_leaves_out_who_is_busy(begin: Begin, backends: list[B
     balancer = begin(a, b, method="least_connections")
     a.closed = True
     with at_once(balancer, 2):
-        wait_until(lambda: a.held == 1 and _open(balancer) == {"a": 1, "b": 0})  # the other one is answered
+        until(lambda: a.held == 1 and _open(balancer) == {"a": 1, "b": 0})  # the other one is answered
         assert names(balancer, 6) == {"b": 6}
         a.closed = False
 
@@ -48,13 +48,13 @@ def test_performance_follows_what_agents_say(begin: Begin, backends: list[Backen
     b.share = "25%"
     balancer = begin(a, method="performance")
     balancer.add(b.server)
-    wait_until(lambda: balancer.servers()["b"].share == 0.25)
+    until(lambda: balancer.servers()["b"].share == 0.25)
     assert _held(balancer, a, b, 10) == (8, 2)
     b.share = "100%"
-    wait_until(lambda: balancer.servers()["b"].share == 1)
+    until(lambda: balancer.servers()["b"].share == 1)
     assert _held(balancer, a, b, 10) == (5, 5)
     b.share = "0%"
-    wait_until(lambda: balancer.servers()["b"].effective_share == 0)
+    until(lambda: balancer.servers()["b"].effective_share == 0)
     assert names(balancer, 6) == {"a": 6}
 
 
@@ -66,7 +66,7 @@ def test_a_share_that_is_set_goes_before_the_agent(begin: Begin, backends: list[
     assert _held(balancer, a, b, 10) == (8, 2)
     b.share = "50%"
     balancer.weight("b", 1.0)
-    wait_until(lambda: balancer.servers()["b"].share == 0.5)
+    until(lambda: balancer.servers()["b"].share == 0.5)
 
 
 def test_what_an_agent_says_does_not_end_a_drain(begin: Begin, backends: list[Backend]) -> None:
@@ -74,7 +74,7 @@ def test_what_an_agent_says_does_not_end_a_drain(begin: Begin, backends: list[Ba
     balancer = begin(a, b, method="performance")
     balancer.drain("b")
     b.share = "50%"
-    wait_until(lambda: balancer.servers()["b"].share == 0.5)
+    until(lambda: balancer.servers()["b"].share == 0.5)
     assert balancer.servers()["b"].admin == "drain"
     assert names(balancer, 6) == {"a": 6}
 
@@ -141,7 +141,7 @@ def _held(balancer: Balancer, a: Backend, b: Backend, number: int, **given: obje
     """How many of so many requests at once each has."""
     a.closed = b.closed = True
     with at_once(balancer, number, **given):
-        wait_until(lambda: a.held + b.held == number)
+        until(lambda: a.held + b.held == number)
         found = a.held, b.held
         a.closed = b.closed = False
     return found

@@ -13,8 +13,9 @@ import pytest
 
 from serving.fleet.balancer import Balancer, Server
 from tests import heat
+from tests.processes import until
 from tests.serving import conftest
-from tests.serving.conftest import running, wait_until
+from tests.serving.conftest import running
 from tests.serving.fleet.balancer.conftest import Begin
 
 
@@ -30,20 +31,20 @@ def test_replicas_that_end_are_missed_by_nobody(begin: Begin, replicas: list[con
     balancer = begin(method="performance")
     for number, replica in enumerate(replicas):
         balancer.add(_server(replica, f"replica-{number}"))
-    wait_until(lambda: all(state.check == "L7OK" and state.agent_asked for state in balancer.servers().values()))
+    until(lambda: all(state.check == "L7OK" and state.agent_asked for state in balancer.servers().values()))
     with _asking(balancer) as got:
-        wait_until(lambda: got["200"] > 50)
+        until(lambda: got["200"] > 50)
         replicas[0].process.send_signal(signal.SIGTERM)  # nobody told the balancer
         assert replicas[0].process.wait(60) == 0
-        wait_until(lambda: not balancer.servers()["replica-0"].up)
+        until(lambda: not balancer.servers()["replica-0"].up)
         before = got["200"]
-        wait_until(lambda: got["200"] > before + 50)
+        until(lambda: got["200"] > before + 50)
     assert set(got) == {"200"}, got
     balancer.remove("replica-0")
     with _asking(balancer) as got:
-        wait_until(lambda: got["200"] > 10)
+        until(lambda: got["200"] > 10)
         replicas[1].process.kill()
-        wait_until(lambda: got["503"] > 1)
+        until(lambda: got["503"] > 1)
     assert set(got) <= {"200", "502", "503"}, got
     assert balancer.figures().unserved > 0
 
