@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SECONDS = 300.0  # after which something hangs, on a machine with much else to do too
+SECONDS = 180.0  # after which something hangs, on a machine with much else to do too
 
 
 @contextlib.contextmanager
@@ -49,17 +49,18 @@ def until(
     what: str | Callable[[], object] = "it did not happen",
     *suppressed: type[Exception],
     pause: float = 0.05,
+    seconds: float = 30.0,
 ) -> Any:
     """Wait for something that is true, and give it; exceptions of these types are as if it were not.
 
     Raises:
         AssertionError: it did not come in time, with `what`.
     """
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while True:
         with contextlib.suppress(*suppressed):
             if found := happened():
                 return found
         if time.monotonic() > end:
-            raise AssertionError(f"not within {SECONDS:g} s: {what() if callable(what) else what}")
+            raise AssertionError(f"not within {seconds:g} s: {what() if callable(what) else what}")
         time.sleep(pause)

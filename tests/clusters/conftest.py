@@ -93,13 +93,19 @@ def log(submitted: Submitted, task: str | None = None) -> str:
 
 def until_ended(submitted: Submitted) -> list[Status]:
     """Wait for the end of every task."""
-    until(lambda: all(each.final for each in ask(submitted)), lambda: f"{ask(submitted)}\n{log(submitted)}")
+    until(
+        lambda: all(each.final for each in ask(submitted)), lambda: f"{ask(submitted)}\n{log(submitted)}", seconds=300
+    )
     return ask(submitted)
 
 
 def until_workers(submitted: Submitted, starts: int = 1) -> dict[int, int]:
     """Wait until both workers have met, as often as they were started: the last process ids by their ranks."""
-    until(lambda: log(submitted).count("the sum is 3") == 2 * starts, lambda: f"{ask(submitted)}\n{log(submitted)}")
+    until(
+        lambda: log(submitted).count("the sum is 3") == 2 * starts,
+        lambda: f"{ask(submitted)}\n{log(submitted)}",
+        seconds=300,
+    )
     return {int(rank): int(pid) for rank, pid in re.findall(r"process (\d) of 2, pid (\d+)", log(submitted))}
 
 

@@ -26,7 +26,7 @@ def test_a_killed_worker_ends_the_other_and_fails_the_job() -> None:
     os.kill(pids[1], signal.SIGKILL)
     (status,) = until_ended(submitted)
     assert (status.state, status.exit) == ("failed", 128 + signal.SIGKILL), log(submitted)
-    until(lambda: gone(*pids.values()), lambda: pids)
+    until(lambda: gone(*pids.values()), lambda: pids, seconds=300)
 
 
 def test_before_its_time_is_up_a_job_saves_and_is_started_again() -> None:
@@ -44,7 +44,7 @@ def test_cancel_ends_every_process() -> None:
     pids = until_workers(submitted)
     cancel(submitted)
     assert until_ended(submitted)[0].state == "cancelled"
-    until(lambda: gone(*pids.values()), lambda: pids)
+    until(lambda: gone(*pids.values()), lambda: pids, seconds=300)
 
 
 def test_workers_run_on_the_named_hosts_unbound_and_with_the_variables_of_libraries(

@@ -57,7 +57,7 @@ def test_preemption_saves_and_puts_back_into_the_queue() -> None:
 def test_before_its_time_is_up_a_job_saves_and_is_put_back_into_the_queue() -> None:
     submitted = hand_in("slurm", launch("slurm", "stay", nodes=2, time="1m", signal_before=15))
     until_workers(submitted)
-    until(lambda: ask(submitted)[0].restarts == 1, lambda: f"{ask(submitted)}\n{log(submitted)}")
+    until(lambda: ask(submitted)[0].restarts == 1, lambda: f"{ask(submitted)}\n{log(submitted)}", seconds=300)
     assert log(submitted).count("saved") == 2
     cancel(submitted)
     assert until_ended(submitted)[0].state == "cancelled"
@@ -72,7 +72,7 @@ def test_tasks_of_an_array_run_each_with_its_own_words() -> None:
 
 def test_one_task_of_an_array_is_cancelled_alone() -> None:
     submitted = hand_in("slurm", make_job("sleep", tasks=[["0"], ["600"], ["1"]]))
-    until(lambda: ask(submitted)[1].state == "running", lambda: ask(submitted))
+    until(lambda: ask(submitted)[1].state == "running", lambda: ask(submitted), seconds=300)
     cancel(submitted, 1)
     assert [status.state for status in until_ended(submitted)] == ["done", "cancelled", "done"]
 
@@ -102,7 +102,7 @@ def test_a_dependency_waits_and_is_given_up_when_it_cannot_be_met() -> None:
 def test_cancel_does_not_requeue_a_command_that_would_go_on() -> None:
     stubborn = "trap 'exit 75' TERM; echo ready; while :; do sleep 0.1; done"
     submitted = hand_in("slurm", make_job("bash", "-c", stubborn))
-    until(lambda: log(submitted) == "ready\n", lambda: ask(submitted))
+    until(lambda: log(submitted) == "ready\n", lambda: ask(submitted), seconds=300)
     cancel(submitted)
     (status,) = until_ended(submitted)
     assert (status.state, status.restarts) == ("cancelled", 0), log(submitted)
@@ -115,12 +115,12 @@ def test_how_a_job_ended_is_known_when_slurm_has_forgotten_it() -> None:
         "cancelled": "trap 'exit 75' TERM; echo on; while :; do sleep 0.1; done",
     }
     jobs = {state: hand_in("slurm", make_job("bash", "-c", command)) for state, command in ends.items()}
-    until(lambda: log(jobs["cancelled"]) == "on\n", lambda: ask(jobs["cancelled"]))
+    until(lambda: log(jobs["cancelled"]) == "on\n", lambda: ask(jobs["cancelled"]), seconds=300)
     cancel(jobs["cancelled"])
     for state, submitted in jobs.items():
         assert until_ended(submitted)[0].state == state
         path = submitted.job.submit / f"{submitted.id}.outcome"
-        until(path.is_file, lambda: "its outcome")
+        until(path.is_file, lambda: "its outcome", seconds=300)
         assert batch.left("SLURM", path, submitted.id).state == state, path.read_bytes()
 
 

@@ -56,7 +56,7 @@ def _everything(job: str) -> str:
 
 
 def _until_saved(job: str) -> None:
-    until(lambda: newest_checkpoint(RUN), lambda: _everything(job))
+    until(lambda: newest_checkpoint(RUN), lambda: _everything(job), seconds=300)
 
 
 def _events() -> list[str]:

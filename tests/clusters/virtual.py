@@ -87,7 +87,7 @@ class Slurm:
 
     def until_idle(self) -> None:
         """Wait until no job is on any node."""
-        until(lambda: _sinfo(self.conf).count("idle") == len(NODES), lambda: _said(self.folder))
+        until(lambda: _sinfo(self.conf).count("idle") == len(NODES), lambda: _said(self.folder), seconds=60)
 
     def lose(self, node: str) -> None:
         """Kill all that runs on a node, as when its power fails."""
@@ -152,7 +152,7 @@ def _munged(folder: Path) -> subprocess.Popen[bytes]:
         f"--log-file={files['log']}",
         f"--seed-file={files['seed']}",
     )
-    until(lambda: Path(files["socket"]).exists(), lambda: _said(folder))
+    until(lambda: Path(files["socket"]).exists(), lambda: _said(folder), seconds=60)
     return process
 
 

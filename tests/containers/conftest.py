@@ -127,7 +127,7 @@ def serve(engine: podman.Podman, image: str, models: Path) -> Iterator[Callable[
             stack.callback(engine, "rm", "--force", "--time=0", service.name, check=False)
             engine("run", *options, *words, image)
             if wait:
-                until(service.ready, service.log)
+                until(service.ready, service.log, seconds=180)
             return service
 
         yield start

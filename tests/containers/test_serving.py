@@ -148,9 +148,9 @@ def test_out_of_memory_is_killed_and_replaced(serve: Callable[..., Service]) -> 
             with contextlib.suppress(OSError):
                 peer = stack.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
                 peer.sendall(head.encode() + b" " * (size - 1))
-        until(lambda: service.state()["Pid"] not in (0, before), service.state)
+        until(lambda: service.state()["Pid"] not in (0, before), service.state, seconds=180)
     events = service.engine("events", "--stream=false", "--filter", f"container={service.name}", "--format=json")
     ends = [json.loads(line) for line in events.splitlines()]
     assert [each["ContainerExitCode"] for each in ends if each["Status"] == "died"] == [KILLED]
-    until(service.ready, service.log)
+    until(service.ready, service.log, seconds=180)
     assert np.abs(np.asarray(service.predict()) - SOLUTION).max() < 1e-5

@@ -51,7 +51,7 @@ def _log(submitted: Submitted, task: str | None = None) -> str:
 
 def _until_it_says(submitted: Submitted, text: str) -> None:
     path = submitted.job.submit / f"{submitted.id}.log"
-    until(lambda: path.exists() and text in path.read_text())
+    until(lambda: path.exists() and text in path.read_text(), seconds=60)
 
 
 def _supervisor(submitted: Submitted) -> psutil.Process:
@@ -143,7 +143,7 @@ def test_a_job_that_has_ended_is_not_cancelled_and_that_is_said(capsys: pytest.C
 def test_cancel_ends_a_job_and_all_that_it_started() -> None:
     submitted = _bash("sleep 600 & sleep 600 & echo ready; wait", tasks=[["a"], ["b"]])
     path = submitted.job.submit / f"{submitted.id}_0.log"
-    until(lambda: path.exists() and "ready" in path.read_text())
+    until(lambda: path.exists() and "ready" in path.read_text(), seconds=60)
     family = processes.kin(_supervisor(submitted))
     assert len(family) == 4
     assert submit.main(["cancel", submitted.id]) == 0
@@ -156,7 +156,7 @@ def test_a_process_that_does_not_heed_sigterm_is_killed_with_its_own() -> None:
     process = psutil.Popen(["bash", "-c", text], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    until(lambda: len(processes.kin(process)) == 2)
+    until(lambda: len(processes.kin(process)) == 2, seconds=60)
     family = processes.kin(process)
     processes.end(process, 0.2)
     assert psutil.wait_procs(family, 20)[1] == []
@@ -164,7 +164,9 @@ def test_a_process_that_does_not_heed_sigterm_is_killed_with_its_own() -> None:
 
 def test_a_job_whose_supervisor_was_killed_is_over_and_can_still_be_ended() -> None:
     submitted = _bash("echo ready; exec sleep 600")
-    until(lambda: board.read(detached.folder_of(submitted)).tasks[submitted.id].process)  # which it may outrun
+    until(
+        lambda: board.read(detached.folder_of(submitted)).tasks[submitted.id].process, seconds=60
+    )  # which it may outrun
     supervisor = _supervisor(submitted)
     (child,) = supervisor.children()
     supervisor.kill()
@@ -173,7 +175,7 @@ def test_a_job_whose_supervisor_was_killed_is_over_and_can_still_be_ended() -> N
     assert status.state == "failed"
     assert f"process {child.pid} still runs" in status.detail
     assert submit.main(["cancel", submitted.id]) == 0
-    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, seconds=60)
 
 
 def test_a_process_that_got_the_number_of_another_is_not_taken_for_it() -> None:

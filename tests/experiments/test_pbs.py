@@ -49,7 +49,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (kept / "forgetful").unlink(missing_ok=True)
     for path in kept.glob("*.json"):
         subprocess.run(["qdel", path.stem], capture_output=True, check=False)
-    until(lambda: not going(kept), lambda: going(kept))
+    until(lambda: not going(kept), lambda: going(kept), seconds=120)
 
 
 def going(kept: Path) -> list[str]:
@@ -70,7 +70,11 @@ def log(submitted: Submitted, number: int = 0) -> str:
 
 
 def until_ended(submitted: Submitted) -> list[Status]:
-    until(lambda: all(status.final for status in ask(submitted)), lambda: f"{ask(submitted)}\n{log(submitted)}")
+    until(
+        lambda: all(status.final for status in ask(submitted)),
+        lambda: f"{ask(submitted)}\n{log(submitted)}",
+        seconds=120,
+    )
     return ask(submitted)
 
 
@@ -122,7 +126,7 @@ def test_the_nodes_of_a_job_are_those_of_its_file(tmp_path: Path) -> None:
 def test_how_a_job_ends_is_told_as_it_was_also_when_pbs_has_forgotten_it(server: Path) -> None:
     ends = {"done": "echo hello", "failed": "exit 3", "cancelled": SAVING}
     jobs = {state: hand_in(make_job("bash", "-c", command)) for state, command in ends.items()}
-    until(lambda: log(jobs["cancelled"]) == "on\n", lambda: ask(jobs["cancelled"]))
+    until(lambda: log(jobs["cancelled"]) == "on\n", lambda: ask(jobs["cancelled"]), seconds=120)
     watch.cancel(pbs, jobs["cancelled"], jobs["cancelled"].task_ids())
     found = {state: until_ended(submitted)[0] for state, submitted in jobs.items()}
     assert {state: status.state for state, status in found.items()} == {state: state for state in ends}
@@ -137,7 +141,7 @@ def test_how_a_job_ends_is_told_as_it_was_also_when_pbs_has_forgotten_it(server:
 def test_tasks_of_an_array_run_each_with_its_own_words_and_are_cancelled_alone() -> None:
     submitted = hand_in(make_job("bash", "-c", 'echo "$1"; sleep "$2"', "-", tasks=[["a b", "0"], ["$HOME", "600"]]))
     assert submitted.id == "1[].stand"
-    until(lambda: log(submitted, 1) == "$HOME\n", lambda: ask(submitted))
+    until(lambda: log(submitted, 1) == "$HOME\n", lambda: ask(submitted), seconds=120)
     assert ask(submitted)[1].where == "node-a,node-b"
     watch.cancel(pbs, submitted, ["1[].stand_1"])
     assert [status.state for status in until_ended(submitted)] == ["done", "cancelled"]
@@ -154,7 +158,7 @@ def test_a_job_is_told_before_its_time_is_up_and_put_back_as_often_as_it_may() -
 def test_qsig_reaches_the_command_and_where_qrerun_is_refused_the_log_says_so(server: Path) -> None:
     (server / "operators").touch()
     submitted = hand_in(make_job("bash", "-c", SAVING))
-    until(lambda: log(submitted) == "on\n", lambda: ask(submitted))
+    until(lambda: log(submitted) == "on\n", lambda: ask(submitted), seconds=120)
     subprocess.run(["qsig", "-s", "SIGUSR1", submitted.id], check=True)
     (status,) = until_ended(submitted)
     assert (status.state, status.exit, status.restarts) == ("failed", 75, 0)

@@ -33,7 +33,7 @@ def extended(cluster: Cluster, groups: Mapping[str, Answer]) -> Iterator[None]:
             for group in groups:
                 cluster.apply(_registration(group))
                 root = f"--raw=/apis/{group}/{VERSION}"
-                until(lambda root=root: cluster("get", root), f"{group} is there", AssertionError)
+                until(lambda root=root: cluster("get", root), f"{group} is there", AssertionError, seconds=180)
             yield
         finally:
             cluster("delete", "apiservice", *(f"{VERSION}.{group}" for group in groups))

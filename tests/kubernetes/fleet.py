@@ -81,7 +81,7 @@ class Fleet:
     def until_pods(self, count: int) -> float:
         """Wait until just so many are ready and stay; the seconds that it took."""
         began = time.monotonic()
-        until(lambda: len(self.pods()) == count, f"{count} pods are ready", AssertionError)
+        until(lambda: len(self.pods()) == count, f"{count} pods are ready", AssertionError, seconds=180)
         return time.monotonic() - began
 
     @property

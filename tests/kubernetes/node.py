@@ -65,12 +65,12 @@ def node(cluster: Cluster, programs: Path, images: Path) -> Iterator[Node]:
     containerd = ["containerd", f"--config={folder}/containerd.toml"]
     kubelet = [str(programs / "kubelet"), *of_both, *runtime, *places, f"--node-ip={ADDRESS}"]
     with host.kept(CGROUP, folder / "kubelet"), running(folder, "containerd", *containerd):
-        until(lambda: found.ctr("version"), "containerd answers", AssertionError)
+        until(lambda: found.ctr("version"), "containerd answers", AssertionError, seconds=180)
         for archive in images.glob("*.tar"):
             found.load(archive)
         proxy = [str(programs / "kube-proxy"), *of_both, *PROXY]
         with running(folder, "kubelet", *kubelet), running(folder, "kube-proxy", *proxy):
-            until(lambda: _ready(cluster), "the node is ready", AssertionError)
+            until(lambda: _ready(cluster), "the node is ready", AssertionError, seconds=180)
             try:
                 yield found
             finally:

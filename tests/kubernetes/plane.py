@@ -52,13 +52,13 @@ def control_plane(folder: Path, programs: Path) -> Iterator[Cluster]:
 
         start("etcd", "etcd", *_etcd(folder))
         start("kube-apiserver", str(programs / "kube-apiserver"), *_flags(_api_server(folder)))
-        until(lambda: cluster("get", "--raw=/readyz") == "ok", "the API server is ready", AssertionError)
+        until(lambda: cluster("get", "--raw=/readyz") == "ok", "the API server is ready", AssertionError, seconds=180)
         controllers = {"service-account-private-key-file": folder / "sa.key", "secure-port": 0, **LOOKS}
         without = "--controllers=*,-nodeipam,-route,-cloud-node-lifecycle"
         manager = "kube-controller-manager"
         start(manager, str(programs / manager), *of_all, without, *_flags(controllers))
         start("kube-scheduler", str(programs / "kube-scheduler"), *of_all, "--secure-port=0")
-        until(lambda: cluster.get("serviceaccount", "default"), "controllers run", AssertionError)
+        until(lambda: cluster.get("serviceaccount", "default"), "controllers run", AssertionError, seconds=180)
         yield cluster
 
 

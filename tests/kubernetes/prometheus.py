@@ -37,7 +37,7 @@ def prometheus(cluster: Cluster, monitor: dict[str, Any], rules: dict[str, Any])
         files = [f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/series"]
         with running(folder, "prometheus", "prometheus", *files, f"--web.listen-address={ADDRESS}"):
             ready = f"http://{ADDRESS}/-/ready"
-            until(lambda: httpx.get(ready).is_success, "Prometheus is ready", httpx.HTTPError)
+            until(lambda: httpx.get(ready).is_success, "Prometheus is ready", httpx.HTTPError, seconds=180)
             yield f"http://{ADDRESS}"
 
 

@@ -60,13 +60,15 @@ def test_a_new_release_under_load_fails_no_request(fleet: Fleet, worker: Node) -
     worker.ctr("images", "tag", "localhost/pnol:cpu", NEXT)
     [before] = fleet.pods()
     with load(fleet.url, clients=2) as found:
-        until(lambda: found.answered > 20, "load")
+        until(lambda: found.answered > 20, "load", seconds=180)
         began = time.monotonic()
         fleet.write(f"kubernetes.image={NEXT}")
         fleet.apply()
-        until(lambda: fleet.pods() and name(before) not in map(name, fleet.all_pods()), "the old pod is gone")
+        until(
+            lambda: fleet.pods() and name(before) not in map(name, fleet.all_pods()), "the old pod is gone", seconds=180
+        )
         seconds, at = time.monotonic() - began, found.answered
-        until(lambda: found.answered > at + 20, "load on the new pod")
+        until(lambda: found.answered > at + 20, "load on the new pod", seconds=180)
     [after] = fleet.pods()
     assert after["spec"]["containers"][0]["image"] == NEXT
     assert not found.failed
@@ -79,12 +81,12 @@ def test_a_release_that_does_not_start_leaves_the_old_one(fleet: Fleet) -> None:
     image = before["spec"]["containers"][0]["image"]
     fleet.write("kubernetes.image=localhost/pnol:absent")
     fleet.apply()
-    until(lambda: "localhost/pnol:absent" in waiting(fleet), "an image that is nowhere")
+    until(lambda: "localhost/pnol:absent" in waiting(fleet), "an image that is nowhere", seconds=180)
     assert [name(pod) for pod in fleet.pods()] == [name(before)]
     check_answer(fleet)
     fleet.write(f"kubernetes.image={image}")
     fleet.apply()
-    until(lambda: [name(pod) for pod in fleet.all_pods()] == [name(before)], "only the old pod")
+    until(lambda: [name(pod) for pod in fleet.all_pods()] == [name(before)], "only the old pod", seconds=180)
 
 
 def test_the_autoscaler_follows_our_load(fleet: Fleet) -> None:
@@ -93,7 +95,7 @@ def test_the_autoscaler_follows_our_load(fleet: Fleet) -> None:
         prometheus(fleet.cluster, monitor, rules) as address,
         extended(fleet.cluster, metrics(values, address)),
     ):
-        until(lambda: told(fleet) == {"pnol_load"}, "the autoscaler knows the load")
+        until(lambda: told(fleet) == {"pnol_load"}, "the autoscaler knows the load", seconds=180)
         assert len(fleet.pods()) == 1
         with load(fleet.url, clients=12) as found:
             up = fleet.until_pods(3)
@@ -119,7 +121,7 @@ def until_restarted(fleet: Fleet, pod: dict[str, Any]) -> float:
     """Wait until the same pod is ready again; the seconds that it took."""
     began = time.monotonic()
     once_more = (name(pod), restarts(pod) + 1)
-    until(lambda: once_more in [(name(each), restarts(each)) for each in fleet.pods()], "ready again")
+    until(lambda: once_more in [(name(each), restarts(each)) for each in fleet.pods()], "ready again", seconds=180)
     check_answer(fleet)
     return time.monotonic() - began
 

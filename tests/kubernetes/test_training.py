@@ -39,12 +39,14 @@ def test_two_pods_train_together(cluster: Cluster, worker: Node, claims: Path, t
     pods = [pod(jobset, 0, "127.0.0.1")]
     cluster.apply(pods[0])
     first = pods[0]["metadata"]["name"]
-    address = until(lambda: cluster.get("pod", first)["status"].get("podIP"), "the first pod has an address")
+    address = until(
+        lambda: cluster.get("pod", first)["status"].get("podIP"), "the first pod has an address", seconds=180
+    )
     pods.append(pod(jobset, 1, address))
     cluster.apply(pods[1])
     for each in pods:
         name = each["metadata"]["name"]
-        until(lambda name=name: phase(cluster, name) not in ("Pending", "Running"), f"{name} has ended")
+        until(lambda name=name: phase(cluster, name) not in ("Pending", "Running"), f"{name} has ended", seconds=180)
         assert phase(cluster, name) == "Succeeded", cluster("logs", name)
     FIGURES.append(f"two pods that trained together: {time.monotonic() - began:.1f} s")
     alone = alone_from(work, tmp_path)

@@ -22,7 +22,7 @@ def test_when_one_of_two_processes_is_killed_training_goes_on_and_equals_an_unbr
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert _launch(config, whole, "--processes", "2").wait(300) == 0
     second = _launch(config, broken, "--processes", "2")
-    until(lambda: newest_checkpoint(broken))
+    until(lambda: newest_checkpoint(broken), seconds=120)
     os.kill(next(event for event in read_events(broken) if event["event"] == "started")["pids"][1], signal.SIGKILL)
     assert second.wait(300) == 0
     names = [event["event"] for event in read_events(broken) if event["event"] != "stepping"]
@@ -36,12 +36,12 @@ def test_a_training_that_is_told_to_stop_saves_exits_75_and_goes_on_when_launche
     run = tmp_path / "run"
     words = ("training.steps=1000000", "--processes", "2")
     process = _launch(config, run, *words)
-    until(lambda: newest_checkpoint(run))
+    until(lambda: newest_checkpoint(run), seconds=120)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(120) == 75
     stopped = newest_checkpoint(run)
     process = _launch(config, run, *words)
-    until(lambda: (newest_checkpoint(run) or 0) > (stopped or 0))
+    until(lambda: (newest_checkpoint(run) or 0) > (stopped or 0), seconds=120)
     process.terminate()
     assert process.wait(120) == 75
 

@@ -40,7 +40,12 @@ def prometheus(folder: Path, job: str, target: str, rules: Path, alertmanager: s
     address = f"127.0.0.1:{free_port()}"
     files = [f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/series"]
     with running(folder, PROMETHEUS, PROMETHEUS, *files, f"--web.listen-address={address}"):
-        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Prometheus is ready", httpx.HTTPError)
+        until(
+            lambda: httpx.get(f"http://{address}/-/ready").is_success,
+            "Prometheus is ready",
+            httpx.HTTPError,
+            seconds=120,
+        )
         yield f"http://{address}"
 
 
@@ -52,7 +57,12 @@ def alertmanager(folder: Path, config: dict[str, Any]) -> Iterator[str]:
     files = [f"--config.file={folder}/alertmanager.json", f"--storage.path={folder}/alerts"]
     alone = ["--cluster.listen-address="]  # no others to agree with
     with running(folder, ALERTMANAGER, ALERTMANAGER, *files, *alone, f"--web.listen-address={address}"):
-        until(lambda: httpx.get(f"http://{address}/-/ready").is_success, "Alertmanager is ready", httpx.HTTPError)
+        until(
+            lambda: httpx.get(f"http://{address}/-/ready").is_success,
+            "Alertmanager is ready",
+            httpx.HTTPError,
+            seconds=120,
+        )
         yield address
 
 

@@ -45,9 +45,13 @@ def test_queries_are_answered_and_alerts_delivered(service: Server, tmp_path: Pa
         ):
             scraped_while_busy(service, prometheus)
             until(
-                lambda: not unanswered(prometheus, files["dashboard"]), "every panel shows something", httpx.HTTPError
+                lambda: not unanswered(prometheus, files["dashboard"]),
+                "every panel shows something",
+                httpx.HTTPError,
+                seconds=120,
             )
-            told = until(lambda: {"ErrorBudgetBurns", "InputDrift", "CoverageDrift"} <= firing(came) and came, "alerts")
+            expected = {"ErrorBudgetBurns", "InputDrift", "CoverageDrift"}
+            told = until(lambda: expected <= firing(came) and came, "alerts", seconds=120)
             burning = next(each for each in all_of(told) if each["labels"]["alertname"] == "ErrorBudgetBurns")
             assert (burning["labels"]["job"], burning["status"]) == (JOB, "firing")
             assert re.match(r"[\d.]+% of pnol's requests fail in ", burning["annotations"]["summary"])
@@ -56,7 +60,7 @@ def test_queries_are_answered_and_alerts_delivered(service: Server, tmp_path: Pa
             )
             assert "NoReplicaReady" not in firing(came)
             assert service.stop() == 0
-            until(lambda: "NoReplicaReady" in firing(came), "the alarm that no replica is ready")
+            until(lambda: "NoReplicaReady" in firing(came), "the alarm that no replica is ready", seconds=120)
 
 
 def scraped_while_busy(service: Server, prometheus: str) -> None:
@@ -66,6 +70,7 @@ def scraped_while_busy(service: Server, prometheus: str) -> None:
         lambda: query(prometheus, f'pnol_requests_total{{job="{JOB}", status="504"}}'),
         "a scrape with a failure",
         httpx.HTTPError,
+        seconds=120,
     )
     busy.ask(service)
 

@@ -35,7 +35,7 @@ def steps(folder: Path) -> list[int]:
 
 def wait_for(folder: Path, step: int) -> None:
     """Saving goes on beside the steps, which here are faster."""
-    until(lambda: step in steps(folder))
+    until(lambda: step in steps(folder), seconds=60)
 
 
 def damage(folder: Path, step: int, how: str) -> None:

@@ -41,7 +41,7 @@ def server(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 def _goes_on(server: Server) -> Iterator[None]:
     yield
     assert ask(server) == 200
-    until(lambda: not connections(server))
+    until(lambda: not connections(server), seconds=90)
     assert "Exception" not in server.errors.read_text()
 
 
@@ -157,7 +157,7 @@ def test_clients_that_do_not_read_are_let_go_and_hold_little(server: Server) -> 
     sent = [pour(reader, content, 0.7) for reader in readers]
     assert sum(sent) > 0
     assert ask(server) == 200  # beside them
-    until(lambda: not connections(server))
+    until(lambda: not connections(server), seconds=90)
     assert memory().rss - before < 100e6
     for reader in readers:
         with reader:
@@ -168,7 +168,7 @@ def test_a_client_that_does_not_read_does_not_keep_its_answer_by_closing_politel
     asked = request(MANY).replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n")
     with connect(server) as connection:
         connection.sendall(asked)
-        until(lambda: not connections(server))
+        until(lambda: not connections(server), seconds=90)
         assert ended(connection)
 
 
@@ -209,6 +209,6 @@ def test_a_peer_over_grpc_that_vanished_is_let_go(server: Server) -> None:
             assert client.stdout
             assert client.stdout.readline() == "asked\n"
             client.send_signal(signal.SIGSTOP)
-            until(lambda: not connections(server))
+            until(lambda: not connections(server), seconds=90)
         finally:
             client.kill()

@@ -193,7 +193,7 @@ def test_a_server_whose_output_goes_to_a_full_disk_serves(small: Path, workers: 
                     except httpx.TransportError:
                         return False
 
-                until(ready)
+                until(ready, seconds=120)
                 for child in psutil.Process(process.pid).children()[:1]:
                     child.kill()  # of which its parent cannot say a word
                 assert is_right(client, 1.0)

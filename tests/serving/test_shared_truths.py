@@ -97,8 +97,8 @@ def test_a_worse_version_is_rolled_back_as_by_one_process_though_a_worker_dies(p
             kept, _ = pair.asked(pair.clients[1])
             survivor = psutil.Process(workers(pair.server)[1].pid)
             os.kill(workers(pair.server)[0].pid, signal.SIGKILL)
-            until(lambda: figures(pair.server)["pnol_worker_starts_total", ""] == 3)
-            until(lambda: figures(pair.server)["pnol_workers", ""] == 2)
+            until(lambda: figures(pair.server)["pnol_worker_starts_total", ""] == 3, seconds=120)
+            until(lambda: figures(pair.server)["pnol_workers", ""] == 2, seconds=120)
             assert pair.clients[1].get("/models/line/releases").json()["comparison"] == about["comparison"]
             [new] = [worker for worker in workers(pair.server) if worker.pid != survivor.pid]
             pair.clients[0].close()

@@ -139,7 +139,7 @@ def test_a_client_that_has_enough_ends_the_rollout(server: Server, client: Clien
     for step in client.rollout(FIRST, 1_000_000):
         if step.number == 3:
             break
-    until(lambda: figure(server, "pnol_rollouts_open") == 0)
+    until(lambda: figure(server, "pnol_rollouts_open") == 0, seconds=60)
     assert figure(server, "pnol_rollout_steps_total") < before + 1_000_000
     assert figure(server, "pnol_rollouts_bytes") == 0
 
@@ -161,7 +161,7 @@ def test_a_connection_whose_reader_stops_is_closed(server: Server, client: Clien
         assert connection.recv(12) == b"HTTP/1.1 200"
         until(lambda: figure(server, "pnol_rollouts_open") == 1)
         assert len(list(client.rollout(FIRST, 3))) == 3
-        until(lambda: figure(server, "pnol_rollouts_open") == 0)
+        until(lambda: figure(server, "pnol_rollouts_open") == 0, seconds=60)
     assert "Traceback" not in server.errors.read_text()
 
 

@@ -106,7 +106,7 @@ def test_figures_are_of_all_workers_and_outlive_each(pair: Server) -> None:
     os.kill(workers(pair)[0].pid, signal.SIGKILL)
     until(lambda: figures(pair)["pnol_workers", ""] == 1)
     assert figures(pair)["pnol_requests_total", ""] == 10
-    until(lambda: figures(pair)["pnol_workers", ""] == 2)
+    until(lambda: figures(pair)["pnol_workers", ""] == 2, seconds=120)
     assert ask(pair) == 200
     after = figures(pair)
     assert after["pnol_requests_total", ""] == 11
@@ -137,7 +137,7 @@ def test_versions_and_labels_are_the_same_in_all_and_in_one_that_comes_later(pai
 
     os.kill(workers(pair)[0].pid, signal.SIGKILL)
     until(lambda: figures(pair)["pnol_worker_starts_total", ""] == 3)
-    until(lambda: figures(pair)["pnol_workers", ""] == 2)
+    until(lambda: figures(pair)["pnol_workers", ""] == 2, seconds=120)
     assert asked_each(pair, "2") == [404, 404]
     assert asked_each(pair, "1") == [200, 200]
     assert control(pair, "load", parameters={"version": "2"}) == 200

@@ -94,7 +94,7 @@ class Fleet:
             ready = [each for each in replicas if each["phase"] == "ready"]
             return len(ready) == len(replicas) == serving + spares and len(self.serving()) == serving
 
-        until(reached)
+        until(reached, seconds=120)
 
 
 def ask(url: str, number: float = 0.5) -> httpx.Response:
@@ -199,5 +199,5 @@ def gone(pid: int) -> bool:
 
 def seconds_until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
-    until(condition)
+    until(condition, seconds=60)
     return time.monotonic() - began

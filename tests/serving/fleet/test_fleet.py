@@ -153,7 +153,7 @@ def test_an_update_replaces_all_and_one_that_does_not_start_none(begin: Begin, t
     with load(fleet.url) as asked:
         fleet.config.write_text(text.replace("cache_bytes = 0", "cache_bytes = 1000"))
         assert fleet.post("/admin/restart").json()["release"] == 2
-        until(lambda: "updated" in fleet.events())
+        until(lambda: "updated" in fleet.events(), seconds=120)
         fleet.settled(2)
         after = {each["pid"] for each in fleet.replicas(release=2)}
         assert len(after) == 2
@@ -163,7 +163,7 @@ def test_an_update_replaces_all_and_one_that_does_not_start_none(begin: Begin, t
         shared.mkdir(mode=0o755)  # which a replica finds out only when it starts
         fleet.config.write_text(text.replace("cache_bytes = 0", f'executables = "{shared}"'))
         fleet.process.send_signal(signal.SIGHUP)
-        until(lambda: "rolled back" in fleet.events())
+        until(lambda: "rolled back" in fleet.events(), seconds=120)
         fleet.settled(2)
         assert {each["pid"] for each in fleet.replicas(release=2)} == after
         fleet.config.write_text(text + "\nunknown = 1\n")

@@ -51,7 +51,7 @@ def test_one_above_its_memory_is_replaced_once_another_is_ready(begin: Begin, tm
     with load(fleet.url) as asked:
         (tmp_path / "part").write_text(victim)
         (tmp_path / "part").rename(sign)
-        until(lambda: victim not in fleet.serving())
+        until(lambda: victim not in fleet.serving(), seconds=60)
         fleet.settled(1)
     assert not asked.failed
     (ill,) = fleet.decisions(event="ill (retire)")
@@ -94,9 +94,9 @@ def test_one_that_is_slow_gets_no_requests_for_a_while_and_comes_back(begin: Beg
     (process,) = [each["pid"] for each in fleet.replicas(name=victim)]
     with load(fleet.url, again=True) as asked:
         with slowed(process):
-            until(lambda: victim not in fleet.serving())
+            until(lambda: victim not in fleet.serving(), seconds=60)
             assert fleet.serving() == before - {victim}
-        until(lambda: fleet.serving() == before)
+        until(lambda: fleet.serving() == before, seconds=60)
     assert not asked.failed
     assert [line["why"].split(":")[0] for line in fleet.decisions(event="ill (hold)", replica=victim)] == ["slow"]
     assert fleet.events().count("started") == 2
@@ -196,7 +196,7 @@ def test_a_supervisor_that_can_open_no_file_harms_nobody_and_goes_on_once_it_can
         os.kill(process, signal.SIGKILL)
         time.sleep(1.0)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
-        until(lambda: victim not in fleet.serving())
+        until(lambda: victim not in fleet.serving(), seconds=60)
         fleet.settled(2)
     assert not asked.failed
     assert before - {victim} < fleet.serving()

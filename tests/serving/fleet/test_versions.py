@@ -46,7 +46,7 @@ def test_a_version_comes_without_a_failure_and_goes_by_itself_as_it_is_worse(beg
     with load(fleet.url) as asked, httpx.Client(base_url=fleet.url, timeout=60) as client:
         (aside / "line" / "2").rename(models / "line" / "2")
         (models / "line" / "labels.toml").write_text(rivals.LABELS + SECTIONS)
-        until(lambda: [canary(about) for about in releases(fleet)] == ["2", "2"])
+        until(lambda: [canary(about) for about in releases(fleet)] == ["2", "2"], seconds=60)
         generator = np.random.default_rng(0)
         while truths < MOST and 'canary = "2"' in (models / "line" / "labels.toml").read_text():
             told, replica = answered(client, generator)
@@ -75,7 +75,7 @@ def test_evidence_outlives_the_replica_that_counted_it(begin: Begin, tmp_path: P
             assert answered(client, generator)[0].status_code == 200
         (before,) = releases(fleet)
         assert fleet.post("/admin/restart").json()["release"] == 2
-        until(lambda: "updated" in fleet.events())
+        until(lambda: "updated" in fleet.events(), seconds=120)
         fleet.settled(1)
         (after,) = releases(fleet)
     assert before["comparison"]["truths"] == 10
